@@ -1,0 +1,252 @@
+//! What can go wrong, one variant for each thing that a caller would do
+//! differently.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::session::{Partner, Side};
+
+/// What had passed through the session when it ended early.
+///
+/// In the Writer: what the Reader sent and this end took. In the Reader: what
+/// the Writer gave back, and so had done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Sum of their lengths, in bytes.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes in {} blocks", self.bytes, self.blocks)
+    }
+}
+
+/// Why joining, or a call on a [`Reader`](crate::Reader) or
+/// [`Writer`](crate::Writer), failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two processes already hold this name. Refused after half a second.
+    #[error("too many instances: two processes already use the name {name}")]
+    TooManyInstances {
+        /// The name as it was given.
+        name: String,
+    },
+
+    /// A process holds this name but did not answer: it is frozen, or this
+    /// machine is very busy.
+    #[error("the process that holds the name {name} does not answer")]
+    NotAnswering {
+        /// The name as it was given.
+        name: String,
+    },
+
+    /// No partner came within [`Options::wait`](crate::Options::wait).
+    #[error("no partner came within {waited:?}")]
+    NoPartner {
+        /// How long this end waited.
+        waited: Duration,
+    },
+
+    /// The partner and this process do not fit: another user, another version,
+    /// another geometry, or the same fixed side. The text names both.
+    #[error("{0}")]
+    Refused(String),
+
+    /// The deadline of this call has passed, or the `try_` variant had nothing
+    /// to give. The session goes on.
+    #[error("timed out")]
+    TimedOut,
+
+    /// The partner's process ended without finishing the session.
+    #[error("{partner} died; {delivered} were delivered")]
+    PartnerDied {
+        /// Who it was.
+        partner: Partner,
+        /// How far the transfer had come.
+        delivered: Delivered,
+    },
+
+    /// The partner gave up and said why.
+    #[error("{partner} failed: {reason}")]
+    PartnerAborted {
+        /// Who it was.
+        partner: Partner,
+        /// The reason in the partner's words, freed of control characters.
+        reason: String,
+        /// How far the transfer had come.
+        delivered: Delivered,
+    },
+
+    /// What the partner wrote into its region cannot be: it is broken, or of
+    /// another make. This end stays unharmed.
+    #[error("{partner} broke the protocol: {violation}")]
+    ProtocolViolation {
+        /// Who it was.
+        partner: Partner,
+        /// What was wrong.
+        violation: Violation,
+        /// How far the transfer had come.
+        delivered: Delivered,
+    },
+
+    /// [`Monitor::abort`](crate::Monitor::abort) was called in this process.
+    #[error("aborted: {reason}")]
+    Aborted {
+        /// The reason given there.
+        reason: String,
+    },
+
+    /// The caller broke a rule of the interface, for instance a length beyond
+    /// the block, or `finish` before the end of data.
+    #[error("{0}")]
+    InvalidUse(&'static str),
+
+    /// An option's value, or a name, cannot be.
+    #[error("{0}")]
+    InvalidOption(String),
+
+    /// The pool does not fit into this machine's (or this container's) memory.
+    #[error("a pool of {needed} bytes does not fit into the {available} bytes of memory available")]
+    OutOfMemory {
+        /// Size of the shared memory asked for, in bytes.
+        needed: u64,
+        /// What could be had, in bytes.
+        available: u64,
+    },
+
+    /// The operating system lacks something that cannot be done without.
+    #[error("this system cannot {needed}: {source}")]
+    Unsupported {
+        /// What is missing, and since when it exists.
+        needed: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// The operating system refused something else.
+    #[error("cannot {operation}: {source}")]
+    Os {
+        /// What was tried, on what.
+        operation: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn os(operation: impl Into<String>, source: impl Into<io::Error>) -> Error {
+        Error::Os {
+            operation: operation.into(),
+            source: source.into(),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For the [`io::Read`] and [`io::Write`] adaptors: the whole error is
+    /// kept inside, and its kind says the nearest that `io` knows.
+    fn from(error: Error) -> io::Error {
+        let kind = match &error {
+            Error::TimedOut | Error::NoPartner { .. } => io::ErrorKind::TimedOut,
+            Error::PartnerDied { .. } | Error::PartnerAborted { .. } => io::ErrorKind::BrokenPipe,
+            Error::ProtocolViolation { .. } => io::ErrorKind::InvalidData,
+            Error::InvalidUse(_) | Error::InvalidOption(_) => io::ErrorKind::InvalidInput,
+            Error::OutOfMemory { .. } => io::ErrorKind::OutOfMemory,
+            Error::Unsupported { .. } => io::ErrorKind::Unsupported,
+            Error::Os { source, .. } => source.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// A value in the partner's region that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The count of published blocks went back, or beyond what can be out.
+    Count {
+        /// What was read.
+        found: u64,
+        /// The least that could be.
+        least: u64,
+        /// The most that could be.
+        most: u64,
+    },
+    /// A block's number is beyond the pool.
+    BlockNumber {
+        /// What was read.
+        found: u64,
+    },
+    /// A block was handed over that was not the partner's to give.
+    BlockNotTheirs {
+        /// The block's number.
+        block: u64,
+    },
+    /// A block's length is beyond the block.
+    Length {
+        /// What was read, in bytes.
+        found: u64,
+        /// The block's size, in bytes.
+        most: u64,
+    },
+    /// A state that does not exist, or that this side cannot have.
+    State {
+        /// What was read.
+        found: u32,
+    },
+    /// The verdict came before all blocks were given back.
+    EarlyVerdict,
+    /// A message that has no place in the session.
+    Message,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::Count { found, least, most } => {
+                write!(
+                    f,
+                    "its count of blocks is {found}, not from {least} to {most}"
+                )
+            }
+            Violation::BlockNumber { found } => write!(f, "there is no block {found}"),
+            Violation::BlockNotTheirs { block } => {
+                write!(f, "it handed over block {block}, which it did not have")
+            }
+            Violation::Length { found, most } => {
+                write!(f, "it gave a length of {found} bytes to a block of {most}")
+            }
+            Violation::State { found } => write!(f, "its state is {found}"),
+            Violation::EarlyVerdict => write!(f, "it ended before it had given every block back"),
+            Violation::Message => write!(f, "it sent a message that has no place here"),
+        }
+    }
+}
+
+/// "the Reader (process 17, user ann (1000))", as messages name a partner.
+impl fmt::Display for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the {} (process {}, user {})",
+            self.side(),
+            self.process_id(),
+            self.user()
+        )
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Reader => "reader",
+            Side::Writer => "writer",
+        })
+    }
+}

@@ -1,0 +1,343 @@
+//! What lies where in shared memory: the bytes that `docs/protocol.md`
+//! specifies, and nothing that runs.
+//!
+//! Each process owns one region, which it alone can write. A region opens with
+//! one [`Control`] page of the same shape on both sides; a queue follows; in
+//! the Reader's region the blocks come last.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::error::Error;
+
+/// First eight bytes of each region.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"brigade\0");
+
+/// Version of the protocol. Any change to the bytes, to their meaning or to the
+/// order of the steps is a new version.
+pub(crate) const VERSION: u32 = 1;
+
+/// Catches what a version number cannot: another byte order, or a build whose
+/// structures came out differently. Bytes 0x01 to 0x04 in the processor's own
+/// order, then the sizes of a control page and of a queue word.
+pub(crate) const STAMP: u64 = 0x0102_0304_0000_0000 | (CONTROL_SIZE as u64) << 8 | 8;
+
+/// Size of a [`Control`], and the alignment of the blocks.
+pub(crate) const CONTROL_SIZE: usize = 4096;
+
+/// Longest greeting, in bytes: it lives in the control page.
+pub const GREETING_MAX: usize = 1024;
+
+/// Longest reason of an abort that reaches the partner, in bytes.
+pub(crate) const REASON_MAX: usize = 1024;
+
+/// How many numbers of progress each end can show the other.
+pub const FIGURES: usize = 4;
+
+/// Most blocks in a pool: their numbers travel in 16 bits.
+pub const BLOCK_COUNT_MAX: usize = 1 << 16;
+
+/// Largest block, in bytes: lengths travel in 32 bits, and 1 GiB is already far
+/// beyond where larger blocks gain anything.
+pub const BLOCK_SIZE_MAX: usize = 1 << 30;
+
+/// `Control::state`: data is still moving.
+pub(crate) const RUNNING: u32 = 0;
+/// `Control::state`: from the Reader, no more blocks will come; from the
+/// Writer, the verdict: everything was drained and is good.
+pub(crate) const ENDED: u32 = 1;
+/// `Control::state`: this end gave up; the reason says why.
+pub(crate) const ABORTED: u32 = 2;
+
+/// `Control::role`
+pub(crate) const ROLE_READER: u32 = 1;
+/// `Control::role`
+pub(crate) const ROLE_WRITER: u32 = 2;
+
+/// `Control::features`: this process is registered for, and can issue, a memory
+/// barrier on every registered process. Only if both ends say so may publishing
+/// go without a fence.
+pub(crate) const FEATURE_REMOTE_BARRIER: u32 = 1;
+
+/// A value alone on its 128 bytes: processors fetch cache lines in pairs, and
+/// what one side writes must not slow down the other side's own values.
+#[repr(C, align(128))]
+pub(crate) struct Line<T>(pub(crate) T);
+
+/// The first page of a region. Each field has one writer, the region's owner;
+/// the partner maps it read-only and trusts none of it.
+///
+/// All fields are atomics, since the partner may read while the owner writes;
+/// only `published`, `asleep` and `state` carry ordering, the others are
+/// published by one of them or are fixed before the region is shared.
+#[repr(C, align(4096))]
+pub(crate) struct Control {
+    // -- fixed before the region is shown to the partner ----------------------
+    /// [`MAGIC`]
+    pub(crate) magic: AtomicU64,
+    /// [`VERSION`]
+    pub(crate) version: AtomicU32,
+    /// [`ROLE_READER`] or [`ROLE_WRITER`]
+    pub(crate) role: AtomicU32,
+    /// [`STAMP`]
+    pub(crate) stamp: AtomicU64,
+    /// Usable bytes of a block.
+    pub(crate) block_size: AtomicU64,
+    /// Number of blocks.
+    pub(crate) block_count: AtomicU64,
+    /// Bits, `FEATURE_*`.
+    pub(crate) features: AtomicU32,
+    /// Bytes used of `greeting`.
+    pub(crate) greeting_len: AtomicU32,
+    /// Zero.
+    pub(crate) reserved: [AtomicU64; 10],
+
+    // -- changing ---------------------------------------------------------------
+    /// Blocks sent (Reader) or given back (Writer) so far. Stored with Release
+    /// after the queue entry (and, for the Reader, the block) was written;
+    /// loaded by the partner with Acquire.
+    pub(crate) published: Line<AtomicU64>,
+    /// 0 while the owner is awake; while it sleeps, or is about to, the number
+    /// of this sleep, for which it wants its doorbell rung once.
+    pub(crate) asleep: Line<AtomicU64>,
+    /// How the owner stands.
+    pub(crate) status: Line<Status>,
+    /// Progress in numbers of the application's choice; relaxed.
+    pub(crate) figures: Line<[AtomicU64; FIGURES]>,
+
+    // -- text, eight bytes to a word, zero-padded -----------------------------
+    /// Fixed, like the head.
+    pub(crate) greeting: [AtomicU64; GREETING_MAX / 8],
+    /// Published by `state`.
+    pub(crate) reason: [AtomicU64; REASON_MAX / 8],
+}
+
+/// How an end stands, and why.
+#[repr(C)]
+pub(crate) struct Status {
+    /// [`RUNNING`], [`ENDED`] or [`ABORTED`]. Leaves RUNNING once. Stored with
+    /// Release after the last `published` or after `reason`; loaded with Acquire.
+    pub(crate) state: AtomicU32,
+    /// Bytes used of `reason`.
+    pub(crate) reason_len: AtomicU32,
+}
+
+// loom's atomics are larger than the machine's, so the bytes are asserted only
+// without it.
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(size_of::<Control>() == CONTROL_SIZE);
+    assert!(offset_of!(Control, magic) == 0);
+    assert!(offset_of!(Control, version) == 8);
+    assert!(offset_of!(Control, role) == 12);
+    assert!(offset_of!(Control, stamp) == 16);
+    assert!(offset_of!(Control, block_size) == 24);
+    assert!(offset_of!(Control, block_count) == 32);
+    assert!(offset_of!(Control, features) == 40);
+    assert!(offset_of!(Control, greeting_len) == 44);
+    assert!(offset_of!(Control, published) == 128);
+    assert!(offset_of!(Control, asleep) == 256);
+    assert!(offset_of!(Control, status) == 384);
+    assert!(offset_of!(Control, figures) == 512);
+    assert!(offset_of!(Control, greeting) == 640);
+    assert!(offset_of!(Control, reason) == 1664);
+};
+
+/// One end's view of its queue entries: what a sent block carries. Two words.
+pub(crate) const SENT_WORDS: usize = 2;
+/// A block given back is its number alone. One word.
+pub(crate) const RETURNED_WORDS: usize = 1;
+
+/// What travels with a sent block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) block: u16,
+    pub(crate) kind: u16,
+    pub(crate) len: u32,
+    pub(crate) tag: u64,
+}
+
+impl Sent {
+    /// Bits 0–31 the length, 32–47 the block's number, 48–63 the kind; then the
+    /// tag.
+    #[inline]
+    pub(crate) fn to_words(self) -> [u64; SENT_WORDS] {
+        let what = u64::from(self.len) | u64::from(self.block) << 32 | u64::from(self.kind) << 48;
+        [what, self.tag]
+    }
+
+    /// The inverse of [`Sent::to_words`], for any words: checking comes later.
+    #[inline]
+    pub(crate) fn from_words([what, tag]: [u64; SENT_WORDS]) -> Sent {
+        Sent {
+            len: what as u32,
+            block: (what >> 32) as u16,
+            kind: (what >> 48) as u16,
+            tag,
+        }
+    }
+}
+
+/// The one thing that both ends must have chosen alike: how large and how many
+/// the blocks are. Everything else about a region's shape follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    block_size: usize,
+    block_count: usize,
+}
+
+impl Geometry {
+    pub(crate) fn new(block_size: usize, block_count: usize) -> Result<Geometry, Error> {
+        let range = |what: &str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::InvalidOption(format!(
+                "{what} is {value}, but must be from 1 to {max}"
+            )))
+        };
+        range("the block size in bytes", block_size, BLOCK_SIZE_MAX)?;
+        range("the number of blocks", block_count, BLOCK_COUNT_MAX)?;
+        Ok(Geometry {
+            block_size,
+            block_count,
+        })
+    }
+
+    pub(crate) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    pub(crate) fn block_count(&self) -> usize {
+        self.block_count
+    }
+
+    /// Distance from one block to the next: whole cache lines for small blocks,
+    /// whole pages (which direct I/O wants) for those of a page or more.
+    pub(crate) fn stride(&self) -> usize {
+        let unit = if self.block_size < 4096 { 64 } else { 4096 };
+        self.block_size.next_multiple_of(unit)
+    }
+
+    /// Entries in each queue: a power of two, so that finding one is a mask,
+    /// and at least one for each block, so that no queue can overflow.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.block_count.next_power_of_two()
+    }
+
+    /// Where the blocks begin in the Reader's region.
+    pub(crate) fn blocks_offset(&self) -> usize {
+        (CONTROL_SIZE + self.queue_len() * SENT_WORDS * 8).next_multiple_of(CONTROL_SIZE)
+    }
+
+    /// Size of the Reader's region. At most 2^46 bytes, so no overflow on the
+    /// 64-bit machines this runs on.
+    pub(crate) fn reader_region_size(&self) -> u64 {
+        let blocks = self.stride() as u64 * self.block_count as u64;
+        (self.blocks_offset() as u64 + blocks).next_multiple_of(CONTROL_SIZE as u64)
+    }
+
+    /// Size of the Writer's region.
+    pub(crate) fn writer_region_size(&self) -> u64 {
+        let queue = self.queue_len() * RETURNED_WORDS * 8;
+        (CONTROL_SIZE + queue).next_multiple_of(CONTROL_SIZE) as u64
+    }
+}
+
+impl std::fmt::Display for Geometry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} blocks of {} bytes",
+            self.block_count, self.block_size
+        )
+    }
+}
+
+/// A control page for tests and the model checker, in ordinary memory.
+#[cfg(any(test, loom))]
+impl Control {
+    pub(crate) fn for_test() -> Control {
+        let word = |_| AtomicU64::new(0);
+        Control {
+            magic: AtomicU64::new(MAGIC),
+            version: AtomicU32::new(VERSION),
+            role: AtomicU32::new(0),
+            stamp: AtomicU64::new(STAMP),
+            block_size: AtomicU64::new(0),
+            block_count: AtomicU64::new(0),
+            features: AtomicU32::new(0),
+            greeting_len: AtomicU32::new(0),
+            reserved: std::array::from_fn(word),
+            published: Line(AtomicU64::new(0)),
+            asleep: Line(AtomicU64::new(0)),
+            status: Line(Status {
+                state: AtomicU32::new(RUNNING),
+                reason_len: AtomicU32::new(0),
+            }),
+            figures: Line(std::array::from_fn(word)),
+            greeting: std::array::from_fn(word),
+            reason: std::array::from_fn(word),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_travels_with_a_block_survives_packing() {
+        for sent in [
+            Sent {
+                block: 0,
+                kind: 0,
+                len: 0,
+                tag: 0,
+            },
+            Sent {
+                block: u16::MAX,
+                kind: u16::MAX,
+                len: u32::MAX,
+                tag: u64::MAX,
+            },
+            Sent {
+                block: 1,
+                kind: 2,
+                len: 3,
+                tag: 4,
+            },
+        ] {
+            assert_eq!(Sent::from_words(sent.to_words()), sent);
+        }
+    }
+
+    #[test]
+    fn a_geometry_out_of_range_is_refused_and_says_the_range() {
+        for (size, count) in [
+            (0, 1),
+            (1, 0),
+            (BLOCK_SIZE_MAX + 1, 1),
+            (1, BLOCK_COUNT_MAX + 1),
+        ] {
+            let error = Geometry::new(size, count).unwrap_err();
+            assert!(error.to_string().contains("must be from 1 to"), "{error}");
+        }
+    }
+
+    #[test]
+    fn blocks_lie_on_whole_lines_or_pages_behind_the_queue() {
+        let small = Geometry::new(1, 5).unwrap();
+        assert_eq!((small.stride(), small.queue_len()), (64, 8));
+        assert_eq!(small.blocks_offset(), 8192);
+        assert_eq!(small.reader_region_size(), 8192 + 4096);
+        assert_eq!(small.writer_region_size(), 8192);
+        let large = Geometry::new(5000, 3).unwrap();
+        assert_eq!(large.stride(), 8192);
+        assert_eq!(large.reader_region_size(), 8192 + 3 * 8192);
+    }
+}

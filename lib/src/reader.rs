@@ -1,0 +1,311 @@
+//! The end that fills blocks.
+
+use std::cell::Cell;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Delivered, Error, Violation};
+use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
+use crate::memory::Block;
+use crate::session::{Core, End, Monitor, Pair, Partner, Patience};
+
+/// The end that takes empty blocks, fills them and sends them.
+///
+/// Dropped before [`Reader::finish`] has succeeded, it tells the Writer that it
+/// gave up.
+#[derive(Debug)]
+pub struct Reader {
+    end: End<SENT_WORDS, RETURNED_WORDS>,
+    /// For each block that is with the Writer, the length it was sent with.
+    lengths: Box<[Cell<u32>]>,
+}
+
+impl Reader {
+    pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Reader {
+        let end = End::new(core, pair);
+        Reader {
+            lengths: vec![Cell::new(0); end.block_count()].into(),
+            end,
+        }
+    }
+
+    /// The process at the other end.
+    pub fn partner(&self) -> &Partner {
+        self.end.partner()
+    }
+
+    /// A second handle on this session, for other threads.
+    pub fn monitor(&self) -> Monitor {
+        self.end.monitor()
+    }
+
+    /// Size of each block in bytes.
+    pub fn block_size(&self) -> usize {
+        self.end.pool().block_size()
+    }
+
+    /// Number of blocks in the pool.
+    pub fn block_count(&self) -> usize {
+        self.end.block_count()
+    }
+
+    /// What the Writer has given back so far.
+    pub fn delivered(&self) -> Delivered {
+        self.end.delivered()
+    }
+
+    /// An empty block, as soon as there is one; several may be held at once.
+    /// While this process holds *all* blocks none can come, and the call waits
+    /// for ever: see [`Reader::try_empty_block`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PartnerDied`], [`Error::PartnerAborted`],
+    /// [`Error::ProtocolViolation`], [`Error::Aborted`]. Noticed only when the
+    /// call has to wait.
+    #[inline]
+    pub fn empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
+        self.next(Patience::Endless)
+    }
+
+    /// As [`Reader::empty_block`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    #[inline]
+    pub fn empty_block_until(&self, deadline: Instant) -> Result<EmptyBlock<'_>, Error> {
+        self.next(Patience::Until(deadline))
+    }
+
+    /// As [`Reader::empty_block`], but does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`] if there is none now.
+    #[inline]
+    pub fn try_empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
+        self.next(Patience::None)
+    }
+
+    #[inline]
+    fn next(&self, patience: Patience) -> Result<EmptyBlock<'_>, Error> {
+        let block = match self.look()? {
+            Some(block) => block,
+            None => self.wait(patience)?,
+        };
+        Ok(EmptyBlock {
+            reader: self,
+            block,
+        })
+    }
+
+    #[inline]
+    fn look(&self) -> Result<Option<Block<'_>>, Error> {
+        match self.end.pool().take_spare() {
+            None => self.take_back(),
+            spare => Ok(spare),
+        }
+    }
+
+    /// A block that the Writer gave back.
+    #[inline]
+    fn take_back(&self) -> Result<Option<Block<'_>>, Error> {
+        let out = || self.end.published() - self.end.taken();
+        let Some([number]) = self.end.take(out)? else {
+            return Ok(None);
+        };
+        let arrived = self.end.pool().arrive(number);
+        let block = arrived.map_err(|violation| self.end.violation(violation))?;
+        self.end
+            .count(self.lengths[usize::from(block.number())].get() as usize);
+        Ok(Some(block))
+    }
+
+    #[cold]
+    fn wait(&self, patience: Patience) -> Result<Block<'_>, Error> {
+        self.end.wait(patience, || {
+            // The state first: what was given back before it changed is then
+            // found by the look.
+            let ended = self.end.partner_ended();
+            match (self.look()?, ended) {
+                (Some(block), _) => Ok(Some(block)),
+                (None, Ok(false)) => Ok(None),
+                (None, Ok(true)) => Err(self.end.violation(Violation::EarlyVerdict)),
+                (None, Err(error)) => Err(error),
+            }
+        })
+    }
+
+    /// Says that no more data will come, and waits until the Writer has drained
+    /// everything and given its verdict. Returns what was delivered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::empty_block`]. If this fails, the Writer is told (if it
+    /// lives) that the session was given up.
+    pub fn finish(self) -> Result<Delivered, Error> {
+        self.finish_with(Patience::Endless)
+    }
+
+    /// As [`Reader::finish`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`]; the session is over then, too.
+    pub fn finish_until(self, deadline: Instant) -> Result<Delivered, Error> {
+        self.finish_with(Patience::Until(deadline))
+    }
+
+    fn finish_with(self, patience: Patience) -> Result<Delivered, Error> {
+        self.end.end()?;
+        let verdict = self.end.wait(patience, || {
+            let ended = self.end.partner_ended();
+            while self.take_back()?.is_some() {}
+            if !ended? {
+                return Ok(None);
+            }
+            match self.end.published() == self.end.taken() {
+                true => Ok(Some(())),
+                false => Err(self.end.violation(Violation::EarlyVerdict)),
+            }
+        });
+        match verdict {
+            Ok(()) => self.end.set_over(),
+            Err(ref error) => self.end.abort(&format!("no verdict: {error}")),
+        }
+        verdict.map(|()| self.delivered())
+    }
+
+    /// Whether the Writer is alive and has not given up, as far as can be known
+    /// now. Costs a system call.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::empty_block`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.end.check()
+    }
+
+    /// Gives up: the Writer gets `reason` (cut to 1024 bytes) as
+    /// [`Error::PartnerAborted`].
+    pub fn abort(self, reason: &str) {
+        self.end.abort(reason);
+    }
+
+    /// A [`std::io::Write`] that fills and sends blocks.
+    pub fn stream(&self) -> SendStream<'_> {
+        SendStream {
+            reader: self,
+            block: None,
+            filled: 0,
+            offset: 0,
+        }
+    }
+}
+
+/// A block to be filled: its bytes are those of a `&mut [u8]`, with what was in
+/// there the last time. Dropped unsent, it is empty again.
+#[derive(Debug)]
+pub struct EmptyBlock<'r> {
+    reader: &'r Reader,
+    block: Block<'r>,
+}
+
+impl EmptyBlock<'_> {
+    /// Sends the first `len` bytes, with a number of the application's choice
+    /// (an offset, for instance). Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUse`] if `len` is beyond the block; nothing is sent then.
+    #[inline]
+    pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
+        self.send_kind(len, 0, tag)
+    }
+
+    /// As [`EmptyBlock::send`], with a second, smaller number: what kind of
+    /// block this is, for instance. `send` gives 0.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn send_kind(self, len: usize, kind: u16, tag: u64) -> Result<(), Error> {
+        let EmptyBlock { reader, block } = self;
+        if len > reader.block_size() {
+            return Err(Error::InvalidUse("the length sent is beyond the block"));
+        }
+        let len = len as u32;
+        reader.lengths[usize::from(block.number())].set(len);
+        let sent = Sent {
+            block: block.depart(),
+            kind,
+            len,
+            tag,
+        };
+        reader.end.publish(sent.to_words());
+        Ok(())
+    }
+}
+
+impl Deref for EmptyBlock<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.block.bytes(self.reader.block_size())
+    }
+}
+
+impl DerefMut for EmptyBlock<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.block.bytes_mut()
+    }
+}
+
+/// A [`std::io::Write`] over a [`Reader`]: made by [`Reader::stream`].
+///
+/// Blocks are sent when full and at `flush`, tagged with their offset in the
+/// stream. What is not flushed when this is dropped is not sent.
+#[derive(Debug)]
+pub struct SendStream<'r> {
+    reader: &'r Reader,
+    block: Option<EmptyBlock<'r>>,
+    filled: usize,
+    offset: u64,
+}
+
+impl io::Write for SendStream<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let block = match &mut self.block {
+            Some(block) => block,
+            None => self.block.insert(self.reader.empty_block()?),
+        };
+        let room = &mut block[self.filled..];
+        let len = room.len().min(data.len());
+        room[..len].copy_from_slice(&data[..len]);
+        let full = len == room.len();
+        self.filled += len;
+        if full {
+            self.flush()?;
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(block) = self.block.take() else {
+            return Ok(());
+        };
+        block.send(self.filled, self.offset)?;
+        self.offset += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}

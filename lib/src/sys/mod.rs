@@ -1,0 +1,100 @@
+//! The operating system, behind one contract.
+//!
+//! A back end offers the items below under these names and signatures, and the
+//! rest of the crate uses nothing else of the system. It **translates**: it turns
+//! each item into system calls. It **decides** nothing: who may join, what a
+//! value in shared memory means and what a death leads to is `session`'s affair.
+//! A further back end can be written from this page and `docs/protocol.md` alone.
+//!
+//! In all items:
+//!
+//! - MUST name, in an error, the operation and the object it was tried on, and
+//!   read the system's reason before any clean-up can change it.
+//! - MUST keep every object in an owning type made on the line after the call,
+//!   so that no way out leaks, and MUST NOT let a child process inherit one.
+//! - MUST leave nothing behind when the process is killed, but for the objects
+//!   that the back end's own text names as harmless.
+//! - `deadline: None` means for ever. A deadline in the past still polls once.
+//! - No wait may use processor time while nothing happens.
+//!
+//! | Item | Contract |
+//! |---|---|
+//! | `Memory::create(size)` | a new region, zeroed, *allocated* (a later access can not fail for want of memory), mapped writable; the system MUST keep the partner from writing it and anyone from resizing it |
+//! | `Memory::{start, len, is_writable}` | the mapping: page-aligned, of fixed length, valid as long as the value lives |
+//! | `available_memory()` | bytes that could be allocated now, if known |
+//! | `Name::parse(text)` | a checked name; names that the system folds together MUST be equal; error if it cannot be one |
+//! | `arrive(name, deadline)` | takes the name's first seat, or meets whoever holds it: [`Arrival`]; `Full` only when both had been impossible until `deadline`; MUST try once more after the deadline has passed |
+//! | `Host::next(alarm, deadline)` | the next process that wants to join |
+//! | `Host::close()` | nobody else can reach this host any more; gives the [`Seat`] that keeps the name taken until dropped, or until death |
+//! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's |
+//! | `Channel::{offer, refuse, admit}` | the three messages of joining (protocol, J1 to J6); MUST NOT block |
+//! | `Channel::receive(alarm, deadline)` | the next [`Message`] |
+//! | `Channel::into_link(..)` | what is left of a channel when both have joined |
+//! | `Bell::new()` | the doorbell this end sleeps on; its remote end travels in `offer` |
+//! | `Link::wait(alarm, deadline)` | sleeps until the doorbell was rung since the last return (`Wake::Bell`), the partner hung up or died (`Wake::Gone`, again on every later call), an alarm, or the deadline; may wake early; one thread at a time |
+//! | `Link::watch(alarm, deadline)` | the same without the doorbell; from any thread, beside a `wait` |
+//! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block |
+//! | `Link::hang_up()` | makes every wait of the partner return `Gone`; what was stored in shared memory before MUST be visible to it then |
+//! | `Alarm::{new, ring}` | wakes all waits given this alarm, now and later, in this process |
+//! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
+//! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
+//! | `User::own()`, `User: Eq + Display` | an identity, shown by name and number |
+//!
+//! When the partner dies, by whatever means: its stores up to then stay visible;
+//! this end's mapping of its region stays valid; `wait` and `watch` return `Gone`
+//! within milliseconds, even if a child of the partner lives on.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("brigade has a back end for Linux only, so far; see lib/src/sys/mod.rs");
+
+/// What `arrive` found.
+pub(crate) enum Arrival {
+    /// The name was free; it is this process's now.
+    First(Host),
+    /// Its holder is reachable: a channel to it.
+    Second(Channel),
+    /// Its holder admits nobody (any more).
+    Full,
+}
+
+/// What came over a channel.
+pub(crate) enum Message {
+    /// The peer shows its region and its doorbell.
+    Offer(Memory, RemoteBell),
+    /// The peer will not pair with this process; its words, untrusted.
+    Refused(String),
+    /// The host took this process as its partner.
+    Admitted,
+    /// The peer closed the channel or died.
+    HungUp,
+    /// Nothing that the protocol knows; what is wrong with it.
+    Malformed(&'static str),
+}
+
+/// Why a wait returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// The doorbell was rung.
+    Bell,
+    /// The partner hung up or died.
+    Gone,
+    /// The partner sent a message, which it has no reason to.
+    Message,
+    /// The alarm was rung.
+    Alarm,
+    /// The deadline has passed.
+    Timeout,
+}
+
+/// Who is at the other end of a channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) user: User,
+    /// As seen from this process; 0 if it cannot be seen from here.
+    pub(crate) process_id: u32,
+}

@@ -1,0 +1,280 @@
+//! The end that drains blocks.
+
+use std::cell::Cell;
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Delivered, Error, Violation};
+use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
+use crate::memory::Block;
+use crate::session::{Core, End, Monitor, Pair, Partner, Patience};
+
+/// The end that takes filled blocks, drains them and gives them back.
+///
+/// Dropped before [`Writer::finish`] has succeeded, it tells the Reader that it
+/// gave up.
+#[derive(Debug)]
+pub struct Writer {
+    end: End<RETURNED_WORDS, SENT_WORDS>,
+    /// The end of data was seen.
+    drained: Cell<bool>,
+}
+
+impl Writer {
+    pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Writer {
+        Writer {
+            end: End::new(core, pair),
+            drained: Cell::new(false),
+        }
+    }
+
+    /// The process at the other end.
+    pub fn partner(&self) -> &Partner {
+        self.end.partner()
+    }
+
+    /// A second handle on this session, for other threads.
+    pub fn monitor(&self) -> Monitor {
+        self.end.monitor()
+    }
+
+    /// Size of each block in bytes.
+    pub fn block_size(&self) -> usize {
+        self.end.pool().block_size()
+    }
+
+    /// Number of blocks in the pool.
+    pub fn block_count(&self) -> usize {
+        self.end.block_count()
+    }
+
+    /// What was received so far.
+    pub fn delivered(&self) -> Delivered {
+        self.end.delivered()
+    }
+
+    /// The next filled block, in the order in which they were sent; `None` at the
+    /// end of the data. Several may be held at once, and given back (dropped) in
+    /// any order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PartnerDied`] and [`Error::PartnerAborted`], after all blocks sent
+    /// before; [`Error::ProtocolViolation`]; [`Error::Aborted`]. Noticed only when
+    /// the call has to wait.
+    #[inline]
+    pub fn data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        self.next(Patience::Endless)
+    }
+
+    /// As [`Writer::data_block`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    #[inline]
+    pub fn data_block_until(&self, deadline: Instant) -> Result<Option<DataBlock<'_>>, Error> {
+        self.next(Patience::Until(deadline))
+    }
+
+    /// As [`Writer::data_block`], but does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`] if there is none now.
+    #[inline]
+    pub fn try_data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        self.next(Patience::None)
+    }
+
+    #[inline]
+    fn next(&self, patience: Patience) -> Result<Option<DataBlock<'_>>, Error> {
+        match self.look()? {
+            None => self.wait(patience),
+            block => Ok(block),
+        }
+    }
+
+    #[inline]
+    fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        // All but those that are here.
+        let out = || {
+            let here = self.end.taken() - self.end.published();
+            self.end.block_count() as u64 - here
+        };
+        let Some(words) = self.end.take(out)? else {
+            return Ok(None);
+        };
+        let sent = Sent::from_words(words);
+        let len = sent.len as usize;
+        if len > self.block_size() {
+            return Err(self.end.violation(Violation::Length {
+                found: len as u64,
+                most: self.block_size() as u64,
+            }));
+        }
+        let arrived = self.end.pool().arrive(sent.block.into());
+        let block = arrived.map_err(|violation| self.end.violation(violation))?;
+        self.end.count(len);
+        Ok(Some(DataBlock {
+            writer: self,
+            block: Some(block),
+            len,
+            kind: sent.kind,
+            tag: sent.tag,
+        }))
+    }
+
+    #[cold]
+    fn wait(&self, patience: Patience) -> Result<Option<DataBlock<'_>>, Error> {
+        self.end.wait(patience, || {
+            // The state first: what was sent before it changed is then found by
+            // the look.
+            let ended = self.end.partner_ended();
+            match (self.look()?, ended) {
+                (Some(block), _) => Ok(Some(Some(block))),
+                (None, Ok(false)) => Ok(None),
+                (None, Ok(true)) => {
+                    self.drained.set(true);
+                    Ok(Some(None))
+                }
+                (None, Err(error)) => Err(error),
+            }
+        })
+    }
+
+    /// The verdict: everything was drained and is good. The Reader's
+    /// [`finish`](crate::Reader::finish) returns.
+    ///
+    /// The Reader cannot object any more, so first do what may still fail (sync
+    /// a file, for instance), and [`check`](Writer::check) whether it is alive if
+    /// that matters. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUse`] if the end of the data has not been seen;
+    /// [`Error::PartnerAborted`] if the Reader gave up in the meantime;
+    /// [`Error::Aborted`].
+    pub fn finish(self) -> Result<Delivered, Error> {
+        if !self.drained.get() {
+            return Err(Error::InvalidUse("the end of the data has not been seen"));
+        }
+        self.end.partner_ended()?;
+        self.end.end()?;
+        self.end.set_over();
+        Ok(self.delivered())
+    }
+
+    /// Whether the Reader is alive and has not given up, as far as can be known
+    /// now. Costs a system call.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::data_block`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.end.check()
+    }
+
+    /// Gives up: the Reader gets `reason` (cut to 1024 bytes) as
+    /// [`Error::PartnerAborted`].
+    pub fn abort(self, reason: &str) {
+        self.end.abort(reason);
+    }
+
+    /// A [`std::io::Read`] over the blocks' bytes, one after the other.
+    pub fn stream(&self) -> ReceiveStream<'_> {
+        ReceiveStream {
+            writer: self,
+            block: None,
+            drained: 0,
+        }
+    }
+}
+
+/// A filled block: its bytes are those of a `&[u8]`. Dropped, it is given back.
+///
+/// The bytes are the Reader's to write: they stay as they are as long as the
+/// Reader keeps the protocol, which its process cannot be forced to.
+#[derive(Debug)]
+pub struct DataBlock<'w> {
+    writer: &'w Writer,
+    /// Taken when given back.
+    block: Option<Block<'w>>,
+    len: usize,
+    kind: u16,
+    tag: u64,
+}
+
+impl DataBlock<'_> {
+    /// The number that the block was sent with.
+    #[inline]
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// The second number that the block was sent with; 0 if none was given.
+    #[inline]
+    pub fn kind(&self) -> u16 {
+        self.kind
+    }
+
+    /// Gives the block back, as dropping it does. Never blocks.
+    #[inline]
+    pub fn done(self) {}
+}
+
+impl Deref for DataBlock<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.block {
+            Some(block) => block.bytes(self.len),
+            None => &[],
+        }
+    }
+}
+
+impl Drop for DataBlock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.writer.end.publish([block.depart().into()]);
+        }
+    }
+}
+
+/// A [`std::io::Read`] over a [`Writer`]: made by [`Writer::stream`].
+#[derive(Debug)]
+pub struct ReceiveStream<'w> {
+    writer: &'w Writer,
+    block: Option<DataBlock<'w>>,
+    drained: usize,
+}
+
+impl io::Read for ReceiveStream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if let Some(block) = &self.block {
+                let left = &block[self.drained..];
+                if !left.is_empty() {
+                    let len = left.len().min(buffer.len());
+                    buffer[..len].copy_from_slice(&left[..len]);
+                    self.drained += len;
+                    return Ok(len);
+                }
+            }
+            self.drained = 0;
+            self.block = None;
+            match self.writer.data_block()? {
+                Some(block) => self.block = Some(block),
+                None => return Ok(0),
+            }
+        }
+    }
+}
