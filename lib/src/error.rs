@@ -9,8 +9,8 @@ use crate::session::{Partner, Side};
 
 /// What had passed through the session when it ended early.
 ///
-/// In the Writer: what the Reader sent and this end took. In the Reader: what
-/// the Writer gave back, and so had done with.
+/// A block is delivered when the Writer has given it back. The Reader knows this
+/// by the Writer's word alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
     /// Number of blocks.

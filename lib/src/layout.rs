@@ -96,10 +96,8 @@ pub(crate) struct Control {
     pub(crate) reserved: [AtomicU64; 10],
 
     // -- changing ---------------------------------------------------------------
-    /// Blocks sent (Reader) or given back (Writer) so far. Stored with Release
-    /// after the queue entry (and, for the Reader, the block) was written;
-    /// loaded by the partner with Acquire.
-    pub(crate) published: Line<AtomicU64>,
+    /// What the owner has handed over.
+    pub(crate) published: Line<Published>,
     /// 0 while the owner is awake; while it sleeps, or is about to, the number
     /// of this sleep, for which it wants its doorbell rung once.
     pub(crate) asleep: Line<AtomicU64>,
@@ -113,6 +111,18 @@ pub(crate) struct Control {
     pub(crate) greeting: [AtomicU64; GREETING_MAX / 8],
     /// Published by `state`.
     pub(crate) reason: [AtomicU64; REASON_MAX / 8],
+}
+
+/// What an end has handed over so far.
+#[repr(C)]
+pub(crate) struct Published {
+    /// Blocks sent (Reader) or given back (Writer). Stored with Release after the
+    /// queue entry (and, for the Reader, the block) was written; loaded by the
+    /// partner with Acquire.
+    pub(crate) blocks: AtomicU64,
+    /// Sum of the lengths of the blocks given back (Writer; the Reader leaves it
+    /// zero): for messages only, relaxed.
+    pub(crate) bytes: AtomicU64,
 }
 
 /// How an end stands, and why.
@@ -164,14 +174,14 @@ pub(crate) struct Sent {
 impl Sent {
     /// Bits 0–31 the length, 32–47 the block's number, 48–63 the kind; then the
     /// tag.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_words(self) -> [u64; SENT_WORDS] {
         let what = u64::from(self.len) | u64::from(self.block) << 32 | u64::from(self.kind) << 48;
         [what, self.tag]
     }
 
     /// The inverse of [`Sent::to_words`], for any words: checking comes later.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_words([what, tag]: [u64; SENT_WORDS]) -> Sent {
         Sent {
             len: what as u32,
@@ -273,7 +283,10 @@ impl Control {
             features: AtomicU32::new(0),
             greeting_len: AtomicU32::new(0),
             reserved: std::array::from_fn(word),
-            published: Line(AtomicU64::new(0)),
+            published: Line(Published {
+                blocks: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+            }),
             asleep: Line(AtomicU64::new(0)),
             status: Line(Status {
                 state: AtomicU32::new(RUNNING),

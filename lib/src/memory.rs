@@ -14,8 +14,7 @@
     reason = "shared memory has to become references somewhere: here and in sys alone"
 )]
 
-use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
@@ -81,13 +80,13 @@ impl View {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn control(&self) -> &Control {
         // SAFETY: as in `Region::control`; `_region` keeps the mapping alive.
         unsafe { self.start.cast::<Control>().as_ref() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn queue(&self) -> &[AtomicU64] {
         // SAFETY: `new` checked the bounds, the control page's size keeps the
         // alignment, `_region` keeps the mapping alive, and atomics may change
@@ -116,8 +115,9 @@ pub(crate) struct Pool {
     stride: usize,
     block_size: usize,
     places: Box<[Cell<Place>]>,
-    /// The blocks whose place is `Spare`.
-    spare: RefCell<Vec<u16>>,
+    /// A stack of the blocks whose place is `Spare`: the first `spare_count`.
+    spare: Box<[Cell<u16>]>,
+    spare_count: Cell<usize>,
     _region: Arc<Region>,
 }
 
@@ -138,20 +138,20 @@ impl Pool {
         let end = geometry.blocks_offset() + geometry.stride() * count;
         assert!(end <= region.memory.len());
         assert!(!region.pool_taken.swap(true, Ordering::Relaxed));
-        let mut spare = Vec::new();
-        let mut place = Place::Partner;
-        if region.memory.is_writable() {
-            // Pushed highest first, so that block 0 is the first to be taken.
-            spare.extend((0..count).rev().map(|number| number as u16));
-            place = Place::Spare;
-        }
+        let (place, spare_count) = match region.memory.is_writable() {
+            true => (Place::Spare, count),
+            false => (Place::Partner, 0),
+        };
+        // Block 0 on top, so that it is the first to be taken.
+        let spare = (0..count).rev().map(|number| Cell::new(number as u16));
         Pool {
             // SAFETY: within the mapping, as asserted above.
             first: unsafe { region.memory.start().byte_add(geometry.blocks_offset()) },
             stride: geometry.stride(),
             block_size: geometry.block_size(),
             places: (0..count).map(|_| Cell::new(place)).collect(),
-            spare: RefCell::new(spare),
+            spare: spare.collect(),
+            spare_count: Cell::new(spare_count),
             _region: Arc::clone(region),
         }
     }
@@ -160,94 +160,123 @@ impl Pool {
         self.block_size
     }
 
-    /// A block that is here and unused.
-    #[inline]
-    pub(crate) fn take_spare(&self) -> Option<Block<'_>> {
-        let number = self.spare.borrow_mut().pop()?;
-        Some(self.hold(number))
+    /// A block that is here and unused, with its full length.
+    #[inline(always)]
+    pub(crate) fn take_spare(&self) -> Option<Block> {
+        let top = self.spare_count.get().checked_sub(1)?;
+        self.spare_count.set(top);
+        let number = usize::from(self.spare[top].get());
+        self.places[number].set(Place::Held);
+        Some(Block::new(number, self.block_size))
     }
 
-    /// The block `number`, which the partner says that it hands over.
-    #[inline]
-    pub(crate) fn arrive(&self, number: u64) -> Result<Block<'_>, Violation> {
-        let place = self.places.get(number as usize);
-        match place.map(Cell::get) {
-            Some(Place::Partner) => Ok(self.hold(number as u16)),
-            Some(_) => Err(Violation::BlockNotTheirs { block: number }),
-            None => Err(Violation::BlockNumber { found: number }),
+    /// The block `number`, which the partner says that it hands over with `len`
+    /// bytes in it.
+    #[inline(always)]
+    pub(crate) fn arrive(&self, number: u64, len: usize) -> Result<Block, Violation> {
+        let place = self
+            .places
+            .get(number as usize)
+            .ok_or(Violation::BlockNumber { found: number })?;
+        if place.get() != Place::Partner {
+            return Err(Violation::BlockNotTheirs { block: number });
         }
-    }
-
-    #[inline]
-    fn hold(&self, number: u16) -> Block<'_> {
-        self.places[usize::from(number)].set(Place::Held);
-        Block { pool: self, number }
-    }
-}
-
-/// The only access to a block's bytes. Dropped, the block is spare.
-pub(crate) struct Block<'p> {
-    pool: &'p Pool,
-    number: u16,
-}
-
-impl Block<'_> {
-    #[inline]
-    pub(crate) fn number(&self) -> u16 {
-        self.number
-    }
-
-    #[inline]
-    fn start(&self) -> NonNull<u8> {
-        // SAFETY: `number` is below the count of blocks, all of which lie within
-        // the mapping, as `Pool::new` asserted.
-        unsafe {
-            self.pool
-                .first
-                .byte_add(usize::from(self.number) * self.pool.stride)
+        if len > self.block_size {
+            let (found, most) = (len as u64, self.block_size as u64);
+            return Err(Violation::Length { found, most });
         }
+        place.set(Place::Held);
+        Ok(Block::new(number as usize, len))
     }
 
-    /// The first `len` bytes.
-    ///
-    /// # Panics
-    ///
-    /// If `len` is beyond the block.
-    #[inline]
-    pub(crate) fn bytes(&self, len: usize) -> &[u8] {
-        assert!(len <= self.pool.block_size);
-        // SAFETY: within the mapping, which the pool keeps; this token is the
-        // only one for the block, and the partner has given it away (the trust
-        // that the module's head states).
-        unsafe { slice::from_raw_parts(self.start().as_ptr(), len) }
+    /// Gives `block` up, because it goes to the partner. Its number.
+    #[inline(always)]
+    pub(crate) fn depart(&self, block: Block) -> usize {
+        self.places[block.number()].set(Place::Partner);
+        block.number()
     }
 
-    /// All bytes of the block, to be filled. Only for a Reader's own blocks.
-    #[inline]
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`, and `&mut self` makes this the only reference
-        // made from the only token.
-        unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), self.pool.block_size) }
+    /// Gives `block` up, because it is not used after all.
+    #[inline(always)]
+    pub(crate) fn put_back(&self, block: Block) {
+        self.places[block.number()].set(Place::Spare);
+        let count = self.spare_count.get();
+        self.spare[count].set(block.number() as u16);
+        self.spare_count.set(count + 1);
     }
 
-    /// Gives the token up, because the block goes to the partner.
-    #[inline]
-    pub(crate) fn depart(self) -> u16 {
-        let this = ManuallyDrop::new(self);
-        this.pool.places[usize::from(this.number)].set(Place::Partner);
-        this.number
+    /// The bytes of `block`.
+    #[inline(always)]
+    pub(crate) fn bytes<'b>(&'b self, block: &'b Block) -> &'b [u8] {
+        // SAFETY: `start` is within the mapping, which the pool keeps, and so is
+        // the block's length, which `arrive` checked; the token is the only one
+        // for the block, and the partner has given it away (the trust that the
+        // module's head states).
+        unsafe { slice::from_raw_parts(self.start(block).as_ptr(), block.len()) }
+    }
+
+    /// The bytes of `block`, to be filled. Only for a Reader's own blocks.
+    #[inline(always)]
+    pub(crate) fn bytes_mut<'b>(&'b self, block: &'b mut Block) -> &'b mut [u8] {
+        // SAFETY: as in `bytes`, and `&mut` makes this the only reference made
+        // from the only token.
+        unsafe { slice::from_raw_parts_mut(self.start(block).as_ptr(), block.len()) }
+    }
+
+    #[inline(always)]
+    fn start(&self, block: &Block) -> NonNull<u8> {
+        assert!(block.number() < self.places.len());
+        // SAFETY: the number is below the count of blocks, all of which lie within
+        // the mapping, as `new` asserted.
+        unsafe { self.first.byte_add(block.number() * self.stride) }
     }
 }
 
-impl std::fmt::Debug for Block<'_> {
+/// The right to a block's bytes, as the [`Pool`] that made it gives them; never to
+/// be shown to another pool, which is why the ends keep it in one struct with
+/// theirs. To be given up with `depart` or `put_back`; dropped, the block would be
+/// nobody's, and stay so.
+///
+/// Number and length share one word so that a public token, a reference and this,
+/// is two words, which are moved in registers. A larger one is moved through
+/// memory, stored in pieces and loaded as a whole, and then the processor waits
+/// until the pieces have left its store buffer, behind all the stores to shared
+/// memory before them: measured here, that took as long as all the rest of passing
+/// on a block of 64 bytes.
+pub(crate) struct Block(u64);
+
+impl Block {
+    /// No block: what is left in a token whose block was taken out.
+    const NONE: u64 = u64::MAX;
+
+    #[inline(always)]
+    fn new(number: usize, len: usize) -> Block {
+        Block(number as u64 | (len as u64) << 32)
+    }
+
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        (self.0 >> 32) as usize
+    }
+
+    /// Takes the block out of a token that is about to be dropped.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Option<Block> {
+        let block = Block(std::mem::replace(&mut self.0, Block::NONE));
+        (block.0 != Block::NONE).then_some(block)
+    }
+}
+
+impl std::fmt::Debug for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Block").field(&self.number).finish()
-    }
-}
-
-impl Drop for Block<'_> {
-    fn drop(&mut self) {
-        self.pool.places[usize::from(self.number)].set(Place::Spare);
-        self.pool.spare.borrow_mut().push(self.number);
+        f.debug_struct("Block")
+            .field("number", &self.number())
+            .field("len", &self.len())
+            .finish()
     }
 }

@@ -1,6 +1,5 @@
 //! The end that fills blocks.
 
-use std::cell::Cell;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -18,16 +17,12 @@ use crate::session::{Core, End, Monitor, Pair, Partner, Patience};
 #[derive(Debug)]
 pub struct Reader {
     end: End<SENT_WORDS, RETURNED_WORDS>,
-    /// For each block that is with the Writer, the length it was sent with.
-    lengths: Box<[Cell<u32>]>,
 }
 
 impl Reader {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Reader {
-        let end = End::new(core, pair);
         Reader {
-            lengths: vec![Cell::new(0); end.block_count()].into(),
-            end,
+            end: End::new(core, pair),
         }
     }
 
@@ -51,7 +46,7 @@ impl Reader {
         self.end.block_count()
     }
 
-    /// What the Writer has given back so far.
+    /// What the Writer has given back so far, by its word.
     pub fn delivered(&self) -> Delivered {
         self.end.delivered()
     }
@@ -65,7 +60,7 @@ impl Reader {
     /// [`Error::PartnerDied`], [`Error::PartnerAborted`],
     /// [`Error::ProtocolViolation`], [`Error::Aborted`]. Noticed only when the
     /// call has to wait.
-    #[inline]
+    #[inline(always)]
     pub fn empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
         self.next(Patience::Endless)
     }
@@ -75,7 +70,7 @@ impl Reader {
     /// # Errors
     ///
     /// As there, and [`Error::TimedOut`].
-    #[inline]
+    #[inline(always)]
     pub fn empty_block_until(&self, deadline: Instant) -> Result<EmptyBlock<'_>, Error> {
         self.next(Patience::Until(deadline))
     }
@@ -85,12 +80,12 @@ impl Reader {
     /// # Errors
     ///
     /// As there, and [`Error::TimedOut`] if there is none now.
-    #[inline]
+    #[inline(always)]
     pub fn try_empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
         self.next(Patience::None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&self, patience: Patience) -> Result<EmptyBlock<'_>, Error> {
         let block = match self.look()? {
             Some(block) => block,
@@ -102,8 +97,8 @@ impl Reader {
         })
     }
 
-    #[inline]
-    fn look(&self) -> Result<Option<Block<'_>>, Error> {
+    #[inline(always)]
+    fn look(&self) -> Result<Option<Block>, Error> {
         match self.end.pool().take_spare() {
             None => self.take_back(),
             spare => Ok(spare),
@@ -111,21 +106,20 @@ impl Reader {
     }
 
     /// A block that the Writer gave back.
-    #[inline]
-    fn take_back(&self) -> Result<Option<Block<'_>>, Error> {
+    #[inline(always)]
+    fn take_back(&self) -> Result<Option<Block>, Error> {
         let out = || self.end.published() - self.end.taken();
         let Some([number]) = self.end.take(out)? else {
             return Ok(None);
         };
-        let arrived = self.end.pool().arrive(number);
+        let arrived = self.end.pool().arrive(number, self.block_size());
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
-        self.end
-            .count(self.lengths[usize::from(block.number())].get() as usize);
         Ok(Some(block))
     }
 
     #[cold]
-    fn wait(&self, patience: Patience) -> Result<Block<'_>, Error> {
+    #[inline(never)]
+    fn wait(&self, patience: Patience) -> Result<Block, Error> {
         self.end.wait(patience, || {
             // The state first: what was given back before it changed is then
             // found by the look.
@@ -163,7 +157,9 @@ impl Reader {
         self.end.end()?;
         let verdict = self.end.wait(patience, || {
             let ended = self.end.partner_ended();
-            while self.take_back()?.is_some() {}
+            while let Some(block) = self.take_back()? {
+                self.end.pool().put_back(block);
+            }
             if !ended? {
                 return Ok(None);
             }
@@ -211,7 +207,7 @@ impl Reader {
 #[derive(Debug)]
 pub struct EmptyBlock<'r> {
     reader: &'r Reader,
-    block: Block<'r>,
+    block: Block,
 }
 
 impl EmptyBlock<'_> {
@@ -221,7 +217,7 @@ impl EmptyBlock<'_> {
     /// # Errors
     ///
     /// [`Error::InvalidUse`] if `len` is beyond the block; nothing is sent then.
-    #[inline]
+    #[inline(always)]
     pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
         self.send_kind(len, 0, tag)
     }
@@ -232,18 +228,19 @@ impl EmptyBlock<'_> {
     /// # Errors
     ///
     /// As there.
-    #[inline]
-    pub fn send_kind(self, len: usize, kind: u16, tag: u64) -> Result<(), Error> {
-        let EmptyBlock { reader, block } = self;
+    #[inline(always)]
+    pub fn send_kind(mut self, len: usize, kind: u16, tag: u64) -> Result<(), Error> {
+        let reader = self.reader;
         if len > reader.block_size() {
             return Err(Error::InvalidUse("the length sent is beyond the block"));
         }
-        let len = len as u32;
-        reader.lengths[usize::from(block.number())].set(len);
+        let Some(block) = self.block.take() else {
+            return Ok(());
+        };
         let sent = Sent {
-            block: block.depart(),
+            block: reader.end.pool().depart(block) as u16,
             kind,
-            len,
+            len: len as u32,
             tag,
         };
         reader.end.publish(sent.to_words());
@@ -254,16 +251,25 @@ impl EmptyBlock<'_> {
 impl Deref for EmptyBlock<'_> {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
-        self.block.bytes(self.reader.block_size())
+        self.reader.end.pool().bytes(&self.block)
     }
 }
 
 impl DerefMut for EmptyBlock<'_> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.block.bytes_mut()
+        self.reader.end.pool().bytes_mut(&mut self.block)
+    }
+}
+
+impl Drop for EmptyBlock<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.reader.end.pool().put_back(block);
+        }
     }
 }
 

@@ -38,6 +38,10 @@ const JOINER_LIMIT: Duration = Duration::from_secs(1);
 /// a wake cost.
 const SPINS: u32 = 200;
 
+/// Blocks up to this size, in bytes, take less time to copy than the two ends to
+/// tell each other of one.
+const SMALL_BLOCK: usize = 4096;
+
 /// Blocks of 256 KiB are large enough that waking up for one costs little...
 const DEFAULT_BLOCK_SIZE: usize = 256 * 1024;
 /// ...and sixteen of them keep both sides busy while the pool stays in the
@@ -151,6 +155,10 @@ impl Options {
 
 /// What this process became.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for each session; boxing would only get in the way"
+)]
 pub enum Role {
     /// It fills blocks.
     Reader(Reader),
@@ -737,9 +745,6 @@ pub(crate) struct Pair {
     partner: Partner,
     link: sys::Link,
     barrier: Barrier,
-    /// One writer, the end's thread; read by monitors.
-    delivered_blocks: AtomicU64,
-    delivered_bytes: AtomicU64,
 }
 
 impl std::fmt::Debug for Pair {
@@ -774,8 +779,6 @@ impl Pair {
             partner,
             link,
             barrier,
-            delivered_blocks: AtomicU64::new(0),
-            delivered_bytes: AtomicU64::new(0),
         }
     }
 
@@ -830,9 +833,14 @@ impl Pair {
     }
 
     fn delivered(&self) -> Delivered {
+        let writer = match self.side {
+            Side::Reader => &self.peer,
+            Side::Writer => &self.own,
+        };
+        let published = &writer.control().published.0;
         Delivered {
-            blocks: self.delivered_blocks.load(Ordering::Relaxed),
-            bytes: self.delivered_bytes.load(Ordering::Relaxed),
+            blocks: published.blocks.load(Ordering::Acquire),
+            bytes: published.bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -884,6 +892,7 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     outgoing: Outgoing<OUT>,
     incoming: Incoming<IN>,
     sleeps: Sleeps,
+    barrier: Barrier,
     spins: u32,
     pool: Pool,
 }
@@ -910,8 +919,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
-            incoming: Incoming::new(),
+            incoming: Incoming::new(pair.geometry.block_size() <= SMALL_BLOCK),
             sleeps: Sleeps::new(),
+            barrier: pair.barrier,
             spins: if alone { 0 } else { SPINS },
             pool: Pool::new(blocks, &pair.geometry),
             core,
@@ -946,35 +956,45 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     /// Publishes `entry`, and wakes the partner if it sleeps.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish(&self, entry: [u64; OUT]) {
         self.outgoing
             .publish(self.own.control(), self.own.queue(), entry);
         if self
             .sleeps
-            .partner_wants_ring(self.peer.control(), self.pair.barrier)
+            .partner_wants_ring(self.peer.control(), self.barrier)
         {
-            self.pair.link.ring();
+            self.ring();
         }
+    }
+
+    /// Out of line, like all that the fast path does not do: what remains is
+    /// small enough to be inlined where it is used, and the tokens stay in
+    /// registers.
+    #[cold]
+    #[inline(never)]
+    fn ring(&self) {
+        self.pair.link.ring();
     }
 
     /// The partner's next entry, if there is one; `out` blocks are with it at
     /// most.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&self, out: impl FnOnce() -> u64) -> Result<Option<[u64; IN]>, Error> {
         self.incoming
             .take(self.peer.control(), self.peer.queue(), out)
             .map_err(|violation| self.violation(violation))
     }
 
-    /// Counts a block of `len` bytes as delivered.
-    #[inline]
+    /// Counts the bytes of a block about to be given back.
+    #[inline(always)]
     pub(crate) fn count(&self, len: usize) {
         // One writer, so no read-modify-write is needed.
-        let bytes = self.pair.delivered_bytes.load(Ordering::Relaxed) + len as u64;
-        self.pair.delivered_bytes.store(bytes, Ordering::Relaxed);
-        let taken = self.incoming.taken();
-        self.pair.delivered_blocks.store(taken, Ordering::Relaxed);
+        let bytes = &self.own.control().published.0.bytes;
+        bytes.store(
+            bytes.load(Ordering::Relaxed) + len as u64,
+            Ordering::Relaxed,
+        );
     }
 
     pub(crate) fn delivered(&self) -> Delivered {
@@ -987,6 +1007,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// Tells the partner of its breach, and makes the error.
     #[cold]
+    #[inline(never)]
     pub(crate) fn violation(&self, violation: Violation) -> Error {
         let error = self.pair.violation(violation);
         self.core.abort(&error.to_string());
@@ -995,6 +1016,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// Looks until there is something, sleeping in between.
     #[cold]
+    #[inline(never)]
     pub(crate) fn wait<T>(
         &self,
         patience: Patience,
@@ -1015,7 +1037,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 None if gone.get() => Err(self.pair.died()),
                 found => Ok(found),
             },
-            || match self.pair.barrier {
+            || match self.barrier {
                 Barrier::Remote => sys::barrier_remotely(),
                 Barrier::Fence => {
                     ring::full_fence();
@@ -1065,9 +1087,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
         if self
             .sleeps
-            .partner_wants_ring(self.peer.control(), self.pair.barrier)
+            .partner_wants_ring(self.peer.control(), self.barrier)
         {
-            self.pair.link.ring();
+            self.ring();
         }
         Ok(())
     }

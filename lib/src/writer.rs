@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::{Delivered, Error, Violation};
+use crate::error::{Delivered, Error};
 use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 use crate::memory::Block;
 use crate::session::{Core, End, Monitor, Pair, Partner, Patience};
@@ -18,14 +18,18 @@ use crate::session::{Core, End, Monitor, Pair, Partner, Patience};
 #[derive(Debug)]
 pub struct Writer {
     end: End<RETURNED_WORDS, SENT_WORDS>,
+    /// For each block that is here, its kind and tag.
+    labels: Box<[Cell<(u16, u64)>]>,
     /// The end of data was seen.
     drained: Cell<bool>,
 }
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Writer {
+        let end = End::new(core, pair);
         Writer {
-            end: End::new(core, pair),
+            labels: vec![Cell::new((0, 0)); end.block_count()].into(),
+            end,
             drained: Cell::new(false),
         }
     }
@@ -50,7 +54,7 @@ impl Writer {
         self.end.block_count()
     }
 
-    /// What was received so far.
+    /// What was given back so far.
     pub fn delivered(&self) -> Delivered {
         self.end.delivered()
     }
@@ -64,7 +68,7 @@ impl Writer {
     /// [`Error::PartnerDied`] and [`Error::PartnerAborted`], after all blocks sent
     /// before; [`Error::ProtocolViolation`]; [`Error::Aborted`]. Noticed only when
     /// the call has to wait.
-    #[inline]
+    #[inline(always)]
     pub fn data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
         self.next(Patience::Endless)
     }
@@ -74,7 +78,7 @@ impl Writer {
     /// # Errors
     ///
     /// As there, and [`Error::TimedOut`].
-    #[inline]
+    #[inline(always)]
     pub fn data_block_until(&self, deadline: Instant) -> Result<Option<DataBlock<'_>>, Error> {
         self.next(Patience::Until(deadline))
     }
@@ -84,12 +88,12 @@ impl Writer {
     /// # Errors
     ///
     /// As there, and [`Error::TimedOut`] if there is none now.
-    #[inline]
+    #[inline(always)]
     pub fn try_data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
         self.next(Patience::None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&self, patience: Patience) -> Result<Option<DataBlock<'_>>, Error> {
         match self.look()? {
             None => self.wait(patience),
@@ -97,7 +101,7 @@ impl Writer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
         // All but those that are here.
         let out = || {
@@ -108,26 +112,17 @@ impl Writer {
             return Ok(None);
         };
         let sent = Sent::from_words(words);
-        let len = sent.len as usize;
-        if len > self.block_size() {
-            return Err(self.end.violation(Violation::Length {
-                found: len as u64,
-                most: self.block_size() as u64,
-            }));
-        }
-        let arrived = self.end.pool().arrive(sent.block.into());
+        let arrived = self.end.pool().arrive(sent.block.into(), sent.len as usize);
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
-        self.end.count(len);
+        self.labels[block.number()].set((sent.kind, sent.tag));
         Ok(Some(DataBlock {
             writer: self,
-            block: Some(block),
-            len,
-            kind: sent.kind,
-            tag: sent.tag,
+            block,
         }))
     }
 
     #[cold]
+    #[inline(never)]
     fn wait(&self, patience: Patience) -> Result<Option<DataBlock<'_>>, Error> {
         self.end.wait(patience, || {
             // The state first: what was sent before it changed is then found by
@@ -200,48 +195,43 @@ impl Writer {
 #[derive(Debug)]
 pub struct DataBlock<'w> {
     writer: &'w Writer,
-    /// Taken when given back.
-    block: Option<Block<'w>>,
-    len: usize,
-    kind: u16,
-    tag: u64,
+    block: Block,
 }
 
 impl DataBlock<'_> {
     /// The number that the block was sent with.
-    #[inline]
+    #[inline(always)]
     pub fn tag(&self) -> u64 {
-        self.tag
+        self.writer.labels[self.block.number()].get().1
     }
 
     /// The second number that the block was sent with; 0 if none was given.
-    #[inline]
+    #[inline(always)]
     pub fn kind(&self) -> u16 {
-        self.kind
+        self.writer.labels[self.block.number()].get().0
     }
 
     /// Gives the block back, as dropping it does. Never blocks.
-    #[inline]
+    #[inline(always)]
     pub fn done(self) {}
 }
 
 impl Deref for DataBlock<'_> {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
-        match &self.block {
-            Some(block) => block.bytes(self.len),
-            None => &[],
-        }
+        self.writer.end.pool().bytes(&self.block)
     }
 }
 
 impl Drop for DataBlock<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            self.writer.end.publish([block.depart().into()]);
+            self.writer.end.count(block.len());
+            let number = self.writer.end.pool().depart(block);
+            self.writer.end.publish([number as u64]);
         }
     }
 }
