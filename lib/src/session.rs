@@ -261,7 +261,8 @@ pub struct Seat {
     core: Arc<Core>,
     side: Side,
     wait: Option<Duration>,
-    stage: Stage,
+    /// Taken by [`Seat::wait`].
+    stage: Option<Stage>,
 }
 
 enum Stage {
@@ -320,17 +321,18 @@ impl Seat {
                         core,
                         side,
                         wait: options.wait,
-                        stage: Stage::First(Box::new(first)),
+                        stage: Some(Stage::First(Box::new(first))),
                     });
                 }
                 Arrival::Second(channel) => {
                     if let Some(pair) = join_host(channel, &core, &geometry, options, name)? {
                         let pair = Arc::new(pair);
+                        core.set_paired(&pair);
                         return Ok(Seat {
                             core,
                             side: pair.side,
                             wait: options.wait,
-                            stage: Stage::Second(pair),
+                            stage: Some(Stage::Second(pair)),
                         });
                     }
                     // The host took another, or died: see what there is now.
@@ -350,7 +352,7 @@ impl Seat {
 
     /// Whether the partner is still to come, so that [`Seat::wait`] will wait.
     pub fn is_first(&self) -> bool {
-        matches!(self.stage, Stage::First(_))
+        matches!(self.stage, Some(Stage::First(_)))
     }
 
     /// A second handle, for other threads, on this seat and on what becomes of it.
@@ -369,22 +371,34 @@ impl Seat {
     ///
     /// [`Error::NoPartner`] after [`Options::wait`]; [`Error::Aborted`] after
     /// [`Monitor::abort`].
-    pub fn wait(self) -> Result<Role, Error> {
-        let pair = match self.stage {
-            Stage::Second(pair) => pair,
-            Stage::First(first) => Arc::new(first.wait(&self.core, self.side, self.wait)?),
+    pub fn wait(mut self) -> Result<Role, Error> {
+        let pair = match self.stage.take() {
+            Some(Stage::Second(pair)) => pair,
+            Some(Stage::First(first)) => {
+                let pair = Arc::new(first.wait(&self.core, self.side, self.wait)?);
+                self.core.set_paired(&pair);
+                pair
+            }
+            None => return Err(Error::InvalidUse("the seat was given up")),
         };
-        self.core.set_paired(&pair);
+        let core = Arc::clone(&self.core);
         Ok(match self.side {
-            Side::Reader => Role::Reader(Reader::new(self.core, pair)),
-            Side::Writer => Role::Writer(Writer::new(self.core, pair)),
+            Side::Reader => Role::Reader(Reader::new(core, pair)),
+            Side::Writer => Role::Writer(Writer::new(core, pair)),
         })
     }
 
     /// Gives the place up and, if the partner is here, tells it why.
     pub fn abort(self, reason: &str) {
-        if let Stage::Second(pair) = &self.stage {
-            pair.post_abort(reason);
+        self.core.abort(reason);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Not if it became an end, which has taken over.
+        if self.stage.is_some() {
+            self.core.abort("it gave up its place");
         }
     }
 }
@@ -859,14 +873,18 @@ impl Pair {
         }
     }
 
-    /// What the partner's being gone means: it said why, it had finished, or it
-    /// died.
+    /// What the partner's being gone means: it said why, it died, or the session
+    /// is over, which the Writer's verdict makes it.
     fn gone(&self) -> Result<(), Error> {
-        let ended = self.partner_ended()?;
-        if ended && self.side == Side::Reader {
-            return Ok(());
-        }
-        Err(self.died())
+        let over = match self.side {
+            Side::Reader => self.partner_ended()?,
+            Side::Writer => {
+                self.partner_ended()?;
+                let own = &self.own.control().status.0.state;
+                own.load(Ordering::Relaxed) == layout::ENDED
+            }
+        };
+        if over { Ok(()) } else { Err(self.died()) }
     }
 }
 
@@ -1212,10 +1230,19 @@ impl Monitor {
         }
     }
 
+    /// This process's own numbers, each as last set; zeros before.
+    pub fn figures(&self) -> [u64; FIGURES] {
+        self.load_figures(|pair| &pair.own)
+    }
+
     /// The partner's numbers, each as last set there; zeros before.
     pub fn partner_figures(&self) -> [u64; FIGURES] {
+        self.load_figures(|pair| &pair.peer)
+    }
+
+    fn load_figures(&self, region: impl Fn(&Pair) -> &Arc<Region>) -> [u64; FIGURES] {
         self.core.pair().map_or([0; FIGURES], |pair| {
-            let figures = &pair.peer.control().figures.0;
+            let figures = &region(&pair).control().figures.0;
             std::array::from_fn(|index| figures[index].load(Ordering::Relaxed))
         })
     }

@@ -1,0 +1,151 @@
+//! What was typed, as types.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+/// Copy a file, device or stream with two processes through shared memory.
+///
+/// Run the same command twice: the first process reads SOURCE, the second writes
+/// DESTINATION. Or let --both start the second one.
+#[derive(Debug, Parser)]
+#[command(
+    name = "brigade",
+    version,
+    max_term_width = 100,
+    override_usage = "brigade [OPTIONS] <SOURCE> <DESTINATION>      (twice, or once with --both)\n       \
+                      brigade [OPTIONS] --as reader --name NAME <SOURCE>\n       \
+                      brigade [OPTIONS] --as writer --name NAME <DESTINATION>",
+    after_help = "Exit status: 0 the destination is complete; 1 the copy failed in this process; 2 usage;\n\
+                  3 too many instances; 4 the partner failed or died; 5 no partner came in time;\n\
+                  130, 143 interrupted."
+)]
+pub(crate) struct Args {
+    /// SOURCE and DESTINATION; '-' is standard input or output
+    #[arg(required = true, num_args = 1..=2, value_name = "PATH", value_parser = clap::value_parser!(OsString))]
+    pub(crate) paths: Vec<OsString>,
+
+    /// Start the partner, too: the whole copy in one command
+    #[arg(long)]
+    pub(crate) both: bool,
+
+    /// Take this role, whichever process comes first
+    #[arg(long = "as", value_name = "ROLE", conflicts_with = "both")]
+    pub(crate) role: Option<RoleArg>,
+
+    /// What the two processes find each other by [default: made from the two paths];
+    /// with a '/' in it, a path, for processes that share only a directory
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Size of a block; K, M, G are powers of 1024, kB, MB, GB of 1000
+    #[arg(long, value_name = "SIZE", default_value = "256K", value_parser = size)]
+    pub(crate) block_size: usize,
+
+    /// Number of blocks
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    pub(crate) blocks: usize,
+
+    /// Give up if no partner has come after this time: 30, 1.5s, 2min [default: wait for ever]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) wait: Option<Duration>,
+
+    /// Do not wait until the data is on disk
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+
+    /// Show progress
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) progress: When,
+
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Say more
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// Started by --both, which speaks for both.
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub(crate) started_by_both: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Fills blocks from SOURCE
+    Reader,
+    /// Drains blocks into DESTINATION
+    Writer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// If standard error is a terminal
+    Auto,
+    /// Even if it is none
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// A size as dd, mbuffer and rsync read it: a bare letter is a power of 1024.
+fn size(text: &str) -> Result<usize, String> {
+    let bare_letter = text.ends_with(['k', 'K', 'm', 'M', 'g', 'G', 't', 'T']);
+    let unit = if bare_letter { "iB" } else { "" };
+    let size: bytesize::ByteSize = format!("{text}{unit}")
+        .parse()
+        .map_err(|_| "not a size; for instance 65536, 256K, 1MiB or 1MB".to_owned())?;
+    usize::try_from(size.as_u64()).map_err(|_| "too large".to_owned())
+}
+
+/// A duration; a bare number is of seconds, as for sleep and timeout.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| "not a duration; for instance 30, 1.5s or 2min".to_owned())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_options_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_as_dd_reads_them() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("64K", 65536),
+            ("64k", 65536),
+            ("1M", 1 << 20),
+            ("1MiB", 1 << 20),
+            ("1MB", 1_000_000),
+            ("2G", 2 << 30),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "K", "-1", "1X", "1 2"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_have_a_unit() {
+        assert_eq!(duration("30").unwrap(), Duration::from_secs(30));
+        assert_eq!(duration("0.5").unwrap(), Duration::from_millis(500));
+        assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("2min").unwrap(), Duration::from_secs(120));
+        for text in ["", "-1", "soon", "NaN"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

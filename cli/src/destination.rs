@@ -1,0 +1,423 @@
+//! Where the bytes go: all or nothing.
+//!
+//! A file is written under another name beside its own (the *partial file*), and
+//! takes the place of the old one in a single step when everything is in it and on
+//! disk. What is no file (a device, a fifo, a pipe) is written directly.
+//!
+//! Directories like /tmp are full of strangers, so the partial file is used only
+//! if it is a regular file of this user, with one name, not reached through a
+//! link, and locked: never two copies at once.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, OFlags};
+
+use crate::failure::{Failure, Status, reason};
+use crate::plan::Place;
+
+/// How long to wait for another process to let go of the partial file: a killed
+/// copy's second half may still be cleaning up.
+const PARTIAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest file name, in bytes: NAME_MAX of the usual file systems.
+const NAME_MAX: usize = 255;
+
+/// An open destination.
+pub(crate) struct Destination {
+    file: File,
+    path: PathBuf,
+    /// `None` for what is written directly.
+    partial: Option<Partial>,
+}
+
+/// The file that becomes the destination.
+struct Partial {
+    path: PathBuf,
+    mode: u32,
+    gate: Arc<Gate>,
+}
+
+impl Destination {
+    /// Opens `place`. A file that does not exist yet gets `new_mode`; one that does
+    /// keeps its own.
+    pub(crate) fn open(place: &Place, new_mode: u32, gate: &Arc<Gate>) -> Result<Self, Failure> {
+        let path = match place {
+            Place::Standard => {
+                let path = PathBuf::from("standard output");
+                let output = io::stdout().as_fd().try_clone_to_owned();
+                let file = output.map_err(|error| Failure::io("open", &path, &error))?;
+                return Ok(Destination {
+                    file: file.into(),
+                    path,
+                    partial: None,
+                });
+            }
+            Place::Path(path) => through_link(path)?,
+        };
+        let existing = match std::fs::metadata(&path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::io("write to", &path, &error)),
+        };
+        let mode = match &existing {
+            Some(metadata) if metadata.is_dir() => {
+                let error = io::Error::from(io::ErrorKind::IsADirectory);
+                return Err(Failure::io("write to", &path, &error));
+            }
+            Some(metadata) if !metadata.is_file() => return Destination::open_directly(path),
+            Some(metadata) => {
+                // Replacing needs only the directory; but who protected the file
+                // against writing means its content.
+                rustix::fs::access(&path, Access::WRITE_OK)
+                    .map_err(|errno| Failure::io("write to", &path, &errno.into()))?;
+                metadata.mode() & 0o777
+            }
+            None => new_mode,
+        };
+        let partial = partial_path(&path)?;
+        let file = open_partial(&partial)?;
+        gate.register(&partial)?;
+        Ok(Destination {
+            file,
+            path,
+            partial: Some(Partial {
+                path: partial,
+                mode,
+                gate: Arc::clone(gate),
+            }),
+        })
+    }
+
+    fn open_directly(path: PathBuf) -> Result<Self, Failure> {
+        let file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|error| Failure::io("write to", &path, &error))?;
+        Ok(Destination {
+            file,
+            path,
+            partial: None,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another handle on the file, for syncing it from another thread.
+    pub(crate) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Whether this destination can be on disk at all.
+    pub(crate) fn can_sync(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt;
+        self.file
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file() || metadata.file_type().is_block_device())
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Makes what was written the destination: on disk if `sync`; `last_check` is
+    /// asked just before the point of no return.
+    pub(crate) fn commit(
+        self,
+        sync: bool,
+        last_check: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let failed = |what: &str| {
+            let path = self.path.clone();
+            let what = what.to_owned();
+            move |error: io::Error| Failure::io(&what, &path, &error)
+        };
+        if let Some(partial) = &self.partial {
+            let mode = Permissions::from_mode(partial.mode);
+            self.file
+                .set_permissions(mode)
+                .map_err(failed("set the mode of"))?;
+        }
+        if sync && self.can_sync() {
+            self.file.sync_all().map_err(failed("sync"))?;
+        }
+        last_check()?;
+        let Some(partial) = &self.partial else {
+            return Ok(());
+        };
+        partial.gate.commit(|| {
+            std::fs::rename(&partial.path, &self.path)
+                .map_err(failed("rename the finished file to"))
+        })?;
+        if sync {
+            sync_directory(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            partial.gate.discard();
+        }
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), Failure> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    match synced {
+        // Some file systems cannot, and say so; then there is nothing to do.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        Err(error) => Err(Failure::io("sync the directory", directory, &error)
+            .remark("the destination was replaced, but may not be on disk")),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The file that a symbolic link stands for, as cp writes through links.
+fn through_link(path: &Path) -> Result<PathBuf, Failure> {
+    let is_link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if !is_link {
+        return Ok(path.to_path_buf());
+    }
+    std::fs::canonicalize(path)
+        .map_err(|error| Failure::io("write through the symbolic link", path, &error))
+}
+
+/// `.NAME.brigade-partial`, beside the destination.
+fn partial_path(path: &Path) -> Result<PathBuf, Failure> {
+    let Some(name) = path.file_name() else {
+        let error = io::Error::from(io::ErrorKind::IsADirectory);
+        return Err(Failure::io("write to", path, &error));
+    };
+    let mut partial = OsString::from(".");
+    const SUFFIX: &str = ".brigade-partial";
+    if name.len() + 1 + SUFFIX.len() <= NAME_MAX {
+        partial.push(name);
+    } else {
+        // The beginning, and something to tell it from others of that beginning.
+        let hash = blake3::hash(name.as_bytes()).to_hex();
+        partial.push(OsStr::from_bytes(&name.as_bytes()[..100]));
+        partial.push(&hash[..32]);
+    }
+    partial.push(SUFFIX);
+    Ok(path.with_file_name(partial))
+}
+
+fn open_partial(path: &Path) -> Result<File, Failure> {
+    let refused = |why: &str| {
+        let message = format!("cannot use {}: {why}; remove it", path.display());
+        Failure::new(Status::Failed, message)
+    };
+    let own_user = rustix::process::geteuid().as_raw();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let deadline = Instant::now() + PARTIAL_PATIENCE;
+    loop {
+        let last = Instant::now() >= deadline;
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags.bits() as i32)
+            .open(path);
+        let found = std::fs::symlink_metadata(path);
+        let file = match (opened, &found) {
+            (Ok(file), _) => file,
+            (Err(_), Ok(found)) if found.is_symlink() => {
+                return Err(refused("it is a symbolic link"));
+            }
+            (Err(_), Ok(found)) if found.uid() != own_user => {
+                return Err(refused("it belongs to another user"));
+            }
+            (Err(error), _) => return Err(Failure::io("create", path, &error)),
+        };
+        let opened = file
+            .metadata()
+            .map_err(|error| Failure::io("look at", path, &error))?;
+        if !opened.is_file() {
+            return Err(refused("it is no regular file"));
+        }
+        if opened.uid() != own_user {
+            return Err(refused("it belongs to another user"));
+        }
+        if opened.nlink() > 1 {
+            return Err(refused("it has another name, too"));
+        }
+        match file.try_lock() {
+            // Ours, if it is still what the name stands for: the last holder may
+            // have removed or renamed it since it was opened.
+            Ok(()) => {
+                let same = std::fs::symlink_metadata(path)
+                    .is_ok_and(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino()));
+                if same {
+                    file.set_len(0)
+                        .map_err(|error| Failure::io("empty", path, &error))?;
+                    return Ok(file);
+                }
+            }
+            Err(TryLockError::WouldBlock) if last => {
+                let message = format!(
+                    "another copy is being written to this destination ({} is in use)",
+                    path.display()
+                );
+                return Err(Failure::new(Status::Failed, message));
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(Failure::io("lock", path, &error)),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Decides, between the thread that writes and the one that watches, whether the
+/// partial file becomes the destination or goes away: one of them, once.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+}
+
+#[derive(Debug, Default)]
+enum GateState {
+    #[default]
+    Nothing,
+    Partial(PathBuf),
+    Committed,
+    Closed,
+}
+
+impl Gate {
+    /// Valid even if a thread panicked with it: each change is a single step.
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&self, path: &Path) -> Result<(), Failure> {
+        let mut state = self.state();
+        if matches!(*state, GateState::Closed) {
+            remove(path);
+            return Err(Failure::new(Status::Failed, "given up"));
+        }
+        *state = GateState::Partial(path.to_path_buf());
+        Ok(())
+    }
+
+    fn commit(&self, rename: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut state = self.state();
+        if matches!(*state, GateState::Closed) {
+            return Err(Failure::new(Status::Failed, "given up"));
+        }
+        rename()?;
+        *state = GateState::Committed;
+        Ok(())
+    }
+
+    /// Removes the partial file, if there is one.
+    fn discard(&self) {
+        let mut state = self.state();
+        if let GateState::Partial(path) = &*state {
+            remove(path);
+            *state = GateState::Nothing;
+        }
+    }
+
+    /// As `discard`, and nothing can be committed any more. False if it was
+    /// committed already: then the copy has succeeded.
+    pub(crate) fn close(&self) -> bool {
+        self.discard();
+        let mut state = self.state();
+        if matches!(*state, GateState::Committed) {
+            return false;
+        }
+        *state = GateState::Closed;
+        true
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        let (path, why) = (path.display(), reason(&error));
+        eprintln!("brigade: writer: cannot remove {path}: {why}");
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        open_partial(path).unwrap_err().message
+    }
+
+    #[test]
+    fn a_stranger_s_file_a_link_and_a_second_name_are_never_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let precious = directory.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        let partial = directory.path().join(".x.brigade-partial");
+
+        std::os::unix::fs::symlink(&precious, &partial).unwrap();
+        assert!(refusal(&partial).contains("symbolic link"));
+        std::fs::remove_file(&partial).unwrap();
+
+        std::fs::hard_link(&precious, &partial).unwrap();
+        assert!(refusal(&partial).contains("another name"));
+        std::fs::remove_file(&partial).unwrap();
+
+        std::fs::create_dir(&partial).unwrap();
+        assert!(refusal(&partial).contains("cannot"));
+        std::fs::remove_dir(&partial).unwrap();
+
+        std::fs::write(&partial, "").unwrap();
+        if std::os::unix::fs::chown(&partial, Some(12345), None).is_ok() {
+            assert!(refusal(&partial).contains("another user"));
+        } else {
+            eprintln!("skipped: only root can give a file to another user");
+        }
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_partial_file_left_by_a_killed_copy_is_used_again_but_never_by_two() {
+        let directory = tempfile::tempdir().unwrap();
+        let partial = directory.path().join(".x.brigade-partial");
+        std::fs::write(&partial, "left over").unwrap();
+        let first = open_partial(&partial).unwrap();
+        assert_eq!(first.metadata().unwrap().len(), 0);
+        assert!(refusal(&partial).contains("another copy"));
+        drop(first);
+        open_partial(&partial).unwrap();
+    }
+
+    #[test]
+    fn the_longest_names_have_a_partial_file_too() {
+        let long = PathBuf::from("/d").join("n".repeat(NAME_MAX));
+        let name = partial_path(&long).unwrap();
+        assert!(name.file_name().unwrap().len() <= NAME_MAX);
+        let other = PathBuf::from("/d").join("n".repeat(NAME_MAX - 1));
+        assert_ne!(partial_path(&other).unwrap(), name);
+    }
+
+    #[test]
+    fn once_closed_nothing_can_be_committed_and_once_committed_nothing_closed() {
+        let gate = Gate::default();
+        assert!(gate.close());
+        assert!(gate.commit(|| Ok(())).is_err());
+        let gate = Gate::default();
+        gate.commit(|| Ok(())).unwrap();
+        assert!(!gate.close());
+    }
+}

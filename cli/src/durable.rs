@@ -1,0 +1,111 @@
+//! Write-back that starts early: a thread that syncs what was written so far,
+//! again and again, while more is written. So the sync at the end has little left
+//! to do, and progress can be shown of what is really on disk.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Syncing less at a time would cost more in flushes than it gains.
+const STEP_BYTES: u64 = 16 << 20;
+
+/// The thread, as seen by the one that writes. Dropped, it is left to itself: it
+/// may be stuck in the system, and the copy has failed anyway.
+pub(crate) struct Durable {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    written: u64,
+    stop: bool,
+    error: Option<io::Error>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Durable {
+    /// Starts the thread for `file`; `report` is called with the count of bytes
+    /// that are on disk.
+    pub(crate) fn start(file: File, report: impl Fn(u64) + Send + 'static) -> io::Result<Durable> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let thread = std::thread::Builder::new().name("sync".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || sync_on(&shared, &file, report)
+        })?;
+        Ok(Durable {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Says that `written` bytes were written in all.
+    ///
+    /// # Errors
+    ///
+    /// What an earlier sync failed with: the system tells only once.
+    pub(crate) fn written(&self, written: u64) -> io::Result<()> {
+        let mut state = self.shared.state();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        state.written = written;
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends the thread, after what it is at.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.shared.state().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        match self.shared.state().error.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Durable {
+    fn drop(&mut self) {
+        self.shared.state().stop = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+fn sync_on(shared: &Shared, file: &File, report: impl Fn(u64)) {
+    let mut synced = 0;
+    loop {
+        let mut state = shared.state();
+        while !state.stop && state.written - synced < STEP_BYTES {
+            let woken = shared.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stop {
+            return;
+        }
+        let written = state.written;
+        drop(state);
+        if let Err(error) = file.sync_data() {
+            shared.state().error = Some(error);
+            return;
+        }
+        synced = written;
+        report(synced);
+    }
+}

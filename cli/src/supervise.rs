@@ -1,0 +1,303 @@
+//! Watches over this process's half, and makes one outcome of all that can happen
+//! to it: an end, a signal, the partner's death.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use brigade::{Monitor, Side};
+
+use crate::destination::Gate;
+use crate::failure::{Failure, Status};
+use crate::halves::{self, Event, FIGURE_DONE, Report};
+use crate::plan::Plan;
+use crate::progress::Bar;
+
+/// How long a half that should stop may take to do so by itself, with its own
+/// words for what happened. It may be stuck in the system; a second is promised.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// How often the bar is drawn.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How this process speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voice {
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    pub(crate) bar: bool,
+    /// The process that started this one speaks for both.
+    pub(crate) started_by_both: bool,
+    /// This process speaks for both.
+    pub(crate) both: bool,
+}
+
+/// What is known of this half so far.
+pub(crate) struct Supervisor<'p> {
+    plan: &'p Plan,
+    voice: Voice,
+    gate: Arc<Gate>,
+    events: Receiver<Event>,
+    side: Option<Side>,
+    monitor: Option<Monitor>,
+    paired: bool,
+    bar: Option<Bar>,
+    child: ChildState,
+    /// What ended the copy, if it was not this half's own end; and until when
+    /// that may still speak.
+    stopped: Option<(Failure, Instant)>,
+}
+
+/// The process that --both started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChildState {
+    None,
+    Running,
+    Ended(Option<i32>),
+}
+
+/// Does this process's half of `plan`. The exit status.
+pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
+    let (sender, events) = channel();
+    let gate = Arc::new(Gate::default());
+    if let Err(error) = watch_signals(sender.clone()) {
+        eprintln!("brigade: cannot watch for signals: {error}");
+        return Status::Failed as u8;
+    }
+    std::thread::spawn({
+        let (plan, gate) = (plan.clone(), Arc::clone(&gate));
+        move || {
+            let result = halves::run(&plan, voice.both, &gate, &sender);
+            let _ = sender.send(Event::Done(result));
+        }
+    });
+    let child = match voice.both {
+        true => ChildState::Running,
+        false => ChildState::None,
+    };
+    let mut supervisor = Supervisor {
+        plan: &plan,
+        voice,
+        gate,
+        events,
+        side: None,
+        monitor: None,
+        paired: false,
+        bar: None,
+        child,
+        stopped: None,
+    };
+    let result = supervisor.supervise();
+    if let Some(bar) = supervisor.bar.take() {
+        bar.clear();
+    }
+    match result {
+        Ok(report) => {
+            supervisor.say_done(&report);
+            0
+        }
+        Err(failure) => {
+            supervisor.say_failure(&failure);
+            supervisor.exit_code(&failure)
+        }
+    }
+}
+
+impl Supervisor<'_> {
+    fn supervise(&mut self) -> Result<Report, Failure> {
+        loop {
+            match self.next() {
+                Some(Event::Done(Ok(report))) => return Ok(report),
+                Some(Event::Done(Err(failure))) => return Err(self.which(failure)),
+                Some(event) => self.take(event),
+                None => {}
+            }
+            if let Some((failure, deadline)) = &self.stopped
+                && Instant::now() >= *deadline
+            {
+                // Stuck. What was committed in the meantime is a success, whose
+                // report is on its way; otherwise nothing stays.
+                if self.gate.close() {
+                    return Err(failure.clone());
+                }
+            }
+        }
+    }
+
+    /// The next event; `None` if it is time to draw, or to lose patience.
+    fn next(&mut self) -> Option<Event> {
+        if let Some(bar) = &self.bar {
+            bar.draw(self.done_bytes());
+        }
+        let stop = self.stopped.as_ref().map(|(_, deadline)| *deadline);
+        let stop = stop.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let tick = self.bar.as_ref().map(|_| TICK);
+        let received = match [stop, tick].into_iter().flatten().min() {
+            // Nothing to do in between: no time of the processor is used.
+            None => self.events.recv().map_err(|_| RecvTimeoutError::Timeout),
+            Some(timeout) => self.events.recv_timeout(timeout),
+        };
+        received.ok()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Seated(side, monitor) => {
+                if let Some((failure, _)) = &self.stopped {
+                    monitor.abort(&failure.message);
+                }
+                self.side = Some(side);
+                self.paired = monitor.partner().is_some();
+                self.monitor = Some(monitor);
+                self.say_verbose(&format!(
+                    "joined as {} ({} blocks of {} bytes, name {})",
+                    side, self.plan.blocks, self.plan.block_size, self.plan.name
+                ));
+            }
+            Event::Waiting => self.say_waiting(),
+            Event::Paired(monitor, size) => {
+                self.paired = true;
+                if let Some(partner) = monitor.partner() {
+                    self.say_verbose(&format!("the partner is {partner}"));
+                }
+                self.bar = self.voice.bar.then(|| Bar::new(size));
+            }
+            Event::PartnerGone(failure) => self.stop(failure),
+            Event::ChildEnded(code) => {
+                self.child = ChildState::Ended(code);
+                // Before it joined: nobody else would notice.
+                if !self.paired {
+                    let message = "the second process ended before it joined";
+                    self.stop(Failure::new(Status::Partner, message));
+                }
+            }
+            Event::Signal(signal) => {
+                let name = signal_name(signal);
+                self.stop(Failure::interrupted(signal, name));
+            }
+            Event::Done(_) => {}
+        }
+    }
+
+    /// The first reason counts.
+    fn stop(&mut self, failure: Failure) {
+        if self.stopped.is_some() {
+            return;
+        }
+        // The partner knows its own failure.
+        if let Some(monitor) = &self.monitor {
+            monitor.abort(&failure.message);
+        }
+        self.stopped = Some((failure, Instant::now() + GRACE));
+    }
+
+    /// Of what stopped this half and what the half says itself, the better story:
+    /// after a signal it can only tell that it was aborted, but of its partner it
+    /// knows as much.
+    fn which(&mut self, own: Failure) -> Failure {
+        match self.stopped.take() {
+            Some((failure, _)) => failure,
+            None => own,
+        }
+    }
+
+    /// With --both, the second process's own exit status says more than that it
+    /// failed.
+    fn exit_code(&mut self, failure: &Failure) -> u8 {
+        if self.voice.both && failure.is_partners() {
+            let deadline = Instant::now() + GRACE;
+            while self.child == ChildState::Running {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match self.events.recv_timeout(left) {
+                    Ok(Event::ChildEnded(code)) => self.child = ChildState::Ended(code),
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+            if let ChildState::Ended(Some(code @ 1..=255)) = self.child {
+                return code as u8;
+            }
+        }
+        failure.code
+    }
+
+    fn done_bytes(&self) -> u64 {
+        let Some(monitor) = &self.monitor else {
+            return 0;
+        };
+        match self.side {
+            Some(Side::Writer) => monitor.figures()[FIGURE_DONE],
+            _ => monitor.partner_figures()[FIGURE_DONE],
+        }
+    }
+
+    fn say(&self, message: &str) {
+        match self.side {
+            Some(side) if !self.voice.both => eprintln!("brigade: {side}: {message}"),
+            _ => eprintln!("brigade: {message}"),
+        }
+    }
+
+    fn say_verbose(&self, message: &str) {
+        if self.voice.verbose {
+            self.say(message);
+        }
+    }
+
+    fn say_waiting(&self) {
+        if self.voice.quiet {
+            return;
+        }
+        let partner = self.side.map_or(Side::Writer, Side::other);
+        self.say(&format!(
+            "waiting for the {partner}; run next: {}",
+            self.plan.partner_command
+        ));
+    }
+
+    fn say_done(&self, report: &Report) {
+        if !self.voice.quiet {
+            self.say(&crate::progress::summary(
+                report.bytes,
+                report.took,
+                report.on_disk,
+            ));
+        }
+    }
+
+    fn say_failure(&self, failure: &Failure) {
+        // Once paired, the process that speaks for both has heard it.
+        if !(self.voice.started_by_both && self.paired) {
+            self.say(&failure.message);
+        }
+    }
+}
+
+fn watch_signals(events: Sender<Event>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let ignored = ignored_signals();
+    // One that is ignored from the start (nohup, a shell's background job) was
+    // meant to be.
+    let wanted = [SIGHUP, SIGINT, SIGTERM].map(|signal| (signal, ignored >> (signal - 1) & 1));
+    let wanted = wanted.iter().filter(|(_, ignored)| *ignored == 0);
+    let mut signals = signal_hook::iterator::Signals::new(wanted.map(|(signal, _)| signal))?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            let _ = events.send(Event::Signal(signal));
+        }
+    });
+    Ok(())
+}
+
+/// The mask of signals that this process was started to ignore; none if it cannot
+/// be known.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
+}
