@@ -308,7 +308,7 @@ impl Gate {
         let mut state = self.state();
         if matches!(*state, GateState::Closed) {
             remove(path);
-            return Err(Failure::new(Status::Failed, "given up"));
+            return Err(given_up());
         }
         *state = GateState::Partial(path.to_path_buf());
         Ok(())
@@ -317,7 +317,7 @@ impl Gate {
     fn commit(&self, rename: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         let mut state = self.state();
         if matches!(*state, GateState::Closed) {
-            return Err(Failure::new(Status::Failed, "given up"));
+            return Err(given_up());
         }
         rename()?;
         *state = GateState::Committed;
@@ -343,6 +343,15 @@ impl Gate {
         }
         *state = GateState::Closed;
         true
+    }
+}
+
+/// What the thread that writes gets to hear if the other one closed the gate; that
+/// one tells the user why.
+fn given_up() -> Failure {
+    Failure {
+        is_echo: true,
+        ..Failure::new(Status::Failed, "given up")
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Status {
 pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
+    /// This half was told to stop; whoever told it knows why.
+    pub(crate) is_echo: bool,
 }
 
 impl Failure {
@@ -28,6 +30,7 @@ impl Failure {
         Failure {
             code: status as u8,
             message: message.into(),
+            is_echo: false,
         }
     }
 
@@ -42,6 +45,7 @@ impl Failure {
             // As shells show a death by this signal.
             code: 128 + signal as u8,
             message: format!("interrupted ({name})"),
+            is_echo: false,
         }
     }
 
@@ -94,7 +98,10 @@ impl From<Error> for Failure {
             ),
             _ => error.to_string(),
         };
-        Failure::new(status, message)
+        Failure {
+            is_echo: matches!(error, Error::Aborted { .. }),
+            ..Failure::new(status, message)
+        }
     }
 }
 

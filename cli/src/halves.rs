@@ -32,7 +32,11 @@ const DEFAULT_MODE: u32 = 0o666;
 /// What the supervisor gets to hear.
 pub(crate) enum Event {
     /// The role is settled.
-    Seated(Side, Monitor),
+    Seated {
+        side: Side,
+        monitor: Monitor,
+        is_first: bool,
+    },
     /// This half waits for its partner.
     Waiting,
     /// The partner is here; the source's size, if it is known.
@@ -63,7 +67,11 @@ pub(crate) fn run(
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
     let seat = Seat::take(&plan.name, &plan.options)?;
-    let _ = events.send(Event::Seated(seat.side(), seat.monitor()));
+    let _ = events.send(Event::Seated {
+        side: seat.side(),
+        monitor: seat.monitor(),
+        is_first: seat.is_first(),
+    });
     match seat.side() {
         Side::Reader => read(plan, start_partner, seat, events),
         Side::Writer => write(plan, gate, seat, events),

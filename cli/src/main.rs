@@ -25,8 +25,12 @@ use crate::plan::Plan;
 use crate::supervise::Voice;
 
 fn main() -> ExitCode {
-    // Exits with 2, and one line, if they make no sense.
-    let args = Args::parse();
+    // Before there are threads.
+    brigade::prepare();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return say_usage(&error),
+    };
     let plan = match Plan::new(&args) {
         Ok(plan) => plan,
         Err(failure) => {
@@ -47,4 +51,19 @@ fn main() -> ExitCode {
         both: args.both,
     };
     ExitCode::from(supervise::run(plan, voice))
+}
+
+/// Help and version as they are; an error in one line, like every other.
+fn say_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    // The first paragraph says what is wrong; the rest is advice and usage.
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    let what = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    eprintln!("brigade: {what}; see --help");
+    ExitCode::from(failure::Status::Usage as u8)
 }

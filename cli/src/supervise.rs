@@ -142,12 +142,16 @@ impl Supervisor<'_> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Seated(side, monitor) => {
+            Event::Seated {
+                side,
+                monitor,
+                is_first,
+            } => {
                 if let Some((failure, _)) = &self.stopped {
                     monitor.abort(&failure.message);
                 }
                 self.side = Some(side);
-                self.paired = monitor.partner().is_some();
+                self.paired = !is_first;
                 self.monitor = Some(monitor);
                 self.say_verbose(&format!(
                     "joined as {} ({} blocks of {} bytes, name {})",
@@ -191,13 +195,13 @@ impl Supervisor<'_> {
         self.stopped = Some((failure, Instant::now() + GRACE));
     }
 
-    /// Of what stopped this half and what the half says itself, the better story:
-    /// after a signal it can only tell that it was aborted, but of its partner it
-    /// knows as much.
+    /// A half that was told to stop can only repeat that, or what the partner made
+    /// of it; but one that failed by itself knows more than its partner, which may
+    /// have heard of it already.
     fn which(&mut self, own: Failure) -> Failure {
         match self.stopped.take() {
-            Some((failure, _)) => failure,
-            None => own,
+            Some((failure, _)) if own.is_echo || own.is_partners() => failure,
+            _ => own,
         }
     }
 

@@ -128,8 +128,9 @@ pub(crate) struct Published {
 /// How an end stands, and why.
 #[repr(C)]
 pub(crate) struct Status {
-    /// [`RUNNING`], [`ENDED`] or [`ABORTED`]. Leaves RUNNING once. Stored with
-    /// Release after the last `published` or after `reason`; loaded with Acquire.
+    /// [`RUNNING`], then [`ENDED`] or [`ABORTED`]; the Reader's ENDED may still
+    /// become ABORTED, the Writer's is final. Stored with Release after the last
+    /// `published` or after `reason`; loaded with Acquire.
     pub(crate) state: AtomicU32,
     /// Bytes used of `reason`.
     pub(crate) reason_len: AtomicU32,
@@ -244,8 +245,7 @@ impl Geometry {
         (CONTROL_SIZE + self.queue_len() * SENT_WORDS * 8).next_multiple_of(CONTROL_SIZE)
     }
 
-    /// Size of the Reader's region. At most 2^46 bytes, so no overflow on the
-    /// 64-bit machines this runs on.
+    /// Size of the Reader's region: about 2^46 bytes at the most.
     pub(crate) fn reader_region_size(&self) -> u64 {
         let blocks = self.stride() as u64 * self.block_count as u64;
         (self.blocks_offset() as u64 + blocks).next_multiple_of(CONTROL_SIZE as u64)
@@ -300,6 +300,7 @@ impl Control {
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
     use super::*;
 

@@ -154,6 +154,10 @@ impl Reader {
     }
 
     fn finish_with(self, patience: Patience) -> Result<Delivered, Error> {
+        // There is nothing yet that a verdict could be about.
+        if self.end.partner_ended()? {
+            return Err(self.end.violation(Violation::EarlyVerdict));
+        }
         self.end.end()?;
         let verdict = self.end.wait(patience, || {
             let ended = self.end.partner_ended();

@@ -34,6 +34,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long a joining process may keep its host from looking at the next.
 const JOINER_LIMIT: Duration = Duration::from_secs(1);
 
+/// How fast a process allocates its region, at the least, in bytes a second: with
+/// a large pool, the limits above grow by the time for that.
+const ALLOCATION_RATE: u64 = 64 << 20;
+
 /// How often to look before sleeping: a few microseconds, about what a sleep and
 /// a wake cost.
 const SPINS: u32 = 200;
@@ -146,7 +150,8 @@ impl Options {
     }
 
     /// This process's side, whether it comes first or second. Without it the
-    /// first is the Reader, and the second what the first is not.
+    /// first is the Reader, and the second what the first is not: so if one
+    /// process has a fixed side, the other should have the other.
     pub fn side(mut self, side: Side) -> Options {
         self.side = Some(side);
         self
@@ -253,6 +258,16 @@ pub fn join(name: &str, options: &Options) -> Result<Role, Error> {
     Seat::take(name, options)?.wait()
 }
 
+/// Does ahead of time what joining would do anyway. Nobody needs to call it.
+///
+/// On Linux, the first joining in a process that has more than one thread takes
+/// some ten milliseconds longer than in one that has not: the kernel waits until
+/// all processors know that this process takes part in remote barriers (see
+/// membarrier(2)). Called at the start of `main`, this spares a program that.
+pub fn prepare() {
+    sys::can_barrier_remotely();
+}
+
 /// A place in a session: the role is settled, the partner may be yet to come.
 ///
 /// Dropped, it gives the place up.
@@ -290,7 +305,11 @@ struct First {
 impl Seat {
     /// Takes a place in the session `name`: the first, or the second beside the
     /// process that holds the first. Takes half a second at most, unless that
-    /// process was reached but is slow to answer: then five seconds.
+    /// process was reached but is slow to answer: then five seconds, and longer if
+    /// the pool is of gigabytes.
+    ///
+    /// A process that took the first place should call [`Seat::wait`] soon: only
+    /// there are others answered.
     ///
     /// # Errors
     ///
@@ -399,6 +418,7 @@ impl Drop for Seat {
         // Not if it became an end, which has taken over.
         if self.stage.is_some() {
             self.core.abort("it gave up its place");
+            self.core.release();
         }
     }
 }
@@ -415,6 +435,10 @@ fn check_memory(geometry: &Geometry) -> Result<(), Error> {
         Some(available) if needed > available => Err(Error::OutOfMemory { needed, available }),
         _ => Ok(()),
     }
+}
+
+fn allocation_limit(geometry: &Geometry) -> Duration {
+    Duration::from_secs(geometry.reader_region_size() / ALLOCATION_RATE)
 }
 
 fn new_region(side: Side, geometry: &Geometry, greeting: &[u8]) -> Result<Arc<Region>, Error> {
@@ -576,7 +600,8 @@ fn join_host(
     if let Err(reason) = check_user(&channel) {
         return refuse(&channel, reason);
     }
-    let answer = || match channel.receive(&core.alarm, Some(Instant::now() + ANSWER_LIMIT))? {
+    let limit = ANSWER_LIMIT + allocation_limit(geometry);
+    let answer = || match channel.receive(&core.alarm, Some(Instant::now() + limit))? {
         None => Err(Error::NotAnswering { name: name.into() }),
         Some(Message::Refused(reason)) => Err(Error::Refused(printable(&reason))),
         Some(Message::Malformed(why)) => {
@@ -657,7 +682,7 @@ impl First {
             return refuse(channel, reason);
         }
         channel.offer(self.own.memory(), bell)?;
-        let limit = Instant::now() + JOINER_LIMIT;
+        let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
         match channel.receive(&core.alarm, Some(limit))? {
             Some(Message::Offer(memory, remote_bell)) => {
                 let Some(peer) = Region::new(memory) else {
@@ -747,6 +772,19 @@ impl Core {
         self.state().over = true;
         self.alarm.ring();
         self.paired.notify_all();
+    }
+
+    /// The end is gone: monitors that live on do not keep the name taken.
+    fn release(&self) {
+        self.state().pair = None;
+    }
+
+    /// Lets the partner know if it broke the protocol.
+    fn tell<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error @ Error::ProtocolViolation { .. }) = &result {
+            self.abort(&error.to_string());
+        }
+        result
     }
 }
 
@@ -1020,7 +1058,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     pub(crate) fn partner_ended(&self) -> Result<bool, Error> {
-        self.pair.partner_ended()
+        self.core.tell(self.pair.partner_ended())
     }
 
     /// Tells the partner of its breach, and makes the error.
@@ -1121,7 +1159,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             .link
             .watch(&self.core.alarm, Some(Instant::now()))?
         {
-            Wake::Gone => self.pair.gone(),
+            Wake::Gone => self.core.tell(self.pair.gone()),
             Wake::Message => Err(self.violation(Violation::Message)),
             _ => Ok(()),
         }
@@ -1147,6 +1185,7 @@ impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
         // Does nothing once the session is over or aborted.
         self.core
             .abort(&format!("it {how} before the end of the session"));
+        self.core.release();
     }
 }
 
@@ -1182,8 +1221,8 @@ impl Monitor {
         };
         match pair.link.watch(&self.core.alarm, None)? {
             Wake::Alarm => self.core.check(),
-            Wake::Message => Err(pair.violation(Violation::Message)),
-            _ => pair.gone(),
+            Wake::Message => self.core.tell(Err(pair.violation(Violation::Message))),
+            _ => self.core.tell(pair.gone()),
         }
     }
 

@@ -246,7 +246,9 @@ impl Name {
             return invalid("ends in '/'");
         }
         let directory = if text.contains('/') {
-            path.parent().unwrap_or(Path::new("/")).to_path_buf()
+            // Absolute, so that it means the same after a change of directory.
+            std::path::absolute(path.parent().unwrap_or(Path::new("/")))
+                .map_err(|error| Error::os(format!("use the name {text}"), error))?
         } else {
             private_directory()?
         };
@@ -525,7 +527,7 @@ impl Channel {
         head[..8].copy_from_slice(&MAGIC.to_le_bytes());
         head[8..12].copy_from_slice(&VERSION.to_le_bytes());
         head[12..].copy_from_slice(&kind.to_le_bytes());
-        let text = &text.as_bytes()[..text.len().min(REASON_MAX)];
+        let text = &text.as_bytes()[..text.floor_char_boundary(REASON_MAX)];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
@@ -599,9 +601,9 @@ fn parse_message(bytes: &[u8], fds: Vec<OwnedFd>) -> Message {
     }
     match u32::from_le_bytes([head[12], head[13], head[14], head[15]]) {
         KIND_OFFER => match <[OwnedFd; 2]>::try_from(fds) {
-            Ok([memory, bell]) => match Memory::open(memory) {
-                Ok(memory) => Message::Offer(memory, RemoteBell(bell)),
-                Err(why) => Message::Malformed(why),
+            Ok([memory, bell]) => match (Memory::open(memory), RemoteBell::open(bell)) {
+                (Ok(memory), Ok(bell)) => Message::Offer(memory, bell),
+                (Err(why), _) | (_, Err(why)) => Message::Malformed(why),
             },
             Err(_) => Message::Malformed("its offer lacks the region or the doorbell"),
         },
@@ -629,11 +631,17 @@ fn socket_peercred(socket: &OwnedFd) -> Result<(u32, u32), Error> {
 fn peer_process(socket: BorrowedFd<'_>, process_id: u32) -> Option<OwnedFd> {
     const SO_PEERPIDFD: i32 = 77; // asm-generic/socket.h, since Linux 6.5
     let mut found = MaybeUninit::<i32>::uninit();
-    if get_socket_option(socket, SO_PEERPIDFD, &mut found).is_ok() {
-        // SAFETY: filled whole by the call.
-        let found = unsafe { found.assume_init() };
-        // SAFETY: the kernel just made it, for this call alone.
-        return Some(unsafe { OwnedFd::from_raw_fd(found) });
+    match get_socket_option(socket, SO_PEERPIDFD, &mut found) {
+        Ok(()) => {
+            // SAFETY: filled whole by the call.
+            let found = unsafe { found.assume_init() };
+            // SAFETY: the kernel just made it, for this call alone.
+            return Some(unsafe { OwnedFd::from_raw_fd(found) });
+        }
+        // Not by its number, if the kernel knows that the process is gone: it may
+        // be another's by now.
+        Err(error) if error.raw_os_error() != Some(libc::ENOPROTOOPT) => return None,
+        Err(_) => {}
     }
     let process_id = rustix::process::Pid::from_raw(i32::try_from(process_id).ok()?)?;
     rustix::process::pidfd_open(process_id, rustix::process::PidfdFlags::empty()).ok()
@@ -680,6 +688,20 @@ fn new_eventfd(purpose: &str) -> Result<OwnedFd, Error> {
 /// Its counter is only ever "rung or not": a full one (EAGAIN) is rung already.
 fn ring_eventfd(eventfd: &OwnedFd) {
     let _ = rustix::io::retry_on_intr(|| rustix::io::write(eventfd, &1u64.to_ne_bytes()));
+}
+
+impl RemoteBell {
+    /// Ringing must never block, so it has to be an eventfd (which is of no file
+    /// type), and not a pipe or a socket that may be full, and non-blocking.
+    fn open(bell: OwnedFd) -> Result<RemoteBell, &'static str> {
+        const FILE_TYPE: u32 = 0o170_000;
+        let stat = rustix::fs::fstat(&bell).map_err(|_| "its doorbell is unknown")?;
+        let flags = rustix::fs::fcntl_getfl(&bell).map_err(|_| "its doorbell is unknown")?;
+        if stat.st_mode & FILE_TYPE != 0 || !flags.contains(OFlags::NONBLOCK) {
+            return Err("its doorbell is no non-blocking eventfd");
+        }
+        Ok(RemoteBell(bell))
+    }
 }
 
 impl Bell {

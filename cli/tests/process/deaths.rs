@@ -1,0 +1,268 @@
+//! Halves that are killed, interrupted or frozen.
+
+use std::io::Write;
+use std::process::{ChildStdin, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Half, PROMISED, Place, noise};
+
+/// A pair that is copying from a stream, until it is stopped.
+struct Copying {
+    reader: Half,
+    writer: Half,
+    stop: Arc<AtomicBool>,
+}
+
+impl Copying {
+    /// `flowing`: data keeps coming; else the stream is silent.
+    fn start(place: &Place, flowing: bool) -> Copying {
+        place.file("b", "old");
+        let name = place.name();
+        let mut command = place.brigade(["-v", "--as", "reader", "--name", &name, "-"]);
+        command.stdin(Stdio::piped());
+        let mut reader = Half::start(command);
+        let input = reader.input();
+        let writer = ["-v", "--no-sync", "--as", "writer", "--name", &name, "b"];
+        let writer = Half::start(place.brigade(writer));
+        reader.hear("the partner is");
+        writer.hear("the partner is");
+        let stop = Arc::new(AtomicBool::new(false));
+        std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || flow(input, flowing, &stop)
+        });
+        Copying {
+            reader,
+            writer,
+            stop,
+        }
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Feeds `input`, or keeps it open at least, until told to stop.
+fn flow(mut input: ChildStdin, flowing: bool, stop: &AtomicBool) {
+    let data = noise(100_000);
+    while !stop.load(Ordering::Relaxed) {
+        if flowing && input.write_all(&data).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The destination is as it was, nothing is left, and the same commands, run again
+/// at once, succeed.
+fn assert_whole_and_run_again(place: &Place) {
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    place.file("a", "new");
+    let name = place.name();
+    let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, "a"]));
+    let writer = ["--no-sync", "--as", "writer", "--name", &name, "b"];
+    let writer = Half::start(place.brigade(writer));
+    reader.end().expect(0);
+    writer.end().expect(0);
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"new");
+    place.assert_nothing_left();
+}
+
+#[test]
+fn a_reader_killed_at_a_hundred_moments_ends_the_writer_and_harms_nothing() {
+    for moment in 0..100 {
+        let place = Place::new();
+        let mut copying = Copying::start(&place, true);
+        let pid = copying.reader.pid();
+        std::thread::sleep(random_moment(moment));
+        copying.reader.signal(Signal::KILL);
+        copying.stop.store(true, Ordering::Relaxed);
+        let writer = take(&mut copying.writer, &place)
+            .end_within(PROMISED)
+            .expect(4);
+        assert_death_is_told(&writer.said, "reader", pid);
+        place.assert_nothing_left();
+        assert_whole_and_run_again(&place);
+    }
+}
+
+#[test]
+fn a_writer_killed_at_a_hundred_moments_ends_the_reader_and_harms_nothing() {
+    for moment in 0..100 {
+        let place = Place::new();
+        let mut copying = Copying::start(&place, true);
+        let pid = copying.writer.pid();
+        std::thread::sleep(random_moment(moment));
+        copying.writer.signal(Signal::KILL);
+        let reader = take(&mut copying.reader, &place)
+            .end_within(PROMISED)
+            .expect(4);
+        assert_death_is_told(&reader.said, "writer", pid);
+        // Its partial file may be there; the next copy uses it.
+        assert_whole_and_run_again(&place);
+    }
+}
+
+fn take(half: &mut Half, place: &Place) -> Half {
+    let nobody = Half::start(place.command("true".as_ref(), [""; 0]));
+    std::mem::replace(half, nobody)
+}
+
+fn random_moment(seed: usize) -> Duration {
+    let bytes = noise(seed + 8);
+    Duration::from_micros(u64::from(u16::from_le_bytes([bytes[0], bytes[1]])) / 2)
+}
+
+#[track_caller]
+fn assert_death_is_told(said: &str, who: &str, pid: u32) {
+    let expected = format!("the {who} (process {pid}, user ");
+    assert!(said.contains(&expected), "{said}");
+    assert!(
+        said.contains(") died; ") && said.contains("were delivered"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_signal_to_either_half_of_a_pair_ends_both_whether_data_flows_or_not() {
+    for flowing in [false, true] {
+        for (signal, code, name) in [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM")] {
+            for to_reader in [true, false] {
+                let place = Place::new();
+                let mut copying = Copying::start(&place, flowing);
+                std::thread::sleep(Duration::from_millis(30));
+                let reader = take(&mut copying.reader, &place);
+                let writer = take(&mut copying.writer, &place);
+                let (hit, other) = match to_reader {
+                    true => (reader, writer),
+                    false => (writer, reader),
+                };
+                hit.signal(signal);
+                let hit = hit.end_within(PROMISED).expect(code);
+                assert!(
+                    hit.said.contains(&format!("interrupted ({name})")),
+                    "{hit:?}"
+                );
+                let other = other.end_within(PROMISED).expect(4);
+                assert!(
+                    other
+                        .said
+                        .contains(&format!("failed: interrupted ({name})")),
+                    "{other:?}"
+                );
+                place.assert_nothing_left();
+                assert_whole_and_run_again(&place);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_a_half_that_waits_for_its_partner_ends_it_and_leaves_nothing() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for role in ["reader", "writer"] {
+            let place = Place::new();
+            place.file("a", "water");
+            let name = place.name();
+            let path = if role == "reader" { "a" } else { "b" };
+            let half = Half::start(place.brigade(["--as", role, "--name", &name, path]));
+            half.hear("waiting");
+            half.signal(signal);
+            half.end_within(PROMISED).expect(code);
+            place.assert_nothing_left();
+            assert!(!place.path("b").exists());
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_both_together_ends_both_and_the_copy_of_both_too() {
+    let place = Place::new();
+    place.file("b", "old");
+    let mut command = place.brigade(["--both", "-v", "-", "b"]);
+    command.stdin(Stdio::piped());
+    let mut both = Half::start(command);
+    let input = both.input();
+    both.hear("the partner is");
+    let writer = writer_of(&both.said());
+    both.signal(Signal::INT);
+    both.end_within(PROMISED).expect(130);
+    wait_until_gone(writer);
+    drop(input);
+    place.assert_nothing_left();
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+}
+
+#[test]
+fn the_process_that_both_started_does_not_outlive_its_parent() {
+    let place = Place::new();
+    place.file("b", "old");
+    let mut command = place.brigade(["--both", "-v", "-", "b"]);
+    command.stdin(Stdio::piped());
+    let mut both = Half::start(command);
+    let input = both.input();
+    both.hear("the partner is");
+    let writer = writer_of(&both.said());
+    both.signal(Signal::KILL);
+    wait_until_gone(writer);
+    drop(input);
+    place.assert_nothing_left();
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+}
+
+fn writer_of(said: &str) -> String {
+    let (_, rest) = said.split_once("the writer (process ").unwrap();
+    rest.split_once(',').unwrap().0.to_owned()
+}
+
+fn wait_until_gone(process_id: String) {
+    let gone = || {
+        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat"));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    };
+    let deadline = std::time::Instant::now() + PROMISED;
+    while !gone() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "process {process_id} lives on"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_frozen_writer_stops_the_reader_and_nothing_is_lost_when_it_thaws() {
+    let place = Place::new();
+    let data = noise(20 << 20);
+    place.file("a", &data);
+    let reader = Half::start(place.brigade(["a", "b"]));
+    reader.hear("waiting");
+    let writer = Half::start(place.brigade(["-v", "a", "b"]));
+    writer.hear("joined");
+    writer.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(300));
+    writer.signal(Signal::CONT);
+    reader.end().expect(0);
+    writer.end().expect(0);
+    assert!(std::fs::read(place.path("b")).unwrap() == data);
+}
+
+#[test]
+fn a_process_that_holds_a_name_but_is_frozen_is_reported_as_such() {
+    let place = Place::new();
+    place.file("a", "water");
+    let first = Half::start(place.brigade(["a", "b"]));
+    first.hear("waiting");
+    first.signal(Signal::STOP);
+    let second = Half::start(place.brigade(["a", "b"])).end();
+    second.expect_line(5, &["does not answer"]);
+    first.signal(Signal::CONT);
+    first.signal(Signal::KILL);
+}

@@ -1,0 +1,10 @@
+//! The built program, as processes that are started, killed and frozen. Every wait
+//! has a limit, every process is ended, every test has directories of its own.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod copies;
+mod deaths;
+mod failures;
+mod harness;
+mod refusals;
+mod roles;

@@ -1,0 +1,233 @@
+//! Exactly one Reader and one Writer, whoever comes when.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Half, Outcome, Place, SOON, is_root, noise};
+
+/// One of the two read, the other wrote, both succeeded.
+#[track_caller]
+fn assert_one_of_each(outcomes: [Outcome; 2]) {
+    let mut roles = outcomes.map(|outcome| {
+        let outcome = outcome.expect(0);
+        ["reader", "writer"].map(|role| outcome.said.contains(&format!("joined as {role}")))
+    });
+    roles.sort();
+    assert_eq!(roles, [[false, true], [true, false]]);
+}
+
+#[test]
+fn two_hundred_pairs_started_at_once_one_after_the_other_and_many_together() {
+    let place = Place::new();
+    let data = noise(100_000);
+    place.file("a", &data);
+    let check = |pairs: Vec<(String, [Half; 2])>| {
+        for (name, halves) in pairs {
+            assert_one_of_each(halves.map(Half::end));
+            assert!(std::fs::read(place.path(&name)).unwrap() == data);
+        }
+    };
+    let start = |name: String| {
+        let halves = place.twice(&["-v", "--no-sync", "a", &name]);
+        (name, halves)
+    };
+    for index in 0..100 {
+        check(vec![start(format!("one-{index}"))]);
+    }
+    for round in 0..10 {
+        check(
+            (0..10)
+                .map(|index| start(format!("many-{round}-{index}")))
+                .collect(),
+        );
+    }
+    place.assert_nothing_left();
+}
+
+#[test]
+fn the_second_may_come_five_seconds_late() {
+    let place = Place::new();
+    place.file("a", "water");
+    let first = Half::start(place.brigade(["-v", "a", "b"]));
+    std::thread::sleep(Duration::from_secs(5));
+    let second = Half::start(place.brigade(["-v", "a", "b"]));
+    assert_one_of_each([first.end(), second.end()]);
+}
+
+#[test]
+fn a_source_smaller_than_the_pool_does_not_let_the_reader_leave_early() {
+    for content in ["", "x"] {
+        let place = Place::new();
+        place.file("a", content);
+        let first = Half::start(place.brigade(["-v", "a", "b"]));
+        std::thread::sleep(Duration::from_secs(2));
+        let second = Half::start(place.brigade(["-v", "a", "b"]));
+        assert_one_of_each([first.end(), second.end()]);
+        assert_eq!(std::fs::read_to_string(place.path("b")).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_reader_that_waits_says_once_what_to_run_next() {
+    let place = Place::new();
+    place.file("a b", "water");
+    let first = Half::start(place.brigade(["a b", "c"]));
+    first.hear("waiting for the writer; run next: ");
+    first.hear("brigade 'a b' c\n");
+    let second = Half::start(place.brigade(["a b", "c"]));
+    second.end().expect(0);
+    assert_eq!(first.end().expect(0).said.matches("waiting").count(), 1);
+}
+
+#[test]
+fn a_third_process_is_refused_after_half_a_second_and_disturbs_nobody() {
+    let place = Place::new();
+    let args = ["-v", "-", "b"];
+    let mut command = place.brigade(args);
+    command.stdin(Stdio::piped());
+    let mut reader = Half::start(command);
+    reader.hear("waiting");
+    let writer = Half::start(place.brigade(args));
+    writer.hear("the partner is");
+    let start = Instant::now();
+    let third = Half::start(place.brigade(["-", "b"])).end();
+    let took = start.elapsed();
+    third.expect_line(3, &["too many instances"]);
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    assert!(took <= SOON, "{took:?}");
+    reader.feed(noise(1 << 20));
+    assert_one_of_each([reader.end(), writer.end()]);
+    assert!(std::fs::read(place.path("b")).unwrap() == noise(1 << 20));
+}
+
+#[test]
+fn fixed_roles_meet_whichever_comes_first() {
+    for first_role in ["reader", "writer"] {
+        let place = Place::new();
+        place.file("a", "water");
+        let name = place.name();
+        let start = |role: &str| {
+            let path = if role == "reader" { "a" } else { "b" };
+            Half::start(place.brigade(["--as", role, "--name", &name, path]))
+        };
+        let first = start(first_role);
+        first.hear("waiting");
+        let second = start(if first_role == "reader" {
+            "writer"
+        } else {
+            "reader"
+        });
+        first.end().expect(0);
+        second.end().expect(0);
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"water");
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn two_of_one_role_are_refused_and_the_first_goes_on() {
+    let place = Place::new();
+    place.file("a", "water");
+    let name = place.name();
+    let reader = ["--as", "reader", "--name", &name, "a"];
+    let first = Half::start(place.brigade(reader));
+    first.hear("waiting");
+    let again = Half::start(place.brigade(reader)).end();
+    again.expect_line(1, &["both processes want to be the reader"]);
+    let writer = ["--as", "writer", "--name", &name, "b"];
+    Half::start(place.brigade(writer)).end().expect(0);
+    first.end().expect(0);
+}
+
+#[test]
+fn without_a_partner_the_wait_ends_when_it_was_told_to() {
+    let place = Place::new();
+    place.file("a", "water");
+    let start = Instant::now();
+    let alone = Half::start(place.brigade(["--wait", "0.3", "a", "b"])).end();
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    alone.expect_line(5, &["no partner came within"]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn waiting_takes_no_time_of_the_processor() {
+    let place = Place::new();
+    let name = place.name();
+    let mut command = place.brigade(["--as", "reader", "--name", &name, "-"]);
+    command.stdin(Stdio::piped());
+    let mut reader = Half::start(command);
+    reader.hear("waiting");
+    assert_idle(&[&reader], "for a partner");
+
+    // Its output is not read: when the pipe is full, everybody waits.
+    let writer = Half::start(place.brigade(["-v", "--as", "writer", "--name", &name, "-"]));
+    writer.hear("the partner is");
+    assert_idle(&[&reader, &writer], "for data");
+    reader.feed(noise(32 << 20));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_idle(&[&reader, &writer], "for empty blocks");
+}
+
+#[track_caller]
+fn assert_idle(halves: &[&Half], what: &str) {
+    let times = || {
+        halves
+            .iter()
+            .map(|half| half.processor_time())
+            .sum::<Duration>()
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    let before = times();
+    std::thread::sleep(Duration::from_secs(1));
+    let used = times() - before;
+    assert!(
+        used < Duration::from_millis(5),
+        "{used:?} in a second of waiting {what}"
+    );
+}
+
+#[test]
+fn a_process_of_another_user_is_refused_with_both_named_and_the_pair_goes_on() {
+    if !is_root() {
+        return;
+    }
+    const OTHER: &str = "65534";
+    for reader_is_root in [true, false] {
+        let place = Place::new();
+        let program = place.public_program();
+        place.file("a", "water");
+        let name = place.name();
+        let start = |root: bool, role: &str, path: &str| {
+            let args = ["--as", role, "--name", &name, path];
+            if root {
+                return Half::start(place.command(&program, args));
+            }
+            let user = ["--reuid", OTHER, "--regid", OTHER, "--clear-groups"];
+            let user = user.iter().copied().chain([program.to_str().unwrap()]);
+            Half::start(place.command("setpriv".as_ref(), user.chain(args)))
+        };
+        let reader = start(reader_is_root, "reader", "a");
+        reader.hear("waiting");
+        let stranger = start(!reader_is_root, "writer", "b").end();
+        stranger.expect_line(1, &["root (0)", OTHER]);
+        start(reader_is_root, "writer", "b").end().expect(0);
+        reader.end().expect(0);
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"water");
+    }
+}
+
+#[test]
+fn halves_of_different_geometry_are_refused_with_both_named() {
+    let place = Place::new();
+    place.file("a", "water");
+    let first = Half::start(place.brigade(["a", "b"]));
+    first.hear("waiting");
+    let other = Half::start(place.brigade(["--block-size", "64K", "a", "b"])).end();
+    other.expect_line(
+        1,
+        &["16 blocks of 65536 bytes", "16 blocks of 262144 bytes"],
+    );
+    Half::start(place.brigade(["a", "b"])).end().expect(0);
+    first.end().expect(0);
+}
