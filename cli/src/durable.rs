@@ -24,6 +24,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     written: u64,
+    /// `written` when the thread was notified last.
+    noted: u64,
     stop: bool,
     error: Option<io::Error>,
 }
@@ -62,8 +64,13 @@ impl Durable {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
+        // Woken for every block, the thread would only get in the way.
+        let due = written - state.noted >= STEP_BYTES;
         state.written = written;
-        self.shared.changed.notify_one();
+        if due {
+            state.noted = written;
+            self.shared.changed.notify_one();
+        }
         Ok(())
     }
 

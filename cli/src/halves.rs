@@ -273,8 +273,13 @@ fn check_directory(place: &Place) -> Result<(), Failure> {
 fn paired(monitor: Monitor, events: &Sender<Event>) {
     let events = events.clone();
     std::thread::spawn(move || {
-        if let Err(error) = monitor.watch() {
-            let _ = events.send(Event::PartnerGone(error.into()));
+        let Err(error) = monitor.watch() else {
+            return;
+        };
+        let failure = Failure::from(error);
+        // That this half gave up is its own to tell.
+        if !failure.is_echo {
+            let _ = events.send(Event::PartnerGone(failure));
         }
     });
 }

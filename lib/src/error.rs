@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::session::{Partner, Side};
+use crate::options::{Partner, Side};
 
 /// What had passed through the session when it ended early.
 ///

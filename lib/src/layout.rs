@@ -269,7 +269,7 @@ impl std::fmt::Display for Geometry {
 }
 
 /// A control page for tests and the model checker, in ordinary memory.
-#[cfg(any(test, loom))]
+#[cfg(test)]
 impl Control {
     pub(crate) fn for_test() -> Control {
         let word = |_| AtomicU64::new(0);
@@ -300,7 +300,10 @@ impl Control {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it"
+)]
 mod tests {
     use super::*;
 

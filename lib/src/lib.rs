@@ -1,7 +1,68 @@
-//! TODO
+//! Bulk data between exactly two processes, through shared memory.
+//!
+//! Two processes find each other by a name alone. The first to come becomes the
+//! [`Reader`], the second the [`Writer`]; a third is refused. They share a fixed
+//! pool of blocks: the Reader fills empty blocks and sends them, the Writer drains
+//! them and gives them back, like a bucket brigade. No byte is copied on the way
+//! from one process to the other, and no system call is made as long as both keep
+//! up.
+//!
+//! [`join`] is the whole way in, with an example; [`Options`] says how.
+//!
+//! # Who owns a block when
+//!
+//! At the start the Reader owns all blocks. [`Reader::empty_block`] gives one out
+//! as an [`EmptyBlock`], bytes to be filled; [`EmptyBlock::send`] passes it on;
+//! [`Writer::data_block`] gives it out as a [`DataBlock`], bytes to be read, in the
+//! order of sending; dropped, it goes back. Either end may hold several blocks at
+//! once and pass them on in any order. An `EmptyBlock` that is dropped unsent is
+//! empty again.
+//!
+//! # What blocks
+//!
+//! Joining waits for the partner; `empty_block` waits for an empty block,
+//! `data_block` for data, [`Reader::finish`] for the verdict. Each has variants that
+//! wait until a deadline or not at all. Sending, giving back and the Writer's
+//! [`finish`](Writer::finish) never block. A wait spins for some microseconds and
+//! then sleeps without using the processor.
+//!
+//! # The end
+//!
+//! [`Reader::finish`] says that no more data will come. The Writer then drains what
+//! is left, gets `None`, does what may still fail, and gives its verdict with
+//! [`Writer::finish`], which lets the Reader's `finish` return. So both know whether
+//! the whole transfer succeeded, and a Reader of little data is still there when the
+//! second process comes late.
+//!
+//! # Failure and death
+//!
+//! Either end may give up with a reason ([`Reader::abort`], [`Writer::abort`],
+//! [`Monitor::abort`], or by being dropped): the partner gets the reason as
+//! [`Error::PartnerAborted`]. If the partner's process dies, by whatever means, the
+//! call that waits returns [`Error::PartnerDied`] within milliseconds, after all
+//! blocks that were sent before have been received; nothing has to be cleaned up. A
+//! thread that is stuck elsewhere (reading a silent source) notices neither: let
+//! another thread sit in [`Monitor::watch`].
+//!
+//! # Trust
+//!
+//! Both processes must be of one user, by the system's word. Each can write only its
+//! own region of memory, the other's it maps read-only; every value read from there
+//! is checked, and what cannot be is an [`Error::ProtocolViolation`]. A broken
+//! partner can stop the transfer and send wrong data, but can do no other harm.
+//!
+//! # Systems
+//!
+//! Linux 5.4 or later. A plain name lives in `$XDG_RUNTIME_DIR/brigade`, or else in
+//! `/tmp/brigade-UID`, as an empty lock file, which stays, and a socket, which
+//! vanishes when the pair is complete.
+
 mod error;
 mod layout;
 mod memory;
+mod monitor;
+mod options;
+mod pair;
 mod reader;
 mod ring;
 mod session;
@@ -10,6 +71,8 @@ mod writer;
 
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::layout::{BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX};
+pub use crate::monitor::Monitor;
+pub use crate::options::{Options, Partner, Side};
 pub use crate::reader::{EmptyBlock, Reader, SendStream};
-pub use crate::session::{Monitor, Options, Partner, Role, Seat, Side, join, prepare};
+pub use crate::session::{Role, Seat, join, prepare};
 pub use crate::writer::{DataBlock, ReceiveStream, Writer};

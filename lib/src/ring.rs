@@ -293,3 +293,11 @@ impl Drop for Announcement<'_> {
         self.own.asleep.0.store(0, Ordering::Relaxed);
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "ring_model.rs"]
+mod model;
+
+#[cfg(all(test, not(loom)))]
+#[path = "ring_tests.rs"]
+mod tests;

@@ -9,7 +9,9 @@ use std::time::Instant;
 use crate::error::{Delivered, Error};
 use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 use crate::memory::Block;
-use crate::session::{Core, End, Monitor, Pair, Partner, Patience};
+use crate::monitor::Monitor;
+use crate::options::Partner;
+use crate::pair::{Core, End, Pair, Patience};
 
 /// The end that takes filled blocks, drains them and gives them back.
 ///

@@ -1,0 +1,87 @@
+//! The handle on a session for other threads.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Delivered, Error, Violation};
+use crate::layout::FIGURES;
+use crate::options::Partner;
+use crate::pair::Core;
+use crate::sys::Wake;
+
+/// A second handle on a session, for other threads: it sees the partner's fate,
+/// shows and reads progress, and can give up.
+///
+/// A thread that is stuck outside the library (reading a silent source, say)
+/// cannot notice that its partner died; one that sits in [`Monitor::watch`] can.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    core: Arc<Core>,
+}
+
+impl Monitor {
+    pub(crate) fn new(core: &Arc<Core>) -> Monitor {
+        Monitor {
+            core: Arc::clone(core),
+        }
+    }
+
+    /// Ends the session from this side: the partner gets `reason` (cut to 1024
+    /// bytes) as [`Error::PartnerAborted`], and each call of this process that
+    /// waits, or would wait, fails with [`Error::Aborted`]. Calls that need not
+    /// wait still succeed. Only the first reason counts; after the end of the
+    /// session nothing happens.
+    pub fn abort(&self, reason: &str) {
+        self.core.abort(reason);
+    }
+
+    /// Waits until the session is over. May be called by several threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PartnerDied`], [`Error::PartnerAborted`], [`Error::Aborted`]: how
+    /// it ended, if it did not end well.
+    pub fn watch(&self) -> Result<(), Error> {
+        let Some(pair) = self.core.wait_for_pair()? else {
+            return Ok(());
+        };
+        match pair.link.watch(&self.core.alarm, None)? {
+            Wake::Alarm => self.core.check(),
+            Wake::Message => self.core.tell(Err(pair.violation(Violation::Message))),
+            _ => self.core.tell(pair.gone()),
+        }
+    }
+
+    /// The partner, once it is here.
+    pub fn partner(&self) -> Option<Partner> {
+        self.core.last().partner
+    }
+
+    /// What has passed through the session so far.
+    pub fn delivered(&self) -> Delivered {
+        self.core.last().delivered
+    }
+
+    /// Shows the partner one of [`FIGURES`] numbers of progress, whose meaning is
+    /// the application's. Without a partner, nothing happens.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`FIGURES`].
+    pub fn set_figure(&self, index: usize, value: u64) {
+        assert!(index < FIGURES);
+        if let Some(pair) = self.core.pair() {
+            pair.own.control().figures.0[index].store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// This process's own numbers, each as last set; zeros before.
+    pub fn figures(&self) -> [u64; FIGURES] {
+        self.core.last().own_figures
+    }
+
+    /// The partner's numbers, each as last set there; zeros before.
+    pub fn partner_figures(&self) -> [u64; FIGURES] {
+        self.core.last().partner_figures
+    }
+}

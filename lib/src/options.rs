@@ -1,0 +1,149 @@
+//! What a caller says before joining, and learns of the partner after it.
+
+use std::time::Duration;
+
+use crate::layout::{Geometry, ROLE_READER, ROLE_WRITER};
+use crate::sys;
+
+/// Blocks of 256 KiB are large enough that waking up for one costs little...
+const DEFAULT_BLOCK_SIZE: usize = 256 * 1024;
+/// ...and sixteen of them keep both sides busy while the pool stays in the
+/// processor's cache.
+const DEFAULT_BLOCK_COUNT: usize = 16;
+
+/// What a process does in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Fills blocks from a source.
+    Reader,
+    /// Drains blocks into a destination.
+    Writer,
+}
+
+impl Side {
+    /// The partner's.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Reader => Side::Writer,
+            Side::Writer => Side::Reader,
+        }
+    }
+
+    pub(crate) fn role(self) -> u32 {
+        match self {
+            Side::Reader => ROLE_READER,
+            Side::Writer => ROLE_WRITER,
+        }
+    }
+
+    pub(crate) fn from_role(role: u32) -> Option<Side> {
+        match role {
+            ROLE_READER => Some(Side::Reader),
+            ROLE_WRITER => Some(Side::Writer),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn region_size(self, geometry: &Geometry) -> u64 {
+        match self {
+            Side::Reader => geometry.reader_region_size(),
+            Side::Writer => geometry.writer_region_size(),
+        }
+    }
+}
+
+/// How to join: see each method. The defaults fit bulk data.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) block_size: usize,
+    pub(crate) block_count: usize,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) greeting: Vec<u8>,
+    pub(crate) side: Option<Side>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            block_size: DEFAULT_BLOCK_SIZE,
+            block_count: DEFAULT_BLOCK_COUNT,
+            wait: None,
+            greeting: Vec::new(),
+            side: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults: 16 blocks of 256 KiB, an empty greeting, a side by arrival,
+    /// and patience without end.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Size of a block in bytes, 1 to [`BLOCK_SIZE_MAX`](crate::BLOCK_SIZE_MAX).
+    /// Both processes must choose the same.
+    pub fn block_size(mut self, bytes: usize) -> Options {
+        self.block_size = bytes;
+        self
+    }
+
+    /// Number of blocks, 1 to [`BLOCK_COUNT_MAX`](crate::BLOCK_COUNT_MAX). Both
+    /// processes must choose the same. With one block, the two ends take turns.
+    pub fn block_count(mut self, count: usize) -> Options {
+        self.block_count = count;
+        self
+    }
+
+    /// How long the first process waits for the second; for ever without it.
+    pub fn wait(mut self, limit: Duration) -> Options {
+        self.wait = Some(limit);
+        self
+    }
+
+    /// Bytes that the partner gets to see when it has joined, at most
+    /// [`GREETING_MAX`](crate::GREETING_MAX): the source's size, for instance.
+    pub fn greeting(mut self, bytes: &[u8]) -> Options {
+        self.greeting = bytes.to_vec();
+        self
+    }
+
+    /// This process's side, whether it comes first or second. Without it the
+    /// first is the Reader, and the second what the first is not: so if one
+    /// process has a fixed side, the other should have the other.
+    pub fn side(mut self, side: Side) -> Options {
+        self.side = Some(side);
+        self
+    }
+}
+
+/// The process at the other end.
+#[derive(Clone, Debug)]
+pub struct Partner {
+    pub(crate) side: Side,
+    pub(crate) peer: sys::Peer,
+    pub(crate) greeting: Vec<u8>,
+}
+
+impl Partner {
+    /// What it does: the opposite of this process.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Its process id as seen from this process, by the system's word; 0 if it
+    /// lives where this process cannot see (another container, for instance).
+    pub fn process_id(&self) -> u32 {
+        self.peer.process_id
+    }
+
+    /// Its user, by the system's word: name and number.
+    pub fn user(&self) -> String {
+        self.peer.user.to_string()
+    }
+
+    /// What it gave to [`Options::greeting`]: its word alone.
+    pub fn greeting(&self) -> &[u8] {
+        &self.greeting
+    }
+}

@@ -1,0 +1,1180 @@
+//! A session through the public interface. Two threads stand for the two
+//! processes, which to the system differ in nothing but that neither can die alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by unwrapping it"
+)]
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::panic;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use brigade::{
+    BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, DataBlock, Delivered, EmptyBlock, Error, FIGURES,
+    GREETING_MAX, Monitor, Options, Reader, Role, Seat, Side, Writer, join,
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+/// No test takes this long; one that does hangs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Long enough for another thread to have gone to sleep in a call.
+const A_WHILE: Duration = Duration::from_millis(50);
+
+/// Runs `test`, and fails when it hangs.
+fn bounded(test: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        test();
+        let _ = done.send(());
+    });
+    let ended = finished.recv_timeout(LIMIT);
+    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "the test hangs");
+    if let Err(why) = thread.join() {
+        panic::resume_unwind(why);
+    }
+}
+
+/// A name that nobody else has.
+struct Place {
+    directory: TempDir,
+    name: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let name = format!("{}/n", directory.path().display());
+        Place { directory, name }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The first one, in a thread of its own, already to be met.
+    fn host(&self, options: &Options) -> JoinHandle<Result<Role, Error>> {
+        let seat = Seat::take(&self.name, options).unwrap();
+        assert!(seat.is_first());
+        thread::spawn(move || seat.wait())
+    }
+
+    fn pair(&self, options: &Options) -> (Reader, Writer) {
+        let host = self.host(options);
+        let second = join(&self.name, options).unwrap();
+        reader_and_writer(host.join().unwrap().unwrap(), second)
+    }
+}
+
+fn pair(options: &Options) -> (Reader, Writer) {
+    Place::new().pair(options)
+}
+
+fn reader_and_writer(one: Role, other: Role) -> (Reader, Writer) {
+    match (one, other) {
+        (Role::Reader(reader), Role::Writer(writer))
+        | (Role::Writer(writer), Role::Reader(reader)) => (reader, writer),
+        both => panic!("two of a kind: {both:?}"),
+    }
+}
+
+fn blocks(size: usize, count: usize) -> Options {
+    Options::new().block_size(size).block_count(count)
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(20)
+}
+
+/// Sends `bytes` under `tag`.
+fn send(reader: &Reader, bytes: &[u8], tag: u64) {
+    let mut block = reader.empty_block().unwrap();
+    block[..bytes.len()].copy_from_slice(bytes);
+    block.send(bytes.len(), tag).unwrap();
+}
+
+/// Drains everything and gives the verdict.
+fn drain(writer: Writer) -> Vec<u8> {
+    let mut data = Vec::new();
+    while let Some(block) = writer.data_block().unwrap() {
+        data.extend_from_slice(&block);
+    }
+    writer.finish().unwrap();
+    data
+}
+
+/// That this pair works, from the first block to the verdict.
+fn assert_works(reader: Reader, writer: Writer) {
+    let writer = thread::spawn(move || drain(writer));
+    send(&reader, b"water", 0);
+    let delivered = reader.finish().unwrap();
+    assert_eq!((delivered.blocks, delivered.bytes), (1, 5));
+    assert_eq!(writer.join().unwrap(), b"water");
+}
+
+fn partner_aborted<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    match result.unwrap_err() {
+        Error::PartnerAborted { reason, .. } => reason,
+        error => panic!("{error:?}"),
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    match result.unwrap_err() {
+        Error::Refused(text) => text,
+        error => panic!("{error:?}"),
+    }
+}
+
+fn timed_out<T: std::fmt::Debug>(result: Result<T, Error>) {
+    assert!(matches!(result, Err(Error::TimedOut)), "{result:?}");
+}
+
+// ---- joining ----------------------------------------------------------------------
+
+#[test]
+fn the_first_to_come_is_the_reader_and_the_second_the_writer() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.host(&Options::new());
+        let second = Seat::take(&place.name, &Options::new()).unwrap();
+        assert!(!second.is_first());
+        assert_eq!(second.side(), Side::Writer);
+        let Role::Writer(writer) = second.wait().unwrap() else {
+            panic!("the second is no Writer");
+        };
+        let Role::Reader(reader) = host.join().unwrap().unwrap() else {
+            panic!("the first is no Reader");
+        };
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_fixed_side_is_kept_whoever_comes_first() {
+    bounded(|| {
+        let (reader, writer) = (Some(Side::Reader), Some(Side::Writer));
+        for (first, second) in [
+            (reader, writer),
+            (writer, reader),
+            (reader, None),
+            (writer, None),
+            (None, writer),
+        ] {
+            let place = Place::new();
+            let with = |side: Option<Side>| side.map_or(Options::new(), |s| Options::new().side(s));
+            let host = place.host(&with(first));
+            let second = join(&place.name, &with(second)).unwrap();
+            let host = host.join().unwrap().unwrap();
+            let is_reader = matches!(host, Role::Reader(_));
+            assert_eq!(is_reader, first != writer);
+            let (reader, writer) = reader_and_writer(host, second);
+            assert_works(reader, writer);
+        }
+    });
+}
+
+#[test]
+fn two_that_want_the_same_side_are_told_so_and_the_host_waits_on() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.host(&Options::new().side(Side::Writer));
+        let text = refused(join(&place.name, &Options::new().side(Side::Writer)));
+        assert_eq!(text, "both processes want to be the writer");
+        let second = join(&place.name, &Options::new()).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_first_by_arrival_is_a_reader_so_a_fixed_reader_is_refused_beside_it() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.host(&Options::new());
+        let text = refused(join(&place.name, &Options::new().side(Side::Reader)));
+        assert_eq!(text, "both processes want to be the reader");
+        let second = join(&place.name, &Options::new().side(Side::Writer)).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_third_is_refused_after_half_a_second_and_the_pair_is_undisturbed() {
+    bounded(|| {
+        let place = Place::new();
+        let (reader, writer) = place.pair(&Options::new());
+        send(&reader, b"before", 0);
+        let since = Instant::now();
+        let error = join(&place.name, &Options::new()).unwrap_err();
+        let took = since.elapsed();
+        assert!(matches!(&error, Error::TooManyInstances { name } if *name == place.name));
+        assert!(error.to_string().contains("too many instances"), "{error}");
+        assert!(took >= Duration::from_millis(500), "{took:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        reader.check().unwrap();
+        writer.check().unwrap();
+        assert_eq!(&*writer.data_block().unwrap().unwrap(), b"before");
+        let writer = thread::spawn(move || drain(writer));
+        send(&reader, b"after", 0);
+        reader.finish().unwrap();
+        assert_eq!(writer.join().unwrap(), b"after");
+    });
+}
+
+#[test]
+fn a_name_is_free_again_when_the_host_has_let_go_of_it() {
+    bounded(|| {
+        let place = Place::new();
+        for _ in 0..3 {
+            let (reader, writer) = place.pair(&Options::new());
+            assert_works(reader, writer);
+        }
+        drop(Seat::take(&place.name, &Options::new()).unwrap());
+        assert!(!place.file("n.sock").exists());
+        assert!(Seat::take(&place.name, &Options::new()).unwrap().is_first());
+    });
+}
+
+#[test]
+fn nobody_can_reach_a_host_that_has_its_partner() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.host(&Options::new());
+        assert!(place.file("n.sock").exists());
+        let second = join(&place.name, &Options::new()).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        assert!(!place.file("n.sock").exists());
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_host_waits_as_long_as_it_was_told_to_and_no_longer() {
+    bounded(|| {
+        let place = Place::new();
+        let limit = Duration::from_millis(100);
+        let since = Instant::now();
+        let error = join(&place.name, &Options::new().wait(limit)).unwrap_err();
+        assert!(since.elapsed() < Duration::from_secs(3));
+        let Error::NoPartner { waited } = error else {
+            panic!("{error:?}");
+        };
+        assert!(waited >= limit, "{waited:?}");
+        assert!(!place.file("n.sock").exists());
+    });
+}
+
+#[test]
+fn a_wait_beyond_what_a_clock_can_count_is_no_limit() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new().wait(Duration::MAX));
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_monitor_ends_the_wait_for_a_partner() {
+    bounded(|| {
+        let place = Place::new();
+        let seat = Seat::take(&place.name, &Options::new()).unwrap();
+        let monitor = seat.monitor();
+        let watching = thread::spawn({
+            let monitor = monitor.clone();
+            move || monitor.watch()
+        });
+        let waiting = thread::spawn(move || seat.wait());
+        thread::sleep(A_WHILE);
+        assert!(monitor.partner().is_none());
+        monitor.abort("no patience");
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(&error, Error::Aborted { reason } if reason == "no patience"));
+        let watched = watching.join().unwrap();
+        assert!(matches!(watched, Err(Error::Aborted { .. })), "{watched:?}");
+        assert!(Seat::take(&place.name, &Options::new()).unwrap().is_first());
+    });
+}
+
+#[test]
+fn an_abort_before_the_wait_fails_the_wait() {
+    bounded(|| {
+        let place = Place::new();
+        let seat = Seat::take(&place.name, &Options::new()).unwrap();
+        seat.monitor().abort("changed my mind");
+        let result = seat.wait();
+        assert!(matches!(result, Err(Error::Aborted { .. })), "{result:?}");
+    });
+}
+
+#[test]
+fn a_second_that_gives_its_seat_up_tells_the_host_why() {
+    bounded(|| {
+        for reason in [Some("no space left"), None] {
+            let place = Place::new();
+            let host = place.host(&Options::new());
+            let seat = Seat::take(&place.name, &Options::new()).unwrap();
+            assert!(!seat.is_first());
+            match reason {
+                Some(reason) => seat.abort(reason),
+                None => drop(seat),
+            }
+            let Role::Reader(reader) = host.join().unwrap().unwrap() else {
+                panic!("the first is no Reader");
+            };
+            let told = partner_aborted(reader.finish());
+            assert_eq!(told, reason.unwrap_or("it gave up its place"));
+        }
+    });
+}
+
+#[test]
+fn each_sees_the_others_greeting_side_process_and_user() {
+    bounded(|| {
+        let place = Place::new();
+        let longest = [0xa5; GREETING_MAX];
+        let host = place.host(&Options::new().greeting(b"\0from the reader"));
+        let second = join(&place.name, &Options::new().greeting(&longest)).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        assert_eq!(reader.partner().greeting(), longest);
+        assert_eq!(writer.partner().greeting(), b"\0from the reader");
+        assert_eq!(reader.partner().side(), Side::Writer);
+        assert_eq!(writer.partner().side(), Side::Reader);
+        for partner in [reader.partner(), writer.partner()] {
+            assert_eq!(partner.process_id(), std::process::id());
+            assert!(!partner.user().is_empty());
+            let text = partner.to_string();
+            assert!(text.contains(&format!("process {}", std::process::id())));
+        }
+        let seen = reader.monitor().partner().unwrap();
+        assert_eq!(seen.greeting(), longest);
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn another_geometry_is_refused_naming_both_and_the_host_then_pairs_with_the_right_one() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.host(&blocks(64, 4));
+        for (options, theirs) in [
+            (blocks(128, 4), "4 blocks of 128 bytes"),
+            (blocks(64, 5), "5 blocks of 64 bytes"),
+        ] {
+            let text = refused(join(&place.name, &options));
+            assert!(text.contains("4 blocks of 64 bytes"), "{text}");
+            assert!(text.contains(theirs), "{text}");
+            assert!(!host.is_finished());
+        }
+        let second = join(&place.name, &blocks(64, 4)).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        assert_works(reader, writer);
+    });
+}
+
+// ---- options, names and files -------------------------------------------------------
+
+fn invalid_option(name: &str, options: &Options) -> String {
+    match Seat::take(name, options).unwrap_err() {
+        Error::InvalidOption(text) => text,
+        error => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn an_option_out_of_range_is_refused_and_the_text_says_the_range() {
+    let place = Place::new();
+    for (size, count) in [
+        (0, 1),
+        (1, 0),
+        (BLOCK_SIZE_MAX + 1, 1),
+        (1, BLOCK_COUNT_MAX + 1),
+    ] {
+        let text = invalid_option(&place.name, &blocks(size, count));
+        assert!(text.contains("must be from 1 to"), "{text}");
+    }
+    let greeting = [0; GREETING_MAX + 1];
+    let text = invalid_option(&place.name, &Options::new().greeting(&greeting));
+    assert!(text.contains("1025") && text.contains("1024"), "{text}");
+    assert!(!place.file("n.lock").exists(), "refused before it is tried");
+}
+
+#[test]
+fn a_pool_beyond_the_machine_is_refused_and_the_text_says_both_sizes() {
+    let place = Place::new();
+    let error = Seat::take(&place.name, &blocks(BLOCK_SIZE_MAX, BLOCK_COUNT_MAX)).unwrap_err();
+    let Error::OutOfMemory { needed, available } = error else {
+        panic!("{error:?}");
+    };
+    assert!(needed >= 1 << 46 && available < needed);
+}
+
+#[test]
+fn a_name_that_cannot_be_one_is_refused() {
+    let place = Place::new();
+    let path = place.directory.path().display().to_string();
+    for name in [
+        String::new(),
+        "a/".into(),
+        "/".into(),
+        "a\0b".into(),
+        format!("{path}/.."),
+        format!("{path}/"),
+        format!("{path}/{}", "x".repeat(108)),
+    ] {
+        let text = invalid_option(&name, &Options::new());
+        assert!(text.contains("the name"), "{text}");
+    }
+}
+
+#[test]
+fn a_name_in_a_directory_that_does_not_exist_is_an_error_that_names_the_file() {
+    let place = Place::new();
+    let name = format!("{}/missing/n", place.directory.path().display());
+    let error = Seat::take(&name, &Options::new()).unwrap_err();
+    assert!(error.to_string().contains("missing/n.lock"), "{error}");
+}
+
+#[test]
+fn a_socket_file_that_a_dead_host_left_is_replaced() {
+    bounded(|| {
+        let place = Place::new();
+        drop(UnixListener::bind(place.file("n.sock")).unwrap());
+        assert!(place.file("n.sock").exists());
+        let (reader, writer) = place.pair(&Options::new());
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_lock_file_that_is_a_symlink_is_refused_and_not_followed() {
+    let place = Place::new();
+    let target = place.file("target");
+    std::os::unix::fs::symlink(&target, place.file("n.lock")).unwrap();
+    let error = Seat::take(&place.name, &Options::new()).unwrap_err();
+    assert!(error.to_string().contains("n.lock"), "{error}");
+    assert!(!target.exists());
+    std::fs::write(&target, "").unwrap();
+    let error = Seat::take(&place.name, &Options::new()).unwrap_err();
+    assert!(error.to_string().contains("n.lock"), "{error}");
+}
+
+#[test]
+fn a_lock_file_that_is_a_directory_is_refused() {
+    let place = Place::new();
+    std::fs::create_dir(place.file("n.lock")).unwrap();
+    let error = Seat::take(&place.name, &Options::new()).unwrap_err();
+    assert!(error.to_string().contains("n.lock"), "{error}");
+}
+
+// ---- blocks -------------------------------------------------------------------------
+
+#[test]
+fn both_ends_can_move_to_another_thread_and_a_monitor_be_shared() {
+    fn is_send<T: Send>() {}
+    fn is_sync<T: Sync>() {}
+    is_send::<Reader>();
+    is_send::<Writer>();
+    is_send::<Seat>();
+    is_send::<Monitor>();
+    is_sync::<Monitor>();
+}
+
+#[test]
+fn several_blocks_can_be_held_sent_and_given_back_in_any_order() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 4));
+        for round in 0..100u64 {
+            let mut held: Vec<_> = (0..4).map(|_| reader.empty_block().unwrap()).collect();
+            for tag in 0..4 {
+                // From either end of what is held, so not in the order taken.
+                let mut block = held.swap_remove(tag as usize % held.len());
+                block[0] = tag as u8;
+                block.send(1, round * 4 + tag).unwrap();
+            }
+            let mut arrived: Vec<_> = (0..4)
+                .map(|_| writer.data_block().unwrap().unwrap())
+                .collect();
+            for (tag, block) in arrived.iter().enumerate() {
+                assert_eq!((&**block, block.tag() % 4), (&[tag as u8][..], tag as u64));
+            }
+            arrived.swap_remove(1).done();
+            drop(arrived);
+        }
+        assert_eq!(writer.delivered().blocks, 400);
+        assert_eq!(reader.delivered(), writer.delivered());
+    });
+}
+
+#[test]
+fn every_block_has_bytes_of_its_own() {
+    bounded(|| {
+        for size in [1, 64, 65, 4095, 4096, 5000] {
+            let (reader, writer) = pair(&blocks(size, 5));
+            let mut held: Vec<_> = (0..5).map(|_| reader.empty_block().unwrap()).collect();
+            for (number, block) in held.iter_mut().enumerate() {
+                assert_eq!(block.len(), size);
+                block.fill(number as u8);
+            }
+            for block in held {
+                block.send(size, 0).unwrap();
+            }
+            for number in 0..5 {
+                let block = writer.data_block().unwrap().unwrap();
+                assert!(block.len() == size && block.iter().all(|byte| *byte == number));
+            }
+        }
+    });
+}
+
+#[test]
+fn an_empty_block_that_is_dropped_unsent_is_empty_again_and_nothing_arrives() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        for _ in 0..10 {
+            drop(reader.try_empty_block().unwrap());
+        }
+        timed_out(writer.try_data_block());
+        send(&reader, b"once", 0);
+        assert_eq!(&*writer.data_block().unwrap().unwrap(), b"once");
+    });
+}
+
+#[test]
+fn a_length_beyond_the_block_sends_nothing_and_the_block_is_empty_again() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        let result = reader.empty_block().unwrap().send(9, 0);
+        assert!(matches!(result, Err(Error::InvalidUse(_))), "{result:?}");
+        timed_out(writer.try_data_block());
+        assert_works(reader, writer);
+    });
+}
+
+#[test]
+fn a_block_travels_with_its_length_kind_and_tag() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(100, 4));
+        let labels = [(0, 0, 0), (100, u16::MAX, u64::MAX), (1, 7, 1 << 63)];
+        for (len, kind, tag) in labels {
+            let block = reader.empty_block().unwrap();
+            block.send_kind(len, kind, tag).unwrap();
+        }
+        reader.empty_block().unwrap().send(3, 4).unwrap();
+        for (len, kind, tag) in labels.into_iter().chain([(3, 0, 4)]) {
+            let block = writer.data_block().unwrap().unwrap();
+            assert_eq!((block.len(), block.kind(), block.tag()), (len, kind, tag));
+        }
+    });
+}
+
+#[test]
+fn try_and_until_time_out_and_the_session_goes_on() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        timed_out(writer.try_data_block());
+        let deadline = soon();
+        timed_out(writer.data_block_until(deadline));
+        assert!(Instant::now() >= deadline);
+        timed_out(writer.data_block_until(Instant::now() - Duration::from_millis(1)));
+        let block = reader.try_empty_block().unwrap();
+        timed_out(reader.try_empty_block());
+        timed_out(reader.empty_block_until(soon()));
+        block.send(0, 1).unwrap();
+        timed_out(reader.try_empty_block());
+        let block = writer.try_data_block().unwrap().unwrap();
+        timed_out(reader.empty_block_until(soon()));
+        drop(block);
+        drop(reader.empty_block_until(soon()).unwrap());
+        assert_eq!(reader.delivered().blocks, 1);
+        send(&reader, b"more", 0);
+        assert_eq!(&*writer.data_block_until(soon()).unwrap().unwrap(), b"more");
+    });
+}
+
+#[test]
+fn with_any_number_of_blocks_all_data_arrives_in_order_while_both_ends_run() {
+    bounded(|| {
+        const MESSAGES: u64 = 5_000;
+        for count in [1, 2, 3, 16] {
+            let (reader, writer) = pair(&blocks(16, count));
+            let writer = thread::spawn(move || {
+                let mut next = 0;
+                while let Some(block) = writer.data_block().unwrap() {
+                    assert_eq!(block.tag(), next);
+                    assert_eq!(*block, next.to_le_bytes());
+                    next += 1;
+                }
+                assert_eq!(next, MESSAGES);
+                writer.finish().unwrap()
+            });
+            for tag in 0..MESSAGES {
+                send(&reader, &tag.to_le_bytes(), tag);
+            }
+            let expected = Delivered {
+                blocks: MESSAGES,
+                bytes: MESSAGES * 8,
+            };
+            assert_eq!(reader.finish().unwrap(), expected);
+            assert_eq!(writer.join().unwrap(), expected);
+        }
+    });
+}
+
+#[test]
+fn an_end_that_sleeps_is_woken_however_long_the_other_takes() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        let writer = thread::spawn(move || {
+            let mut tags = Vec::new();
+            while let Some(block) = writer.data_block().unwrap() {
+                thread::sleep(Duration::from_millis(5));
+                tags.push(block.tag());
+            }
+            writer.finish().unwrap();
+            tags
+        });
+        for tag in 0..10 {
+            thread::sleep(Duration::from_millis(5 * (tag % 3)));
+            send(&reader, b"", tag);
+        }
+        reader.finish().unwrap();
+        assert!(writer.join().unwrap().into_iter().eq(0..10));
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    TakeEmpty,
+    DropUnsent(usize),
+    Send(usize, usize),
+    TakeData,
+    GiveBack(usize),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        3 => Just(Operation::TakeEmpty),
+        1 => any::<usize>().prop_map(Operation::DropUnsent),
+        4 => (any::<usize>(), 0usize..=24).prop_map(|(pick, len)| Operation::Send(pick, len)),
+        3 => Just(Operation::TakeData),
+        3 => any::<usize>().prop_map(Operation::GiveBack),
+    ]
+}
+
+fn pick_from<T>(items: &mut Vec<T>, pick: usize) -> Option<T> {
+    (!items.is_empty()).then(|| items.remove(pick % items.len()))
+}
+
+/// What a block sent under `tag` holds.
+fn contents(tag: u64, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (tag as usize + i) as u8).collect()
+}
+
+/// Both ends in one thread, which the `try_` variants allow.
+fn run_operations(reader: &Reader, writer: &Writer, operations: &[Operation]) {
+    let count = reader.block_count();
+    let mut filling: Vec<EmptyBlock<'_>> = Vec::new();
+    let mut draining: Vec<DataBlock<'_>> = Vec::new();
+    let mut sent: VecDeque<(u64, usize)> = VecDeque::new();
+    let mut next_tag = 0;
+    for operation in operations {
+        match *operation {
+            Operation::TakeEmpty => {
+                let free = count - filling.len() - draining.len() - sent.len();
+                match reader.try_empty_block() {
+                    Ok(block) => filling.push(block),
+                    Err(Error::TimedOut) => assert_eq!(free, 0),
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(filling.len() + draining.len() + sent.len() <= count);
+            }
+            Operation::DropUnsent(pick) => drop(pick_from(&mut filling, pick)),
+            Operation::Send(pick, len) => {
+                if let Some(mut block) = pick_from(&mut filling, pick) {
+                    block[..len].copy_from_slice(&contents(next_tag, len));
+                    block.send(len, next_tag).unwrap();
+                    sent.push_back((next_tag, len));
+                    next_tag += 1;
+                }
+            }
+            Operation::TakeData => match (writer.try_data_block(), sent.pop_front()) {
+                (Ok(Some(block)), Some((tag, len))) => {
+                    assert_eq!((block.tag(), block.len()), (tag, len));
+                    draining.push(block);
+                }
+                (Err(Error::TimedOut), None) => {}
+                other => panic!("{other:?}"),
+            },
+            Operation::GiveBack(pick) => drop(pick_from(&mut draining, pick)),
+        }
+        // Held blocks keep their bytes, whatever happens to the others.
+        for block in &draining {
+            assert_eq!(**block, contents(block.tag(), block.len()));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_sequence_of_operations_through_the_interface_does_what_a_model_does(
+        count in 1usize..=5,
+        operations in prop::collection::vec(operation(), 0..200),
+    ) {
+        let (reader, writer) = pair(&blocks(24, count));
+        run_operations(&reader, &writer, &operations);
+    }
+}
+
+// ---- streams --------------------------------------------------------------------------
+
+#[test]
+fn bytes_pass_through_the_streams_whatever_the_sizes_of_the_pieces() {
+    bounded(|| {
+        let data: Vec<u8> = (0..10_000u32).map(|i| (i * 31 / 8) as u8).collect();
+        for (size, count) in [(1, 1), (7, 3), (4096, 2), (100_000, 2)] {
+            let (reader, writer) = pair(&blocks(size, count));
+            let expected = data.clone();
+            let writer = thread::spawn(move || {
+                let (mut stream, mut found) = (writer.stream(), Vec::new());
+                for len in [0, 1, 3, 10, 1000].into_iter().cycle() {
+                    let mut piece = vec![0; len];
+                    let got = stream.read(&mut piece).unwrap();
+                    found.extend_from_slice(&piece[..got]);
+                    if got == 0 && len > 0 {
+                        break;
+                    }
+                }
+                drop(stream);
+                assert!(found == expected, "the bytes differ");
+                writer.finish().unwrap()
+            });
+            let mut stream = reader.stream();
+            let (mut rest, mut lens) = (&data[..], [0, 1, 2, 5, 13, 999].into_iter().cycle());
+            while !rest.is_empty() {
+                let len = lens.next().unwrap().min(rest.len());
+                stream.write_all(&rest[..len]).unwrap();
+                rest = &rest[len..];
+            }
+            stream.flush().unwrap();
+            stream.flush().unwrap();
+            drop(stream);
+            let delivered = reader.finish().unwrap();
+            assert_eq!(delivered.bytes, data.len() as u64);
+            assert_eq!(delivered.blocks, data.len().div_ceil(size) as u64);
+            assert_eq!(writer.join().unwrap(), delivered);
+        }
+    });
+}
+
+#[test]
+fn what_a_stream_did_not_flush_is_not_sent_and_what_it_sends_is_tagged_by_offset() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(4, 4));
+        let mut stream = reader.stream();
+        stream.write_all(b"0123456").unwrap();
+        drop(stream);
+        let block = writer.data_block().unwrap().unwrap();
+        assert_eq!((&*block, block.tag()), (&b"0123"[..], 0));
+        drop(block);
+        timed_out(writer.try_data_block());
+        let mut stream = reader.stream();
+        stream.write_all(b"01234").unwrap();
+        stream.flush().unwrap();
+        let tags: Vec<_> = (0..2)
+            .map(|_| writer.data_block().unwrap().unwrap().tag())
+            .collect();
+        assert_eq!(tags, [0, 4]);
+    });
+}
+
+#[test]
+fn an_empty_block_in_a_stream_is_not_its_end() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(4, 4));
+        let writer = thread::spawn(move || {
+            let mut text = String::new();
+            writer.stream().read_to_string(&mut text).unwrap();
+            writer.finish().unwrap();
+            text
+        });
+        for piece in ["a", "", "b", "", ""] {
+            send(&reader, piece.as_bytes(), 0);
+        }
+        reader.finish().unwrap();
+        assert_eq!(writer.join().unwrap(), "ab");
+    });
+}
+
+#[test]
+fn a_stream_fails_with_the_whole_error_inside() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(4, 1));
+        reader.abort("no source");
+        let error = writer.stream().read(&mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+        let inner = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
+        assert!(matches!(inner, Error::PartnerAborted { reason, .. } if reason == "no source"));
+    });
+}
+
+// ---- the end --------------------------------------------------------------------------
+
+#[test]
+fn finish_returns_only_after_the_writers_verdict() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 2));
+        send(&reader, b"water", 0);
+        let judged = std::sync::Arc::new(AtomicBool::new(false));
+        let finishing = thread::spawn({
+            let judged = std::sync::Arc::clone(&judged);
+            move || {
+                let result = reader.finish();
+                assert!(judged.load(Ordering::SeqCst), "before the verdict");
+                result
+            }
+        });
+        drop(writer.data_block().unwrap().unwrap());
+        assert!(writer.data_block().unwrap().is_none());
+        assert!(writer.data_block().unwrap().is_none(), "stays the end");
+        thread::sleep(A_WHILE);
+        judged.store(true, Ordering::SeqCst);
+        let expected = Delivered {
+            blocks: 1,
+            bytes: 5,
+        };
+        assert_eq!(writer.finish().unwrap(), expected);
+        assert_eq!(finishing.join().unwrap().unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_session_without_data_ends_well() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let writer = thread::spawn(move || drain(writer));
+        assert_eq!(reader.finish().unwrap(), Delivered::default());
+        assert_eq!(writer.join().unwrap(), b"");
+    });
+}
+
+#[test]
+fn finish_before_the_end_of_the_data_is_an_invalid_use_and_the_reader_is_told() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let result = writer.finish();
+        assert!(matches!(result, Err(Error::InvalidUse(_))), "{result:?}");
+        let reason = partner_aborted(reader.finish());
+        assert_eq!(reason, "it stopped before the end of the session");
+    });
+}
+
+#[test]
+fn a_finish_that_times_out_gives_the_session_up_and_says_so() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        send(&reader, b"water", 0);
+        timed_out(reader.finish_until(soon()));
+        drop(writer.data_block().unwrap().unwrap());
+        let reason = partner_aborted(writer.data_block());
+        assert_eq!(reason, "no verdict: timed out");
+    });
+}
+
+#[test]
+fn the_verdict_stands_after_the_writer_is_gone() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let monitor = writer.monitor();
+        let finishing = thread::spawn(move || reader.finish());
+        assert!(writer.data_block().unwrap().is_none());
+        writer.finish().unwrap();
+        monitor.abort("too late");
+        finishing.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_reason_reaches_the_other_end_from_either_side() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        reader.abort("the source is broken");
+        assert_eq!(partner_aborted(writer.data_block()), "the source is broken");
+        assert_eq!(
+            partner_aborted(writer.try_data_block()),
+            "the source is broken"
+        );
+        assert_eq!(partner_aborted(writer.check()), "the source is broken");
+        assert_eq!(
+            partner_aborted(writer.monitor().watch()),
+            "the source is broken"
+        );
+
+        let (reader, writer) = pair(&blocks(8, 1));
+        send(&reader, b"water", 0);
+        writer.abort("the disk is full");
+        assert_eq!(partner_aborted(reader.empty_block()), "the disk is full");
+        assert_eq!(partner_aborted(reader.check()), "the disk is full");
+        assert_eq!(
+            partner_aborted(reader.monitor().watch()),
+            "the disk is full"
+        );
+        assert_eq!(partner_aborted(reader.finish()), "the disk is full");
+    });
+}
+
+#[test]
+fn a_reason_arrives_whole_up_to_its_limit_and_on_one_line() {
+    bounded(|| {
+        // Cut where a character ends: the 1024th byte is within an "ä".
+        let long = format!("x{}", "ä".repeat(600));
+        for (given, expected) in [
+            (String::new(), String::new()),
+            (
+                "two\nlines\x1b[1m".into(),
+                "two\u{fffd}lines\u{fffd}[1m".into(),
+            ),
+            (long.clone(), long[..1023].to_string()),
+        ] {
+            let (reader, writer) = pair(&Options::new());
+            reader.abort(&given);
+            assert_eq!(partner_aborted(writer.data_block()), expected);
+        }
+    });
+}
+
+#[test]
+fn only_the_first_reason_counts() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        reader.monitor().abort("first");
+        reader.monitor().abort("second");
+        drop(reader);
+        assert_eq!(partner_aborted(writer.data_block()), "first");
+    });
+}
+
+/// What an end that is blocked in `call`, and then its partner, are told when
+/// `abort` is called meanwhile.
+fn assert_aborts(result: Result<(), Error>) {
+    assert!(
+        matches!(&result, Err(Error::Aborted { reason }) if reason == "stop"),
+        "{result:?}"
+    );
+}
+
+#[test]
+fn a_monitor_wakes_every_call_that_blocks_and_the_partner_gets_the_reason() {
+    bounded(|| {
+        type Block = fn(Reader) -> Result<(), Error>;
+        let reader_calls: [Block; 2] = [
+            |reader| {
+                let _all = reader.empty_block()?;
+                reader.empty_block().map(drop)
+            },
+            |reader| reader.finish().map(drop),
+        ];
+        for call in reader_calls {
+            let (reader, writer) = pair(&blocks(8, 1));
+            let monitor = reader.monitor();
+            let blocked = thread::spawn(move || call(reader));
+            thread::sleep(A_WHILE);
+            monitor.abort("stop");
+            assert_aborts(blocked.join().unwrap());
+            assert_eq!(partner_aborted(writer.data_block()), "stop");
+        }
+        let (reader, writer) = pair(&blocks(8, 1));
+        let monitor = writer.monitor();
+        let blocked = thread::spawn(move || writer.data_block().map(drop));
+        thread::sleep(A_WHILE);
+        monitor.abort("stop");
+        assert_aborts(blocked.join().unwrap());
+        assert_eq!(partner_aborted(reader.finish()), "stop");
+    });
+}
+
+#[test]
+fn after_an_abort_what_need_not_wait_succeeds_and_what_would_wait_fails() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 2));
+        send(&reader, b"water", 0);
+        writer.monitor().abort("stop");
+        assert_eq!(&*writer.data_block().unwrap().unwrap(), b"water");
+        assert_aborts(writer.data_block().map(drop));
+        assert_aborts(writer.try_data_block().map(drop));
+        assert_aborts(writer.check());
+        drop(reader.empty_block().unwrap());
+    });
+}
+
+#[test]
+fn an_abort_wakes_a_partner_that_sleeps() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let sleeping = thread::spawn(move || partner_aborted(writer.data_block()));
+        thread::sleep(A_WHILE);
+        reader.abort("stop");
+        assert_eq!(sleeping.join().unwrap(), "stop");
+
+        let (reader, writer) = pair(&Options::new());
+        let sleeping = thread::spawn(move || partner_aborted(reader.finish()));
+        thread::sleep(A_WHILE);
+        writer.abort("stop");
+        assert_eq!(sleeping.join().unwrap(), "stop");
+    });
+}
+
+#[test]
+fn an_end_that_is_dropped_early_is_seen_as_aborted_after_all_that_it_sent() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 4));
+        send(&reader, b"one", 1);
+        send(&reader, b"two", 2);
+        drop(reader);
+        for expected in [b"one", b"two"] {
+            assert_eq!(&*writer.data_block().unwrap().unwrap(), expected);
+        }
+        let error = writer.data_block().unwrap_err();
+        let Error::PartnerAborted {
+            partner,
+            reason,
+            delivered,
+        } = error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(partner.side(), Side::Reader);
+        assert_eq!(reason, "it stopped before the end of the session");
+        assert_eq!((delivered.blocks, delivered.bytes), (2, 6));
+
+        let (reader, writer) = pair(&blocks(8, 4));
+        drop(writer);
+        assert_eq!(
+            partner_aborted(reader.finish()),
+            "it stopped before the end of the session"
+        );
+    });
+}
+
+#[test]
+fn an_end_whose_thread_panicked_says_so() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let panicking = thread::spawn(move || {
+            let _dropped = writer;
+            panic::resume_unwind(Box::new("on purpose"));
+        });
+        panicking.join().unwrap_err();
+        let reason = partner_aborted(reader.finish());
+        assert_eq!(reason, "it panicked before the end of the session");
+    });
+}
+
+// ---- monitors -------------------------------------------------------------------------
+
+#[test]
+fn figures_reach_the_partner_and_each_end_has_its_own() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let (here, there) = (reader.monitor(), writer.monitor());
+        assert_eq!(there.partner_figures(), [0; FIGURES]);
+        for index in 0..FIGURES {
+            here.set_figure(index, 10 + index as u64);
+        }
+        there.set_figure(3, u64::MAX);
+        assert_eq!(there.partner_figures(), [10, 11, 12, 13]);
+        assert_eq!(here.partner_figures(), [0, 0, 0, u64::MAX]);
+        // Readable after the end, too.
+        drop(reader);
+        assert_eq!(there.partner_figures(), [10, 11, 12, 13]);
+    });
+}
+
+#[test]
+#[should_panic(expected = "index < FIGURES")]
+fn a_figure_beyond_the_last_is_a_panic() {
+    let seat = Seat::take(&Place::new().name, &Options::new()).unwrap();
+    seat.monitor().set_figure(FIGURES, 0);
+}
+
+#[test]
+fn all_watches_on_both_ends_return_well_when_the_session_has_ended_well() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let monitors = [reader.monitor(), reader.monitor(), writer.monitor()];
+        let watching = monitors.map(|monitor| thread::spawn(move || monitor.watch()));
+        let after = [reader.monitor(), writer.monitor()];
+        thread::sleep(A_WHILE);
+        assert_works(reader, writer);
+        for watch in watching {
+            watch.join().unwrap().unwrap();
+        }
+        for monitor in after {
+            monitor.watch().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_monitor_still_knows_what_was_delivered_when_the_end_is_gone() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let monitors = [reader.monitor(), writer.monitor()];
+        assert_works(reader, writer);
+        for monitor in monitors {
+            assert_eq!(monitor.delivered().bytes, 5);
+        }
+    });
+}
+
+#[test]
+fn a_monitor_that_outlives_both_ends_does_not_keep_the_name() {
+    bounded(|| {
+        let place = Place::new();
+        let (reader, writer) = place.pair(&Options::new());
+        let monitors = [reader.monitor(), writer.monitor()];
+        assert_works(reader, writer);
+        let next = Seat::take(&place.name, &Options::new()).unwrap();
+        assert!(next.is_first());
+        drop(monitors);
+    });
+}
+
+#[test]
+fn a_watch_sees_the_partners_fate_while_nobody_else_calls() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        let monitor = writer.monitor();
+        let watching = thread::spawn(move || partner_aborted(monitor.watch()));
+        thread::sleep(A_WHILE);
+        reader.abort("stop");
+        assert_eq!(watching.join().unwrap(), "stop");
+        drop(writer);
+    });
+}
+
+#[test]
+fn a_watch_may_begin_before_the_partner_is_there() {
+    bounded(|| {
+        let place = Place::new();
+        let seat = Seat::take(&place.name, &Options::new()).unwrap();
+        let monitor = seat.monitor();
+        let watching = thread::spawn(move || monitor.watch());
+        let host = thread::spawn(move || seat.wait());
+        thread::sleep(A_WHILE);
+        let second = join(&place.name, &Options::new()).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        assert_works(reader, writer);
+        watching.join().unwrap().unwrap();
+    });
+}
