@@ -36,7 +36,6 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("one") => { println!("{:?}", run(&args[1], args[2].parse()?, args[3].parse()?)?); Ok(()) }
         Some("child") => child(&args[1], &args[2], args[3].parse()?, args[4].parse()?),
         Some(rounds) => parent(rounds.parse()?),
         None => parent(7),

@@ -92,18 +92,13 @@ impl<const WORDS: usize> Outgoing<WORDS> {
             word.store(value, Ordering::Relaxed);
         }
         self.published.set(published + 1);
-        // Pairs with the Acquire in `Incoming::load`.
+        // Pairs with the Acquire in `Incoming::observe`.
         own.published
             .0
             .blocks
             .store(published + 1, Ordering::Release);
     }
 }
-
-/// How many entries are loaded at once. Each cache line of a queue comes from
-/// the other processor, which takes about as long as passing on five small
-/// blocks; loads that do not wait for each other's use share that time.
-const LOOKAHEAD: usize = 32;
 
 /// How long an end that has caught up lets the partner get ahead again before it
 /// looks at the partner's counter, in pauses of the processor: a few hundred
@@ -120,27 +115,22 @@ const LOCKSTEP: u64 = 16;
 pub(crate) struct Incoming<const WORDS: usize> {
     /// Entries taken so far.
     taken: Cell<u64>,
-    /// Entries loaded so far into `ahead`, and so not shared any more.
-    loaded: Cell<u64>,
-    /// The partner's `published` as last seen.
+    /// The partner's `published` as last seen: while it is ahead of `taken`,
+    /// nothing shared but the entry is touched.
     seen: Cell<u64>,
     /// `taken` when the counter was loaded last.
     observed_at: Cell<u64>,
     /// How long to lag behind a partner that is only just ahead.
     lag_pauses: u32,
-    /// The entries from `taken` to `loaded`, each at its count modulo the length.
-    ahead: [Cell<[u64; WORDS]>; LOOKAHEAD],
 }
 
 impl<const WORDS: usize> Incoming<WORDS> {
     pub(crate) fn new(small_blocks: bool) -> Self {
         Incoming {
             taken: Cell::new(0),
-            loaded: Cell::new(0),
             seen: Cell::new(0),
             observed_at: Cell::new(0),
             lag_pauses: if small_blocks { LAG_PAUSES } else { 0 },
-            ahead: std::array::from_fn(|_| Cell::new([0; WORDS])),
         }
     }
 
@@ -158,11 +148,31 @@ impl<const WORDS: usize> Incoming<WORDS> {
         out: impl FnOnce() -> u64,
     ) -> Result<Option<[u64; WORDS]>, Violation> {
         let taken = self.taken.get();
-        if taken == self.loaded.get() && !self.load(peer, queue, out())? {
+        if taken == self.seen.get() && !self.observe(peer, out())? {
             return Ok(None);
         }
         self.taken.set(taken + 1);
-        Ok(Some(self.ahead[taken as usize % LOOKAHEAD].get()))
+        let words = entry_words::<WORDS>(queue, taken);
+        let entry = std::array::from_fn(|i| words[i].load(Ordering::Relaxed));
+        Ok(Some(entry))
+    }
+
+    /// Loads the partner's counter; true if there is something to take.
+    #[inline(never)]
+    fn observe(&self, peer: &Control, out: u64) -> Result<bool, Violation> {
+        let taken = self.taken.get();
+        self.lag(taken);
+        // Pairs with the Release in `Outgoing::publish`.
+        let found = peer.published.0.blocks.load(Ordering::Acquire);
+        if found.wrapping_sub(taken) > out {
+            return Err(Violation::Count {
+                found,
+                least: taken,
+                most: taken.saturating_add(out),
+            });
+        }
+        self.seen.set(found);
+        Ok(found != taken)
     }
 
     fn lag(&self, taken: u64) {
@@ -171,35 +181,6 @@ impl<const WORDS: usize> Incoming<WORDS> {
                 std::hint::spin_loop();
             }
         }
-    }
-
-    /// Loads the next entries; false if there are none.
-    #[inline(never)]
-    fn load(&self, peer: &Control, queue: &[AtomicU64], out: u64) -> Result<bool, Violation> {
-        let taken = self.taken.get();
-        if self.seen.get() == taken {
-            self.lag(taken);
-            // Pairs with the Release in `Outgoing::publish`.
-            let found = peer.published.0.blocks.load(Ordering::Acquire);
-            if found.wrapping_sub(taken) > out {
-                return Err(Violation::Count {
-                    found,
-                    least: taken,
-                    most: taken.saturating_add(out),
-                });
-            }
-            self.seen.set(found);
-        }
-        // Up to a multiple of `LOOKAHEAD`: whole cache lines, the next time.
-        let next_multiple = (taken / LOOKAHEAD as u64 + 1) * LOOKAHEAD as u64;
-        let end = self.seen.get().min(next_multiple);
-        for count in taken..end {
-            let words = entry_words::<WORDS>(queue, count);
-            let entry = std::array::from_fn(|i| words[i].load(Ordering::Relaxed));
-            self.ahead[count as usize % LOOKAHEAD].set(entry);
-        }
-        self.loaded.set(end);
-        Ok(taken != end)
     }
 }
 

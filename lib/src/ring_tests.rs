@@ -198,8 +198,8 @@ proptest! {
 }
 
 #[test]
-fn many_blocks_arrive_in_order_across_the_bounds_of_lookahead_and_queue() {
-    let blocks = 3 * LOOKAHEAD;
+fn many_blocks_arrive_in_order_across_the_bounds_of_the_queue() {
+    let blocks = 96;
     let mut bench = Bench::new(blocks, false);
     // Bursts of each size, so that each begins elsewhere in the look-ahead.
     for burst in 1..=blocks {

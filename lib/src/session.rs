@@ -36,10 +36,6 @@ const ALLOCATION_RATE: u64 = 64 << 20;
 
 /// What this process became.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once for each session; boxing would only get in the way"
-)]
 pub enum Role {
     /// It fills blocks.
     Reader(Reader),
