@@ -201,7 +201,7 @@ proptest! {
 fn many_blocks_arrive_in_order_across_the_bounds_of_the_queue() {
     let blocks = 96;
     let mut bench = Bench::new(blocks, false);
-    // Bursts of each size, so that each begins elsewhere in the look-ahead.
+    // Bursts of each size, so that each begins elsewhere in the queue.
     for burst in 1..=blocks {
         for operation in [
             Operation::TakeEmpty,

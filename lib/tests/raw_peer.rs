@@ -1429,3 +1429,103 @@ fn a_real_host_survives_guests_whose_regions_are_random_bytes() {
         place.assert_real_pair_works(host);
     });
 }
+
+// ---- strangers ----------------------------------------------------------------------------
+
+/// A user that this test is not.
+const STRANGER: u32 = 65534;
+
+/// Runs `act` as another user: the kernel's word on a thread is that thread's own.
+fn as_stranger<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = thread::spawn(move || {
+        let stranger = rustix::process::Uid::from_raw(STRANGER);
+        rustix::thread::set_thread_res_uid(stranger, stranger, stranger).unwrap();
+        act()
+    });
+    thread.join().unwrap()
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: only root can be another user, too");
+    }
+    root
+}
+
+fn open_to_everyone(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+}
+
+#[test]
+fn a_guest_of_another_user_is_refused_with_both_named_before_it_is_shown_anything() {
+    if !is_root() {
+        return;
+    }
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        open_to_everyone(place.directory.path());
+        open_to_everyone(&place.file("n.sock"));
+        let path = place.file("n.sock");
+        let socket = as_stranger(move || {
+            let socket = new_socket();
+            let address = SocketAddrUnix::new(path).unwrap();
+            rustix::net::connect(&socket, &address).unwrap();
+            socket
+        });
+        let refusal = receive_refusal(&socket);
+        assert!(refusal.contains("root (0)"), "{refusal}");
+        assert!(refusal.contains(&STRANGER.to_string()), "{refusal}");
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_host_of_another_user_is_refused_with_both_named() {
+    if !is_root() {
+        return;
+    }
+    bounded(|| {
+        let place = Place::new();
+        // This user's lock, so that only the socket's owner is foreign.
+        let lock = std::fs::File::create(place.file("n.lock")).unwrap();
+        lock.lock().unwrap();
+        open_to_everyone(place.directory.path());
+        let path = place.file("n.sock");
+        let listener = as_stranger(move || {
+            let listener = new_socket();
+            rustix::net::bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+            rustix::net::listen(&listener, 16).unwrap();
+            listener
+        });
+        let guest = place.real_guest();
+        let socket = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap();
+        let refusal = receive_refusal(&socket);
+        let Err(Error::Refused(reason)) = guest.join().unwrap() else {
+            panic!("not refused");
+        };
+        assert_eq!(reason, refusal);
+        assert!(reason.contains("root (0)"), "{reason}");
+        assert!(reason.contains(&STRANGER.to_string()), "{reason}");
+    });
+}
+
+#[test]
+fn a_doorbell_that_could_block_whoever_rings_it_is_refused() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let (_read_end, pipe) = std::io::pipe().unwrap();
+        let blocking = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        for bell in [OwnedFd::from(pipe), blocking] {
+            let socket = place.connect();
+            let _shown = receive_offer(&socket);
+            send_offer(&socket, &Region::of(WRITER), &bell);
+            let refusal = receive_refusal(&socket);
+            assert!(refusal.contains("doorbell"), "{refusal}");
+        }
+        place.assert_real_pair_works(host);
+    });
+}
