@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
+/// As 256K reads; and the pool is of 4 MiB. The library's defaults.
+pub(crate) const DEFAULT_BLOCK_SIZE: usize = 256 * 1024;
+pub(crate) const DEFAULT_BLOCKS: usize = 16;
+
 /// Copy a file, device or stream with two processes through shared memory.
 ///
 /// Run the same command twice: the first process reads SOURCE, the second writes
@@ -44,7 +48,7 @@ pub(crate) struct Args {
     pub(crate) block_size: usize,
 
     /// Number of blocks
-    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_BLOCKS)]
     pub(crate) blocks: usize,
 
     /// Give up if no partner has come after this time: 30, 1.5s, 2min [default: wait for ever]
@@ -118,6 +122,12 @@ mod tests {
     #[test]
     fn the_definition_of_the_options_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_block_size_is_the_one_that_it_says() {
+        let args = Args::parse_from(["brigade", "a", "b"]);
+        assert_eq!(args.block_size, DEFAULT_BLOCK_SIZE);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! link, and locked: never two copies at once.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, OFlags};
 
-use crate::failure::{Failure, Status, reason};
+use crate::failure::{Failure, Status, reason, tell};
 use crate::plan::Place;
+use crate::source::standard_if_open;
 
 /// How long to wait for another process to let go of the partial file: a killed
 /// copy's second half may still be cleaning up.
@@ -41,7 +42,10 @@ pub(crate) struct Destination {
 /// The file that becomes the destination.
 struct Partial {
     path: PathBuf,
+    identity: Identity,
     mode: u32,
+    /// User and group of the file that is replaced.
+    owner: Option<(u32, u32)>,
     gate: Arc<Gate>,
 }
 
@@ -53,9 +57,12 @@ impl Destination {
             Place::Standard => {
                 let path = PathBuf::from("standard output");
                 let output = io::stdout().as_fd().try_clone_to_owned();
-                let file = output.map_err(|error| Failure::io("open", &path, &error))?;
+                let file = output
+                    .map(File::from)
+                    .and_then(standard_if_open)
+                    .map_err(|error| Failure::io("open", &path, &error))?;
                 return Ok(Destination {
-                    file: file.into(),
+                    file,
                     path,
                     partial: None,
                 });
@@ -83,14 +90,16 @@ impl Destination {
             None => new_mode,
         };
         let partial = partial_path(&path)?;
-        let file = open_partial(&partial)?;
-        gate.register(&partial)?;
+        let (file, identity) = open_partial(&partial)?;
+        gate.register(&partial, identity)?;
         Ok(Destination {
             file,
             path,
             partial: Some(Partial {
                 path: partial,
+                identity,
                 mode,
+                owner: existing.map(|metadata| (metadata.uid(), metadata.gid())),
                 gate: Arc::clone(gate),
             }),
         })
@@ -142,6 +151,10 @@ impl Destination {
             move |error: io::Error| Failure::io(&what, &path, &error)
         };
         if let Some(partial) = &self.partial {
+            if let Some((user, group)) = partial.owner {
+                // Only root can, and only root would take a file from its owner.
+                let _ = std::os::unix::fs::fchown(&self.file, Some(user), Some(group));
+            }
             let mode = Permissions::from_mode(partial.mode);
             self.file
                 .set_permissions(mode)
@@ -150,11 +163,14 @@ impl Destination {
         if sync && self.can_sync() {
             self.file.sync_all().map_err(failed("sync"))?;
         }
-        last_check()?;
         let Some(partial) = &self.partial else {
-            return Ok(());
+            return last_check();
         };
-        partial.gate.commit(|| {
+        partial.gate.commit(last_check, || {
+            if !is_still(&partial.path, partial.identity) {
+                let message = "the partial file was removed or replaced by someone";
+                return Err(Failure::new(Status::Failed, message));
+            }
             std::fs::rename(&partial.path, &self.path)
                 .map_err(failed("rename the finished file to"))
         })?;
@@ -215,7 +231,16 @@ fn partial_path(path: &Path) -> Result<PathBuf, Failure> {
     Ok(path.with_file_name(partial))
 }
 
-fn open_partial(path: &Path) -> Result<File, Failure> {
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether `path` still names that file, and not another by now.
+fn is_still(path: &Path, expected: Identity) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
+}
+
+fn open_partial(path: &Path) -> Result<(File, Identity), Failure> {
     let refused = |why: &str| {
         let message = format!("cannot use {}: {why}; remove it", path.display());
         Failure::new(Status::Failed, message)
@@ -260,12 +285,10 @@ fn open_partial(path: &Path) -> Result<File, Failure> {
             // Ours, if it is still what the name stands for: the last holder may
             // have removed or renamed it since it was opened.
             Ok(()) => {
-                let same = std::fs::symlink_metadata(path)
-                    .is_ok_and(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino()));
-                if same {
+                if is_still(path, identity(&opened)) {
                     file.set_len(0)
                         .map_err(|error| Failure::io("empty", path, &error))?;
-                    return Ok(file);
+                    return Ok((file, identity(&opened)));
                 }
             }
             Err(TryLockError::WouldBlock) if last => {
@@ -289,12 +312,16 @@ pub(crate) struct Gate {
     state: Mutex<GateState>,
 }
 
+/// Device and number of a file.
+type Identity = (u64, u64);
+
 #[derive(Debug, Default)]
 enum GateState {
     #[default]
     Nothing,
-    Partial(PathBuf),
-    Committed,
+    Partial(PathBuf, Identity),
+    /// Checked for the last time; being renamed, or renamed.
+    Committing,
     Closed,
 }
 
@@ -304,31 +331,46 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn register(&self, path: &Path) -> Result<(), Failure> {
+    fn register(&self, path: &Path, identity: Identity) -> Result<(), Failure> {
         let mut state = self.state();
         if matches!(*state, GateState::Closed) {
-            remove(path);
+            remove(path, identity);
             return Err(given_up());
         }
-        *state = GateState::Partial(path.to_path_buf());
+        *state = GateState::Partial(path.to_path_buf(), identity);
         Ok(())
     }
 
-    fn commit(&self, rename: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    /// `check` and the point of no return are one step for the thread that watches;
+    /// `rename` may take its time.
+    fn commit(
+        &self,
+        check: impl FnOnce() -> Result<(), Failure>,
+        rename: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut state = self.state();
         if matches!(*state, GateState::Closed) {
             return Err(given_up());
         }
-        rename()?;
-        *state = GateState::Committed;
-        Ok(())
+        check()?;
+        let before = std::mem::replace(&mut *state, GateState::Committing);
+        drop(state);
+        rename().inspect_err(|_| *self.state() = before)
+    }
+
+    /// Does `stop`, unless the point of no return has passed.
+    pub(crate) fn unless_committing(&self, stop: impl FnOnce()) {
+        let state = self.state();
+        if !matches!(*state, GateState::Committing) {
+            stop();
+        }
     }
 
     /// Removes the partial file, if there is one.
     fn discard(&self) {
         let mut state = self.state();
-        if let GateState::Partial(path) = &*state {
-            remove(path);
+        if let GateState::Partial(path, identity) = &*state {
+            remove(path, *identity);
             *state = GateState::Nothing;
         }
     }
@@ -336,10 +378,11 @@ impl Gate {
     /// As `discard`, and nothing can be committed any more. False if it was
     /// committed already: then the copy has succeeded.
     pub(crate) fn close(&self) -> bool {
-        self.discard();
         let mut state = self.state();
-        if matches!(*state, GateState::Committed) {
-            return false;
+        match &*state {
+            GateState::Committing => return false,
+            GateState::Partial(path, identity) => remove(path, *identity),
+            _ => {}
         }
         *state = GateState::Closed;
         true
@@ -355,10 +398,14 @@ fn given_up() -> Failure {
     }
 }
 
-fn remove(path: &Path) {
+/// Not if it is another copy's by now.
+fn remove(path: &Path, identity: Identity) {
+    if !is_still(path, identity) {
+        return;
+    }
     if let Err(error) = std::fs::remove_file(path) {
         let (path, why) = (path.display(), reason(&error));
-        eprintln!("brigade: writer: cannot remove {path}: {why}");
+        tell!("brigade: writer: cannot remove {path}: {why}");
     }
 }
 
@@ -404,7 +451,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let partial = directory.path().join(".x.brigade-partial");
         std::fs::write(&partial, "left over").unwrap();
-        let first = open_partial(&partial).unwrap();
+        let (first, _) = open_partial(&partial).unwrap();
         assert_eq!(first.metadata().unwrap().len(), 0);
         assert!(refusal(&partial).contains("another copy"));
         drop(first);
@@ -424,9 +471,9 @@ mod tests {
     fn once_closed_nothing_can_be_committed_and_once_committed_nothing_closed() {
         let gate = Gate::default();
         assert!(gate.close());
-        assert!(gate.commit(|| Ok(())).is_err());
+        assert!(gate.commit(|| Ok(()), || Ok(())).is_err());
         let gate = Gate::default();
-        gate.commit(|| Ok(())).unwrap();
+        gate.commit(|| Ok(()), || Ok(())).unwrap();
         assert!(!gate.close());
     }
 }

@@ -56,6 +56,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.code > 128
+    }
+
     /// Whether it is the partner's doing that the copy failed.
     pub(crate) fn is_partners(&self) -> bool {
         self.code == Status::Partner as u8
@@ -118,3 +122,12 @@ pub(crate) fn reason(error: &io::Error) -> String {
         None => text,
     }
 }
+
+/// As `eprintln!`, but that nobody can hear it changes nothing about the copy.
+macro_rules! tell {
+    ($($word:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($word)*);
+    }};
+}
+pub(crate) use tell;

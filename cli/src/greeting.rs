@@ -8,6 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::plan::Place;
 
+/// Longest file name, in bytes; a greeting has to hold it.
+const NAME_MAX: usize = 255;
+
 /// Text lines `key=value`; unknown keys are ignored. The name comes last and runs
 /// to the end, since a name may contain anything but '/'.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +34,10 @@ impl Greeting {
             }
             .unwrap_or_default(),
             Some(Place::Path(path)) => Greeting {
-                name: path.file_name().map(OsStr::to_owned),
+                name: path
+                    .file_name()
+                    .filter(|name| name.len() <= NAME_MAX)
+                    .map(OsStr::to_owned),
                 ..std::fs::metadata(path)
                     .map(|metadata| Greeting::from_metadata(&metadata))
                     .unwrap_or_default()

@@ -7,6 +7,7 @@
 //!                       └────────────────┴── back ──┘           sync, again and again
 //! ```
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use crate::source::Source;
 /// will be (on disk, unless that was not asked for), from the Writer.
 pub(crate) const FIGURE_DONE: usize = 0;
 
+/// 1 once the destination is on disk, from the Writer.
+const FIGURE_ON_DISK: usize = 1;
+
 /// Permissions of a new file, before the mask, if the source says none.
 const DEFAULT_MODE: u32 = 0o666;
 
@@ -41,10 +45,14 @@ pub(crate) enum Event {
     Waiting,
     /// The partner is here; the source's size, if it is known.
     Paired(Monitor, Option<u64>),
+    /// The Reader has sent everything: the rest is the Writer's.
+    AllSent,
     /// This half has ended.
     Done(Result<Report, Failure>),
     /// The partner is gone, or gave up.
     PartnerGone(Failure),
+    /// --both has started the second process.
+    ChildStarted,
     /// The process that --both started has ended.
     ChildEnded(Option<i32>),
     /// A signal that means stop.
@@ -97,10 +105,19 @@ fn read(
         }
     }
     if start_partner {
+        if !seat.is_first() {
+            let failure = Failure::new(
+                Status::TooManyInstances,
+                "another process is already at this copy; choose another --name",
+            );
+            seat.abort(&failure.message);
+            return Err(failure);
+        }
         let child = start(plan).map_err(|error| {
             let program = Path::new("the second process");
             Failure::io("start", program, &error)
         })?;
+        let _ = events.send(Event::ChildStarted);
         wait_for(child, events.clone());
     } else if seat.is_first() {
         let _ = events.send(Event::Waiting);
@@ -108,23 +125,24 @@ fn read(
     let Role::Reader(reader) = seat.wait()? else {
         return Err(missing("role"));
     };
-    paired(reader.monitor(), events);
+    let monitor = reader.monitor();
+    // What takes time to open (a fifo) has no size.
+    let size = opened.as_ref().and_then(Source::size);
+    paired(&monitor, size, events);
     let started = Instant::now();
     let filled = match opened {
         Some(source) => Ok(source),
         None => Source::open(place),
     }
-    .and_then(|mut source| {
-        let _ = events.send(Event::Paired(reader.monitor(), source.size()));
-        fill(&reader, &mut source)
-    });
+    .and_then(|mut source| fill(&reader, &mut source));
     match filled {
         Ok(bytes) => {
+            let _ = events.send(Event::AllSent);
             reader.finish()?;
             Ok(Report {
                 bytes,
                 took: started.elapsed(),
-                on_disk: plan.sync,
+                on_disk: monitor.partner_figures()[FIGURE_ON_DISK] == 1,
             })
         }
         Err(failure) => {
@@ -166,14 +184,19 @@ fn write(
         return Err(failure);
     }
     if seat.is_first() {
+        if plan.started_by_both {
+            return Err(Failure::new(
+                Status::Partner,
+                "the first process ended before this one joined",
+            ));
+        }
         let _ = events.send(Event::Waiting);
     }
     let Role::Writer(writer) = seat.wait()? else {
         return Err(missing("role"));
     };
     let greeting = Greeting::decode(writer.partner().greeting());
-    paired(writer.monitor(), events);
-    let _ = events.send(Event::Paired(writer.monitor(), greeting.size));
+    paired(&writer.monitor(), greeting.size, events);
     let started = Instant::now();
     match drain(plan, place, &greeting, gate, &writer) {
         Ok((bytes, on_disk)) => {
@@ -246,6 +269,7 @@ fn drain(
     }
     destination.commit(sync, || Ok(writer.check()?))?;
     monitor.set_figure(FIGURE_DONE, written);
+    monitor.set_figure(FIGURE_ON_DISK, sync.into());
     Ok((written, sync))
 }
 
@@ -268,10 +292,11 @@ fn check_directory(place: &Place) -> Result<(), Failure> {
     }
 }
 
-/// Watches over the partner in a thread of its own, since this one may be stuck in
-/// a read or a write when the partner dies.
-fn paired(monitor: Monitor, events: &Sender<Event>) {
-    let events = events.clone();
+/// Tells the supervisor, and watches over the partner in a thread of its own, since
+/// this one may be stuck in a read or a write when the partner dies.
+fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
+    let _ = events.send(Event::Paired(monitor.clone(), size));
+    let (monitor, events) = (monitor.clone(), events.clone());
     std::thread::spawn(move || {
         let Err(error) = monitor.watch() else {
             return;
@@ -286,7 +311,9 @@ fn paired(monitor: Monitor, events: &Sender<Event>) {
 
 /// The Writer for --both, as the user would start it.
 fn start(plan: &Plan) -> std::io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // Not the path it was started by, where another version may be by now.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("brigade");
     command.args([
         "--as",
         "writer",
@@ -295,7 +322,7 @@ fn start(plan: &Plan) -> std::io::Result<Child> {
         "--progress",
         "never",
     ]);
-    command.args(["--name", &plan.name]);
+    command.arg(format!("--name={}", plan.name));
     command.arg("--block-size").arg(plan.block_size.to_string());
     command.arg("--blocks").arg(plan.blocks.to_string());
     if !plan.sync {

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let plan = match Plan::new(&args) {
         Ok(plan) => plan,
         Err(failure) => {
-            eprintln!("brigade: {failure}");
+            failure::tell!("brigade: {failure}");
             return ExitCode::from(failure.code);
         }
     };
@@ -64,6 +64,6 @@ fn say_usage(error: &clap::Error) -> ExitCode {
     let lines = text.lines().take_while(|line| !line.trim().is_empty());
     let what = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    eprintln!("brigade: {what}; see --help");
+    failure::tell!("brigade: {what}; see --help");
     ExitCode::from(failure::Status::Usage as u8)
 }

@@ -2,13 +2,14 @@
 //! work is refused before anything is touched.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use brigade::{Options, Side};
 
-use crate::args::{Args, RoleArg};
+use crate::args::{Args, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, RoleArg};
 use crate::failure::{Failure, Status};
 use crate::greeting::Greeting;
 
@@ -30,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) block_size: usize,
     pub(crate) blocks: usize,
     pub(crate) sync: bool,
+    pub(crate) started_by_both: bool,
     pub(crate) options: Options,
     /// The words that make the partner's command, for the user to type.
     pub(crate) partner_command: String,
@@ -47,9 +49,9 @@ impl Plan {
         }
         if let (Some(source), Some(Place::Path(path))) = (&source, &mut destination) {
             enter_directory(path, source.file_name())?;
-            if let Place::Path(source) = source {
-                refuse_same_file(source, path)?;
-            }
+        }
+        if let (Some(source), Some(destination)) = (&source, &destination) {
+            refuse_same_file(source, destination)?;
         }
         let side = match (args.both, args.role) {
             (true, _) | (_, Some(RoleArg::Reader)) => Some(Side::Reader),
@@ -77,6 +79,7 @@ impl Plan {
             block_size: args.block_size,
             blocks: args.blocks,
             sync: !args.no_sync,
+            started_by_both: args.started_by_both,
             options,
             partner_command: partner_command(args),
             umask: umask(),
@@ -159,9 +162,19 @@ pub(crate) fn enter_directory(path: &mut PathBuf, name: Option<&OsStr>) -> Resul
     Ok(())
 }
 
-fn refuse_same_file(source: &Path, destination: &Path) -> Result<(), Failure> {
-    let (Ok(a), Ok(b)) = (std::fs::metadata(source), std::fs::metadata(destination)) else {
+fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> {
+    let look = |place: &Place, standard: io::Result<OwnedFd>| match place {
+        Place::Standard => File::from(standard?).metadata(),
+        Place::Path(path) => std::fs::metadata(path),
+    };
+    let input = || io::stdin().as_fd().try_clone_to_owned();
+    let output = || io::stdout().as_fd().try_clone_to_owned();
+    let (Ok(a), Ok(b)) = (look(source, input()), look(destination, output())) else {
         return Ok(());
+    };
+    let show = |place: &Place, standard: &str| match place {
+        Place::Standard => standard.to_owned(),
+        Place::Path(path) => path.display().to_string(),
     };
     // A device read and written at once (a terminal, /dev/null) is no mistake.
     if a.is_file() && is_same_file(&a, &b) {
@@ -169,8 +182,8 @@ fn refuse_same_file(source: &Path, destination: &Path) -> Result<(), Failure> {
             Status::Failed,
             format!(
                 "{} and {} are the same file",
-                source.display(),
-                destination.display()
+                show(source, "standard input"),
+                show(destination, "standard output")
             ),
         ));
     }
@@ -227,9 +240,24 @@ fn partner_command(args: &Args) -> String {
         Some(RoleArg::Reader) => ("writer", "DESTINATION"),
         Some(RoleArg::Writer) => ("reader", "SOURCE"),
     };
-    let name = args.name.iter().flat_map(|name| ["--name", name]);
     let mut words: Vec<OsString> = ["brigade", "--as", role].map(OsString::from).to_vec();
-    words.extend(name.map(OsString::from));
+    if let Some(name) = &args.name {
+        words.push(format!("--name={name}").into());
+    }
+    // Both must have chosen alike.
+    if args.block_size != DEFAULT_BLOCK_SIZE {
+        words.push(format!("--block-size={}", args.block_size).into());
+    }
+    if args.blocks != DEFAULT_BLOCKS {
+        words.push(format!("--blocks={}", args.blocks).into());
+    }
+    if args
+        .paths
+        .iter()
+        .any(|path| path != "-" && path.as_encoded_bytes().starts_with(b"-"))
+    {
+        words.push("--".into());
+    }
     match &args.paths[..] {
         [_, _] => words.extend(args.paths.iter().cloned()),
         _ => words.push(path.into()),
@@ -240,7 +268,7 @@ fn partner_command(args: &Args) -> String {
 fn command_line(words: impl Iterator<Item = OsString>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     let quoted = words.map(|word| {
-        let word = word.to_string_lossy().into_owned();
+        let word = word.to_string_lossy().replace(char::is_control, "?");
         if !word.is_empty() && word.chars().all(plain) {
             return word;
         }

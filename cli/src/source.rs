@@ -104,7 +104,24 @@ impl Source {
 
 /// A file of its own for standard input: unbuffered, unlike std's.
 pub(crate) fn standard_input() -> io::Result<File> {
-    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+    standard_if_open(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Rust's runtime puts the null device, open for both, in the place of a standard
+/// stream that was closed. To copy from or to that would lose everything without a
+/// word; who means the null device redirects to it, and opens it for one.
+pub(crate) fn standard_if_open(file: File) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let metadata = file.metadata()?;
+    let number = metadata.rdev();
+    let number = (rustix::fs::major(number), rustix::fs::minor(number));
+    let is_null = metadata.file_type().is_char_device() && number == (1, 3);
+    let access = rustix::fs::fcntl_getfl(&file)? & OFlags::RWMODE;
+    if is_null && access == OFlags::RDWR {
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    Ok(file)
 }
 
 /// Of a regular file its length, of a block device its capacity.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use brigade::{Monitor, Side};
 
 use crate::destination::Gate;
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, tell};
 use crate::halves::{self, Event, FIGURE_DONE, Report};
 use crate::plan::Plan;
 use crate::progress::Bar;
@@ -41,6 +41,7 @@ pub(crate) struct Supervisor<'p> {
     side: Option<Side>,
     monitor: Option<Monitor>,
     paired: bool,
+    all_sent: bool,
     bar: Option<Bar>,
     child: ChildState,
     /// What ended the copy, if it was not this half's own end; and until when
@@ -61,20 +62,23 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     let (sender, events) = channel();
     let gate = Arc::new(Gate::default());
     if let Err(error) = watch_signals(sender.clone()) {
-        eprintln!("brigade: cannot watch for signals: {error}");
+        tell!("brigade: cannot watch for signals: {error}");
         return Status::Failed as u8;
     }
     std::thread::spawn({
         let (plan, gate) = (plan.clone(), Arc::clone(&gate));
         move || {
-            let result = halves::run(&plan, voice.both, &gate, &sender);
+            let run = || halves::run(&plan, voice.both, &gate, &sender);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+                .unwrap_or_else(|_| {
+                    Err(Failure::new(
+                        Status::Failed,
+                        "internal error: a thread panicked",
+                    ))
+                });
             let _ = sender.send(Event::Done(result));
         }
     });
-    let child = match voice.both {
-        true => ChildState::Running,
-        false => ChildState::None,
-    };
     let mut supervisor = Supervisor {
         plan: &plan,
         voice,
@@ -83,8 +87,9 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         side: None,
         monitor: None,
         paired: false,
+        all_sent: false,
         bar: None,
-        child,
+        child: ChildState::None,
         stopped: None,
     };
     let result = supervisor.supervise();
@@ -115,11 +120,16 @@ impl Supervisor<'_> {
             if let Some((failure, deadline)) = &self.stopped
                 && Instant::now() >= *deadline
             {
-                // Stuck. What was committed in the meantime is a success, whose
-                // report is on its way; otherwise nothing stays.
-                if self.gate.close() {
-                    return Err(failure.clone());
+                // Stuck, before the point of no return or after it.
+                let mut failure = failure.clone();
+                if !self.gate.close() {
+                    failure =
+                        failure.remark("the destination was replaced, but may not be on disk");
+                    if let Some(monitor) = &self.monitor {
+                        monitor.abort(&failure.message);
+                    }
                 }
+                return Err(failure);
             }
         }
     }
@@ -166,7 +176,9 @@ impl Supervisor<'_> {
                 }
                 self.bar = self.voice.bar.then(|| Bar::new(size));
             }
+            Event::AllSent => self.all_sent = true,
             Event::PartnerGone(failure) => self.stop(failure),
+            Event::ChildStarted => self.child = ChildState::Running,
             Event::ChildEnded(code) => {
                 self.child = ChildState::Ended(code);
                 // Before it joined: nobody else would notice.
@@ -176,22 +188,32 @@ impl Supervisor<'_> {
                 }
             }
             Event::Signal(signal) => {
-                let name = signal_name(signal);
-                self.stop(Failure::interrupted(signal, name));
+                let failure = Failure::interrupted(signal, signal_name(signal));
+                self.stop(match self.all_sent {
+                    true => failure
+                        .remark("everything was sent, the writer may still complete the copy"),
+                    false => failure,
+                });
             }
             Event::Done(_) => {}
         }
     }
 
-    /// The first reason counts.
+    /// The first reason counts, but that a signal to both processes may have
+    /// reached the other one first.
     fn stop(&mut self, failure: Failure) {
-        if self.stopped.is_some() {
+        if let Some((first, _)) = &mut self.stopped {
+            if first.is_partners() && failure.is_interruption() {
+                *first = failure;
+            }
             return;
         }
         // The partner knows its own failure.
-        if let Some(monitor) = &self.monitor {
-            monitor.abort(&failure.message);
-        }
+        self.gate.unless_committing(|| {
+            if let Some(monitor) = &self.monitor {
+                monitor.abort(&failure.message);
+            }
+        });
         self.stopped = Some((failure, Instant::now() + GRACE));
     }
 
@@ -205,24 +227,23 @@ impl Supervisor<'_> {
         }
     }
 
-    /// With --both, the second process's own exit status says more than that it
-    /// failed.
+    /// With --both, the second process has cleaned up when this one ends, and its
+    /// own exit status says more than that it failed.
     fn exit_code(&mut self, failure: &Failure) -> u8 {
-        if self.voice.both && failure.is_partners() {
-            let deadline = Instant::now() + GRACE;
-            while self.child == ChildState::Running {
-                let left = deadline.saturating_duration_since(Instant::now());
-                match self.events.recv_timeout(left) {
-                    Ok(Event::ChildEnded(code)) => self.child = ChildState::Ended(code),
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
-            }
-            if let ChildState::Ended(Some(code @ 1..=255)) = self.child {
-                return code as u8;
+        let deadline = Instant::now() + GRACE;
+        while self.child == ChildState::Running {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::ChildEnded(code)) => self.child = ChildState::Ended(code),
+                Ok(Event::Seated { monitor, .. }) => monitor.abort(&failure.message),
+                Ok(_) => {}
+                Err(_) => break,
             }
         }
-        failure.code
+        match self.child {
+            ChildState::Ended(Some(code @ 1..=255)) if failure.is_partners() => code as u8,
+            _ => failure.code,
+        }
     }
 
     fn done_bytes(&self) -> u64 {
@@ -237,8 +258,8 @@ impl Supervisor<'_> {
 
     fn say(&self, message: &str) {
         match self.side {
-            Some(side) if !self.voice.both => eprintln!("brigade: {side}: {message}"),
-            _ => eprintln!("brigade: {message}"),
+            Some(side) if !self.voice.both => tell!("brigade: {side}: {message}"),
+            _ => tell!("brigade: {message}"),
         }
     }
 

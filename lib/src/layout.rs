@@ -258,16 +258,6 @@ impl Geometry {
     }
 }
 
-impl std::fmt::Display for Geometry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} blocks of {} bytes",
-            self.block_count, self.block_size
-        )
-    }
-}
-
 /// A control page for tests and the model checker, in ordinary memory.
 #[cfg(test)]
 impl Control {

@@ -182,3 +182,75 @@ fn a_reader_of_the_output_that_leaves_is_no_success() {
     half.end()
         .expect_line(1, &["standard output", "Broken pipe"]);
 }
+
+/// The program in a shell's command.
+fn shell(place: &Place, script: &str) -> crate::harness::Outcome {
+    let args = ["-c", script, env!("CARGO_BIN_EXE_brigade")];
+    let mut half = Half::start(place.command("sh".as_ref(), args));
+    half.collect_output();
+    half.end()
+}
+
+#[test]
+fn a_partial_file_that_was_replaced_by_hand_does_not_become_the_destination() {
+    let place = Place::new();
+    place.file("b", "old");
+    let mut command = place.brigade(["--both", "-v", "-", "b"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut copy = Half::start(command);
+    let partial = place.path(".b.brigade-partial");
+    while !partial.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    std::fs::remove_file(&partial).unwrap();
+    std::fs::write(&partial, "another").unwrap();
+    copy.feed(b"new".to_vec());
+    let outcome = copy.end().expect(1);
+    assert!(outcome.said.contains("removed or replaced"), "{outcome:?}");
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    assert_eq!(std::fs::read(&partial).unwrap(), b"another");
+}
+
+#[test]
+fn that_nobody_can_hear_it_is_no_reason_to_fail() {
+    let place = Place::new();
+    place.file("a", "water");
+    let script = r#""$0" --both -v --progress always a b 2>/dev/full"#;
+    shell(&place, script).expect(0);
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"water");
+}
+
+#[test]
+fn a_closed_standard_stream_is_an_error_and_not_an_empty_file() {
+    let place = Place::new();
+    place.file("a", "water");
+    place.file("b", "old");
+    for script in [r#""$0" --both - b <&-"#, r#""$0" --both a - >&-"#] {
+        shell(&place, script).expect_line(1, &["standard", "Bad file descriptor"]);
+    }
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    shell(
+        &place,
+        r#""$0" --both a - >/dev/null && "$0" --both - b </dev/null"#,
+    )
+    .expect(0);
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"");
+}
+
+#[test]
+fn a_file_is_not_appended_to_itself_through_standard_output() {
+    let place = Place::new();
+    place.file("a", "water");
+    shell(&place, r#""$0" --both a - >>a"#).expect_line(1, &["a and standard output are the same"]);
+    assert_eq!(std::fs::read(place.path("a")).unwrap(), b"water");
+}
+
+#[test]
+fn on_disk_is_said_only_of_what_is() {
+    let place = Place::new();
+    place.file("a", "water");
+    let said = |script: &str| shell(&place, script).expect(0).said.contains("on disk");
+    assert!(said(r#""$0" --both a b"#));
+    assert!(!said(r#""$0" --both --no-sync a b"#));
+    assert!(!said(r#""$0" --both a - | cat"#));
+}

@@ -231,3 +231,58 @@ fn halves_of_different_geometry_are_refused_with_both_named() {
     Half::start(place.brigade(["a", "b"])).end().expect(0);
     first.end().expect(0);
 }
+
+#[test]
+fn both_does_not_pair_with_a_stranger_that_waits_under_its_name() {
+    let place = Place::new();
+    place.file("a", "water");
+    let name = place.name();
+    let writer = ["--as", "writer", "--name", &name, "other"];
+    let writer = Half::start(place.brigade(writer));
+    writer.hear("waiting");
+    let both = Half::start(place.brigade(["--both", "--name", &name, "a", "mine"]));
+    both.end().expect_line(3, &["already at this copy"]);
+    writer.end().expect(4);
+    assert!(!place.path("mine").exists() && !place.path("other").exists());
+}
+
+#[test]
+fn the_process_that_both_started_does_not_wait_for_another_first() {
+    let place = Place::new();
+    let name = place.name();
+    let args = ["--as", "writer", "--started-by-both", "--name", &name, "b"];
+    let orphan = Half::start(place.brigade(args)).end();
+    orphan.expect_line(4, &["the first process ended"]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn a_name_and_paths_that_look_like_options_are_taken_as_they_are() {
+    let place = Place::new();
+    place.file("-a", "water");
+    let both = ["--both", "--name=-n", "--", "-a", "-b"];
+    Half::start(place.brigade(both)).end().expect(0);
+    assert_eq!(std::fs::read(place.path("-b")).unwrap(), b"water");
+    let reader = ["--as=reader", "--name=-n", "--blocks=3", "--", "-a", "-c"];
+    let reader = Half::start(place.brigade(reader));
+    reader.hear("brigade --as writer --name=-n --blocks=3 -- -a -c\n");
+    let writer = ["--as=writer", "--name=-n", "--blocks=3", "--", "-a", "-c"];
+    Half::start(place.brigade(writer)).end().expect(0);
+    reader.end().expect(0);
+}
+
+#[test]
+fn a_path_as_name_does_not_remove_what_is_not_a_dead_brigade_s() {
+    let place = Place::new();
+    place.file("a", "water");
+    let precious = place.file("run/session.sock", "precious");
+    let copy = || Half::start(place.brigade(["--both", "--name", &place.name(), "a", "b"])).end();
+    copy().expect_line(1, &["session.sock is in the way"]);
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    std::fs::remove_file(&precious).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&precious).unwrap();
+    copy().expect_line(1, &["session.sock is in the way"]);
+    // Nobody listens on it any more.
+    drop(listener);
+    copy().expect(0);
+}

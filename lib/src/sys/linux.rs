@@ -173,7 +173,15 @@ pub(crate) fn available_memory() -> Option<u64> {
                 let text = std::fs::read_to_string(directory.join(file)).ok()?;
                 text.trim().parse().ok()
             };
-            Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+            // Cached files count as used, but make room when asked to.
+            let stat = std::fs::read_to_string(directory.join("memory.stat")).ok()?;
+            let cached = stat.lines().filter_map(|line| {
+                let (key, value) = line.split_once(' ')?;
+                let is_file = matches!(key, "active_file" | "inactive_file");
+                value.parse::<u64>().ok().filter(|_| is_file)
+            });
+            let used = number("memory.current")?.saturating_sub(cached.sum());
+            Some(number("memory.max")?.saturating_sub(used))
         });
     machine.into_iter().chain(group).min()
 }
@@ -242,8 +250,8 @@ impl Name {
         let Some(base) = path.file_name().and_then(|base| base.to_str()) else {
             return invalid("is empty or ends in no file name");
         };
-        if text.ends_with('/') {
-            return invalid("ends in '/'");
+        if !text.ends_with(base) {
+            return invalid("ends in no file name");
         }
         let directory = if text.contains('/') {
             // Absolute, so that it means the same after a change of directory.
@@ -400,13 +408,9 @@ fn listen(name: &Name, seat: Seat) -> Result<Host, Error> {
         let operation = format!("{what} the socket {}", path.display());
         move |errno: Errno| Error::os(operation, errno)
     };
-    // Stale: its owner is dead, or this process would not have got the lock.
-    match rustix::fs::unlink(path) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(failed("remove")(errno)),
-    }
     let listener = new_socket().map_err(failed("create"))?;
     let address = SocketAddrUnix::new(path).map_err(failed("name"))?;
+    remove_stale(path, &address)?;
     rustix::net::bind(&listener, &address).map_err(failed("bind"))?;
     let socket_file = SocketFile(path.clone());
     rustix::net::listen(&listener, BACKLOG).map_err(failed("listen on"))?;
@@ -415,6 +419,31 @@ fn listen(name: &Name, seat: Seat) -> Result<Host, Error> {
         listener,
         seat,
     })
+}
+
+/// Removes the socket of a dead holder: this process has the lock, so no live one
+/// is brigade's. But a path may name anybody's.
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
+    let failed = |errno| Error::os(format!("remove the stale socket {}", path.display()), errno);
+    let socket = new_socket().map_err(failed)?;
+    match rustix::net::connect(&socket, address) {
+        Err(Errno::NOENT) => return Ok(()),
+        // No socket, or one that nobody listens on; told apart by its type.
+        Err(Errno::CONNREFUSED) => {}
+        _ => return Err(taken_path(path)),
+    }
+    let stat = rustix::fs::lstat(path).map_err(failed)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Socket {
+        return Err(taken_path(path));
+    }
+    rustix::fs::unlink(path).map_err(failed)
+}
+
+fn taken_path(path: &Path) -> Error {
+    Error::Refused(format!(
+        "{} is in the way, and is not brigade's; choose another name",
+        path.display()
+    ))
 }
 
 fn new_socket() -> Result<OwnedFd, Errno> {
