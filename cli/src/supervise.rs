@@ -17,6 +17,9 @@ use crate::progress::Bar;
 /// words for what happened. It may be stuck in the system; a second is promised.
 const GRACE: Duration = Duration::from_millis(400);
 
+/// The same for a half that has yet to see that its partner came, and went.
+const CHILD_GRACE: Duration = Duration::from_millis(200);
+
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -44,6 +47,9 @@ pub(crate) struct Supervisor<'p> {
     all_sent: bool,
     bar: Option<Bar>,
     child: ChildState,
+    /// The second process has ended: until when this half may still find that it
+    /// had joined before, and why it ended.
+    pair_by: Option<Instant>,
     /// What ended the copy, if it was not this half's own end; and until when
     /// that may still speak.
     stopped: Option<(Failure, Instant)>,
@@ -90,6 +96,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         all_sent: false,
         bar: None,
         child: ChildState::None,
+        pair_by: None,
         stopped: None,
     };
     let result = supervisor.supervise();
@@ -117,6 +124,16 @@ impl Supervisor<'_> {
                 Some(event) => self.take(event),
                 None => {}
             }
+            if let Some(pair_by) = self.pair_by
+                && Instant::now() >= pair_by
+            {
+                self.pair_by = None;
+                if !self.paired {
+                    // Nobody else would notice.
+                    let message = "the second process ended before it joined";
+                    self.stop(Failure::new(Status::Partner, message));
+                }
+            }
             if let Some((failure, deadline)) = &self.stopped
                 && Instant::now() >= *deadline
             {
@@ -139,10 +156,11 @@ impl Supervisor<'_> {
         if let Some(bar) = &self.bar {
             bar.draw(self.done_bytes());
         }
-        let stop = self.stopped.as_ref().map(|(_, deadline)| *deadline);
-        let stop = stop.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let stop = self.stopped.as_ref().map(|(_, deadline)| left(*deadline));
+        let pair = self.pair_by.map(left);
         let tick = self.bar.as_ref().map(|_| TICK);
-        let received = match [stop, tick].into_iter().flatten().min() {
+        let received = match [stop, pair, tick].into_iter().flatten().min() {
             // Nothing to do in between: no time of the processor is used.
             None => self.events.recv().map_err(|_| RecvTimeoutError::Timeout),
             Some(timeout) => self.events.recv_timeout(timeout),
@@ -181,11 +199,7 @@ impl Supervisor<'_> {
             Event::ChildStarted => self.child = ChildState::Running,
             Event::ChildEnded(code) => {
                 self.child = ChildState::Ended(code);
-                // Before it joined: nobody else would notice.
-                if !self.paired {
-                    let message = "the second process ended before it joined";
-                    self.stop(Failure::new(Status::Partner, message));
-                }
+                self.pair_by = Some(Instant::now() + CHILD_GRACE);
             }
             Event::Signal(signal) => {
                 let failure = Failure::interrupted(signal, signal_name(signal));
