@@ -6,11 +6,12 @@
 //! take turns within each round; the ratios are taken round by round.
 //!
 //! ```text
-//! cargo run --release --manifest-path bench/Cargo.toml -- [ROUNDS]
+//! cargo run --release --manifest-path bench/Cargo.toml -- [ROUNDS [BLOCK_SIZE...]]
 //! ```
 
 use std::hint::{black_box, spin_loop};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,18 +38,23 @@ fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("child") => child(&args[1], &args[2], args[3].parse()?, args[4].parse()?),
-        Some(rounds) => parent(rounds.parse()?),
-        None => parent(7),
+        Some(rounds) => {
+            let sizes: Result<Vec<usize>, _> = args[1..].iter().map(|size| size.parse()).collect();
+            parent(rounds.parse()?, &sizes?)
+        }
+        None => parent(7, &[]),
     }
 }
 
-fn parent(rounds: usize) -> Outcome<()> {
+/// Measures with blocks of `sizes`, or of all sizes.
+fn parent(rounds: usize, sizes: &[usize]) -> Outcome<()> {
     println!("{rounds} rounds, the three in turn; median (least to most)");
     println!(
         "{:>8}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}",
         "block", "bare ring", "brigade", "pipe", "brigade/bare", "brigade/pipe"
     );
-    for (size, total) in CASES {
+    let chosen = |size: &usize| sizes.is_empty() || sizes.contains(size);
+    for (size, total) in CASES.into_iter().filter(|(size, _)| chosen(size)) {
         let count = total / size as u64;
         let mut rates = [const { Vec::new() }; 3];
         for _ in 0..rounds {
@@ -119,7 +125,8 @@ fn child(rival: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
 /// last.
 fn run_sized<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
     let size = SIZE;
-    let place = format!("/dev/shm/brigade-bench-{}", std::process::id());
+    let place = memory_directory().join(format!("brigade-bench-{}", std::process::id()));
+    let place = place.display().to_string();
     let mut out = vec![0u8; size];
     let took;
     match rival {
@@ -145,7 +152,8 @@ fn run_sized<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
             took = start.ok_or("nothing came")?.elapsed();
             assert_eq!(writer.finish()?.blocks, count);
             child.wait()?;
-            std::fs::remove_file(format!("{place}.lock"))?;
+            // On Windows there is none.
+            let _ = std::fs::remove_file(format!("{place}.lock"));
         }
         _ => {
             let mut child = spawn(rival, &place, size, count)?;
@@ -161,6 +169,16 @@ fn run_sized<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
         }
     }
     Ok(took)
+}
+
+/// Where files are in memory; where there is no such place, where the system caches
+/// them.
+fn memory_directory() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    match memory.is_dir() {
+        true => memory,
+        false => std::env::temp_dir(),
+    }
 }
 
 fn options(size: usize) -> Options {

@@ -11,6 +11,8 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 
+use std::sync::atomic::Ordering;
+
 use crate::error::Error;
 
 /// First eight bytes of each region.
@@ -256,6 +258,31 @@ impl Geometry {
         let queue = self.queue_len() * RETURNED_WORDS * 8;
         (CONTROL_SIZE + queue).next_multiple_of(CONTROL_SIZE) as u64
     }
+}
+
+/// Stores text as both regions hold it: eight bytes to a word.
+pub(crate) fn store_text(words: &[AtomicU64], bytes: &[u8]) {
+    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
+        let mut value = [0; 8];
+        value[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+    }
+}
+
+/// The first `len` bytes of such text, or as many as there are.
+pub(crate) fn load_text(words: &[AtomicU64], len: u32) -> Vec<u8> {
+    let mut bytes: Vec<u8> = words
+        .iter()
+        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+        .collect();
+    bytes.truncate(len as usize);
+    bytes
+}
+
+/// A peer's words, fit to be printed: no control characters, one line.
+pub(crate) fn printable(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(clean).collect()
 }
 
 /// A control page for tests and the model checker, in ordinary memory.

@@ -53,9 +53,14 @@
 //!
 //! # Systems
 //!
-//! Linux 5.4 or later. A plain name lives in `$XDG_RUNTIME_DIR/brigade`, or else in
+//! Linux 5.4 or later: a plain name lives in `$XDG_RUNTIME_DIR/brigade`, or else in
 //! `/tmp/brigade-UID`, as an empty lock file, which stays, and a socket, which
 //! vanishes when the pair is complete.
+//!
+//! Windows 10 or later: a name lives in the login session's namespace of objects
+//! (`Local\`), as a semaphore and what belongs to it, all of which vanish with the
+//! processes. Processes of one user in two login sessions (a service and a desktop,
+//! say) do not meet.
 
 mod error;
 mod layout;

@@ -2,8 +2,7 @@
 //! place where bytes of shared memory become Rust references.
 //!
 //! What soundness rests on. A region's mapping lives as long as anything here
-//! refers to it, is never moved, and cannot shrink (sealed, and checked for the
-//! partner's, by `sys`). Everything that both processes touch at the same time is
+//! refers to it, is never moved, and cannot shrink (`sys` sees to that). Everything that both processes touch at the same time is
 //! atomic. Each block has at most one [`Block`] token in this process, and only
 //! that token gives access to its bytes; a [`Pool`] hands it out only while the
 //! block is this end's. That the *partner* leaves alone a block that it gave

@@ -137,7 +137,7 @@ impl Partner {
         self.peer.process_id
     }
 
-    /// Its user, by the system's word: name and number.
+    /// Its user, by the system's word: name and number (on Windows, identifier).
     pub fn user(&self) -> String {
         self.peer.user.to_string()
     }

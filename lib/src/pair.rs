@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Delivered, Error, Violation};
-use crate::layout::{self, AtomicU64, FIGURES, Geometry, REASON_MAX};
+use crate::layout::{self, FIGURES, Geometry, REASON_MAX, load_text, printable, store_text};
 use crate::memory::{Pool, Region, View};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
@@ -565,27 +565,4 @@ impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
             .abort(&format!("it {how} before the end of the session"));
         self.core.release();
     }
-}
-
-pub(crate) fn store_text(words: &[AtomicU64], bytes: &[u8]) {
-    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
-        let mut value = [0; 8];
-        value[..chunk.len()].copy_from_slice(chunk);
-        word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
-    }
-}
-
-pub(crate) fn load_text(words: &[AtomicU64], len: u32) -> Vec<u8> {
-    let mut bytes: Vec<u8> = words
-        .iter()
-        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-        .collect();
-    bytes.truncate(len as usize);
-    bytes
-}
-
-/// A peer's words, fit to be printed: no control characters, one line.
-pub(crate) fn printable(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(clean).collect()
 }

@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::layout::{self, Control, GREETING_MAX, Geometry};
+use crate::layout::{self, Control, GREETING_MAX, Geometry, load_text, printable, store_text};
 use crate::memory::Region;
 use crate::monitor::Monitor;
 use crate::options::{Options, Partner, Side};
-use crate::pair::{Core, Pair, load_text, printable, store_text};
+use crate::pair::{Core, Pair};
 use crate::reader::Reader;
 use crate::sys::{self, Arrival, Message};
 use crate::writer::Writer;
@@ -53,8 +53,9 @@ pub enum Role {
 ///
 /// A plain name is private to the user: each user has names of their own. A name
 /// with a path separator in it is a path, for processes that share a directory
-/// but not an environment (containers, for instance); the files made there are
-/// empty or vanish, and their names begin with the path.
+/// but not an environment (containers, for instance). The directory must exist. On
+/// Linux, files are made there, which are empty or vanish, and whose names begin with
+/// the path; on Windows, none.
 ///
 /// # Errors
 ///
@@ -456,7 +457,7 @@ fn join_host(
 
 impl First {
     /// The first process's side of joining (protocol J1, J3, J5).
-    fn wait(self, core: &Core, side: Side, limit: Option<Duration>) -> Result<Pair, Error> {
+    fn wait(mut self, core: &Core, side: Side, limit: Option<Duration>) -> Result<Pair, Error> {
         let since = Instant::now();
         // A limit beyond what a clock can count is no limit.
         let deadline = limit.and_then(|limit| since.checked_add(limit));

@@ -470,7 +470,7 @@ fn connect(path: &Path) -> Result<Option<Channel>, Error> {
 impl Host {
     /// `Ok(None)` when the deadline has passed or the alarm rang.
     pub(crate) fn next(
-        &self,
+        &mut self,
         alarm: &Alarm,
         deadline: Option<Instant>,
     ) -> Result<Option<Channel>, Error> {

@@ -34,7 +34,7 @@
 //! | `Link::wait(alarm, deadline)` | sleeps until the doorbell was rung since the last return (`Wake::Bell`), the partner hung up or died (`Wake::Gone`, again on every later call), an alarm, or the deadline; may wake early; one thread at a time |
 //! | `Link::watch(alarm, deadline)` | the same without the doorbell; from any thread, beside a `wait` |
 //! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block |
-//! | `Link::hang_up()` | makes every wait of the partner return `Gone`; what was stored in shared memory before MUST be visible to it then |
+//! | `Link::hang_up()` | makes every wait of the partner return `Gone`; what was stored in shared memory before MUST be visible to it then; to drop the `Link` is to hang up |
 //! | `Alarm::{new, ring}` | wakes all waits given this alarm, now and later, in this process |
 //! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
 //! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
@@ -49,8 +49,13 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("brigade has a back end for Linux only, so far; see lib/src/sys/mod.rs");
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+#[cfg(not(any(target_os = "linux", windows)))]
+compile_error!("brigade has back ends for Linux and Windows; see lib/src/sys/mod.rs");
 
 /// What `arrive` found.
 pub(crate) enum Arrival {
@@ -84,6 +89,10 @@ pub(crate) enum Wake {
     /// The partner hung up or died.
     Gone,
     /// The partner sent a message, which it has no reason to.
+    #[cfg_attr(
+        windows,
+        expect(dead_code, reason = "nothing can be sent there any more")
+    )]
     Message,
     /// The alarm was rung.
     Alarm,
