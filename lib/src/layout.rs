@@ -94,8 +94,11 @@ pub(crate) struct Control {
     pub(crate) features: AtomicU32,
     /// Bytes used of `greeting`.
     pub(crate) greeting_len: AtomicU32,
+    /// A number that the two regions of a session, and no others, have in common: for
+    /// who looks from outside. The host chooses it.
+    pub(crate) session: AtomicU64,
     /// Zero.
-    pub(crate) reserved: [AtomicU64; 10],
+    pub(crate) reserved: [AtomicU64; 9],
 
     // -- changing ---------------------------------------------------------------
     /// What the owner has handed over.
@@ -152,6 +155,7 @@ const _: () = {
     assert!(offset_of!(Control, block_count) == 32);
     assert!(offset_of!(Control, features) == 40);
     assert!(offset_of!(Control, greeting_len) == 44);
+    assert!(offset_of!(Control, session) == 48);
     assert!(offset_of!(Control, published) == 128);
     assert!(offset_of!(Control, asleep) == 256);
     assert!(offset_of!(Control, status) == 384);
@@ -299,6 +303,7 @@ impl Control {
             block_count: AtomicU64::new(0),
             features: AtomicU32::new(0),
             greeting_len: AtomicU32::new(0),
+            session: AtomicU64::new(0),
             reserved: std::array::from_fn(word),
             published: Line(Published {
                 blocks: AtomicU64::new(0),

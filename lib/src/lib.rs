@@ -46,7 +46,8 @@
 //!
 //! # Trust
 //!
-//! Both processes must be of one user, by the system's word. Each can write only its
+//! Both processes must be of one user, or of two that allow each other
+//! ([`Options::allow_user`]), by the system's word. Each can write only its
 //! own region of memory, the other's it maps read-only; every value read from there
 //! is checked, and what cannot be is an [`Error::ProtocolViolation`]. A broken
 //! partner can stop the transfer and send wrong data, but can do no other harm.
@@ -66,6 +67,7 @@ mod error;
 mod layout;
 mod memory;
 mod monitor;
+mod observe;
 mod options;
 mod pair;
 mod reader;
@@ -77,6 +79,7 @@ mod writer;
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::layout::{BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX};
 pub use crate::monitor::Monitor;
+pub use crate::observe::{Member, Session, sessions};
 pub use crate::options::{Options, Partner, Side};
 pub use crate::reader::{EmptyBlock, Reader, SendStream};
 pub use crate::session::{Role, Seat, join, prepare};

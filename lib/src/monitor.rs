@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::error::{Delivered, Error, Violation};
 use crate::layout::FIGURES;
@@ -60,6 +61,16 @@ impl Monitor {
     /// What has passed through the session so far.
     pub fn delivered(&self) -> Delivered {
         self.core.last().delivered
+    }
+
+    /// How long this end has waited for its partner so far: for empty blocks or for
+    /// data, and at the end for the verdict. Waits of some microseconds, which do not
+    /// sleep, are not counted.
+    ///
+    /// The end that waits much is the faster one: what the other one reads from or
+    /// writes to is the bottleneck.
+    pub fn waited(&self) -> Duration {
+        self.core.last().waited
     }
 
     /// Shows the partner one of [`FIGURES`] numbers of progress, whose meaning is

@@ -60,6 +60,7 @@ pub struct Options {
     pub(crate) wait: Option<Duration>,
     pub(crate) greeting: Vec<u8>,
     pub(crate) side: Option<Side>,
+    pub(crate) guests: Vec<String>,
 }
 
 impl Default for Options {
@@ -70,6 +71,7 @@ impl Default for Options {
             wait: None,
             greeting: Vec::new(),
             side: None,
+            guests: Vec::new(),
         }
     }
 }
@@ -113,6 +115,20 @@ impl Options {
     /// process has a fixed side, the other should have the other.
     pub fn side(mut self, side: Side) -> Options {
         self.side = Some(side);
+        self
+    }
+
+    /// Lets the partner be `user`, by name or number, beside this process's own user.
+    /// May be called for several. The partner must allow this process's user in turn.
+    ///
+    /// The session's name must be a path then, in a directory where both can make
+    /// files: another user cannot enter where plain names live. Whoever can enter that
+    /// directory can keep the name taken, but not join.
+    ///
+    /// On Linux only; elsewhere joining fails with
+    /// [`Error::Unsupported`](crate::Error::Unsupported).
+    pub fn allow_user(mut self, user: &str) -> Options {
+        self.guests.push(user.to_owned());
         self
     }
 }

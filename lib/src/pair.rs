@@ -6,9 +6,9 @@
 //! [`End`] is one side's half of the traffic, alike for both sides but for the
 //! entries' sizes.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Delivered, Error, Violation};
 use crate::layout::{self, FIGURES, Geometry, REASON_MAX, load_text, printable, store_text};
@@ -54,6 +54,8 @@ struct CoreState {
 pub(crate) struct Last {
     pub(crate) partner: Option<Partner>,
     pub(crate) delivered: Delivered,
+    /// Time that this end has slept, waiting for its partner.
+    pub(crate) waited: Duration,
     pub(crate) own_figures: [u64; FIGURES],
     pub(crate) partner_figures: [u64; FIGURES],
 }
@@ -168,6 +170,51 @@ pub(crate) struct Pair {
     pub(crate) partner: Partner,
     pub(crate) link: sys::Link,
     barrier: Barrier,
+    waits: Waits,
+}
+
+/// How long this end has slept, and since when it sleeps now, for other threads to
+/// see. Of no weight beside the sleep itself.
+struct Waits {
+    epoch: Instant,
+    /// Whole sleeps, in nanoseconds.
+    total_ns: AtomicU64,
+    /// When this one began, in nanoseconds since `epoch`; 0 while awake.
+    since_ns: AtomicU64,
+}
+
+impl Waits {
+    fn new() -> Waits {
+        Waits {
+            epoch: Instant::now(),
+            total_ns: AtomicU64::new(0),
+            since_ns: AtomicU64::new(0),
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn count<T>(&self, sleep: impl FnOnce() -> T) -> T {
+        let since = self.now_ns().max(1);
+        self.since_ns.store(since, Ordering::Relaxed);
+        let woken = sleep();
+        self.since_ns.store(0, Ordering::Relaxed);
+        let slept = self.now_ns() - since;
+        // One thread at a time waits, so no read-modify-write is needed.
+        let total = self.total_ns.load(Ordering::Relaxed) + slept;
+        self.total_ns.store(total, Ordering::Relaxed);
+        woken
+    }
+
+    fn so_far(&self) -> Duration {
+        let current = match self.since_ns.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.now_ns().saturating_sub(since),
+        };
+        Duration::from_nanos(self.total_ns.load(Ordering::Relaxed) + current)
+    }
 }
 
 impl std::fmt::Debug for Pair {
@@ -202,6 +249,7 @@ impl Pair {
             partner,
             link,
             barrier,
+            waits: Waits::new(),
         }
     }
 
@@ -265,6 +313,7 @@ impl Pair {
         Last {
             partner: Some(self.partner.clone()),
             delivered: self.delivered(),
+            waited: self.waits.so_far(),
             own_figures: figures(&self.own),
             partner_figures: figures(&self.peer),
         }
@@ -478,7 +527,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                     Ok(())
                 }
             },
-            || match self.pair.link.wait(&self.core.alarm, deadline)? {
+            || match self.sleep(deadline)? {
                 Wake::Bell => Ok(()),
                 Wake::Gone => {
                     gone.set(true);
@@ -489,6 +538,11 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 Wake::Timeout => Err(Error::TimedOut),
             },
         )
+    }
+
+    fn sleep(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
+        let sleep = || self.pair.link.wait(&self.core.alarm, deadline);
+        self.pair.waits.count(sleep)
     }
 
     fn look_once<T>(&self, look: impl Fn() -> Result<Option<T>, Error>) -> Result<T, Error> {

@@ -5,6 +5,7 @@
 //!           └── second ─> check, offer, wait to be admitted ──┴─> Pair ─> Reader or Writer
 //! ```
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -142,6 +143,7 @@ struct First {
     host: sys::Host,
     own: Arc<Region>,
     geometry: Geometry,
+    guests: Vec<sys::User>,
 }
 
 impl Seat {
@@ -166,17 +168,25 @@ impl Seat {
         }
         check_memory(&geometry)?;
         let place = sys::Name::parse(name)?;
+        let guests: Result<Vec<_>, _> = options
+            .guests
+            .iter()
+            .map(|user| sys::User::parse(user))
+            .collect();
+        let guests = guests?;
         let core = Arc::new(Core::new()?);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match sys::arrive(&place, deadline)? {
+            match sys::arrive(&place, &guests, deadline)? {
                 Arrival::First(host) => {
                     let side = options.side.unwrap_or(Side::Reader);
-                    let own = new_region(side, &geometry, &options.greeting)?;
+                    let session = unused_number();
+                    let own = new_region(side, &geometry, &options.greeting, session)?;
                     let first = First {
                         host,
                         own,
                         geometry,
+                        guests,
                     };
                     return Ok(Seat {
                         core,
@@ -186,6 +196,7 @@ impl Seat {
                     });
                 }
                 Arrival::Second(channel) => {
+                    check_user(&channel, &guests).or_else(|reason| refuse(&channel, reason))?;
                     if let Some(pair) = join_host(channel, &core, &geometry, options, name)? {
                         let pair = Arc::new(pair);
                         core.set_paired(&pair);
@@ -281,7 +292,18 @@ fn allocation_limit(geometry: &Geometry) -> Duration {
     Duration::from_secs(geometry.reader_region_size() / ALLOCATION_RATE)
 }
 
-fn new_region(side: Side, geometry: &Geometry, greeting: &[u8]) -> Result<Arc<Region>, Error> {
+/// A number that no other session has, as far as chance can see to that.
+fn unused_number() -> u64 {
+    // Seeded by the system, anew in each process.
+    RandomState::new().build_hasher().finish()
+}
+
+fn new_region(
+    side: Side,
+    geometry: &Geometry,
+    greeting: &[u8],
+    session: u64,
+) -> Result<Arc<Region>, Error> {
     let memory = sys::Memory::create(side.region_size(geometry))?;
     let region = Region::new(memory).ok_or(Error::InvalidUse("a region without a head"))?;
     let control = region.control();
@@ -292,6 +314,7 @@ fn new_region(side: Side, geometry: &Geometry, greeting: &[u8]) -> Result<Arc<Re
     let (size, count) = (geometry.block_size(), geometry.block_count());
     control.block_size.store(size as u64, relaxed);
     control.block_count.store(count as u64, relaxed);
+    control.session.store(session, relaxed);
     if sys::can_barrier_remotely() {
         let feature = layout::FEATURE_REMOTE_BARRIER;
         control.features.store(feature, relaxed);
@@ -380,13 +403,14 @@ fn check_peer(
 }
 
 /// Whether `channel`'s peer is a user that may join; or why not.
-fn check_user(channel: &sys::Channel) -> Result<(), String> {
+fn check_user(channel: &sys::Channel, guests: &[sys::User]) -> Result<(), String> {
     let (own, theirs) = (sys::User::own(), &channel.peer().user);
-    if own == *theirs {
+    if own == *theirs || guests.contains(theirs) {
         return Ok(());
     }
     Err(format!(
-        "the two processes must be of one user: process {} is of {own}, process {} of {theirs}",
+        "the two processes must be of one user, or each must allow the other's: \
+         process {} is of {own}, process {} of {theirs}",
         std::process::id(),
         channel.peer().process_id,
     ))
@@ -405,8 +429,8 @@ fn refuse<T>(channel: &sys::Channel, reason: String) -> Result<T, Error> {
     Err(Error::Refused(reason))
 }
 
-/// The second process's way in (protocol J2, J4, J6). `None` if the host went away
-/// or took another.
+/// The second process's way in (protocol J2, J4, J6), once the host's user was
+/// checked. `None` if the host went away or took another.
 fn join_host(
     channel: sys::Channel,
     core: &Core,
@@ -414,9 +438,6 @@ fn join_host(
     options: &Options,
     name: &str,
 ) -> Result<Option<Pair>, Error> {
-    if let Err(reason) = check_user(&channel) {
-        return refuse(&channel, reason);
-    }
     let limit = ANSWER_LIMIT + allocation_limit(geometry);
     let answer = || match channel.receive(&core.alarm, Some(Instant::now() + limit))? {
         None => Err(Error::NotAnswering { name: name.into() }),
@@ -440,7 +461,8 @@ fn join_host(
         Ok(side) => side,
         Err(reason) => return refuse(&channel, reason),
     };
-    let own = new_region(own_side, geometry, &options.greeting)?;
+    let session = peer.control().session.load(Ordering::Relaxed);
+    let own = new_region(own_side, geometry, &options.greeting, session)?;
     let bell = sys::Bell::new()?;
     if channel.offer(own.memory(), &bell).is_err() {
         return Ok(None);
@@ -495,9 +517,7 @@ impl First {
         side: Side,
         bell: &sys::Bell,
     ) -> Result<Option<(Arc<Region>, sys::RemoteBell)>, Error> {
-        if let Err(reason) = check_user(channel) {
-            return refuse(channel, reason);
-        }
+        check_user(channel, &self.guests).or_else(|reason| refuse(channel, reason))?;
         channel.offer(self.own.memory(), bell)?;
         let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
         match channel.receive(&core.alarm, Some(limit))? {

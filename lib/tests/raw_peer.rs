@@ -505,7 +505,9 @@ fn violation<T: Debug>(result: Result<T, Error>) -> Violation {
 fn a_readers_control_page_begins_with_the_bytes_of_the_protocol() {
     bounded(|| {
         let (_reader, raw) = real_reader(true);
-        let found = raw.peer.bytes(0, 128);
+        let mut found = raw.peer.bytes(0, 128);
+        // The session's number may be any.
+        found[48..56].fill(0);
         let mut expected = b"brigade\0".to_vec();
         expected.extend([1, 0, 0, 0]); // version
         expected.extend([1, 0, 0, 0]); // role: Reader

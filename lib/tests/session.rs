@@ -1092,6 +1092,23 @@ fn all_watches_on_both_ends_return_well_when_the_session_has_ended_well() {
 }
 
 #[test]
+fn the_end_that_waits_for_its_partner_knows_how_long_while_it_does_and_after_it() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        let (slow, fast) = (reader.monitor(), writer.monitor());
+        let writer = thread::spawn(move || drain(writer));
+        let long = Duration::from_millis(100);
+        thread::sleep(long * 2);
+        assert!(fast.waited() >= long, "{:?}", fast.waited());
+        send(&reader, b"water", 0);
+        reader.finish().unwrap();
+        writer.join().unwrap();
+        assert!(fast.waited() >= long, "{:?}", fast.waited());
+        assert!(slow.waited() < fast.waited(), "{:?}", slow.waited());
+    });
+}
+
+#[test]
 fn a_monitor_still_knows_what_was_delivered_when_the_end_is_gone() {
     bounded(|| {
         let (reader, writer) = pair(&Options::new());

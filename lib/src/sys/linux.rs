@@ -19,7 +19,7 @@
     reason = "mmap, and two system interfaces that rustix lacks"
 )]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -197,28 +197,47 @@ impl User {
         User(rustix::process::geteuid().as_raw())
     }
 
-    fn name(self) -> Option<String> {
-        let mut buffer = vec![0u8; 16 * 1024];
-        // SAFETY: all-zero is a valid `passwd` (null pointers).
-        let mut entry: libc::passwd = unsafe { MaybeUninit::zeroed().assume_init() };
-        let mut found = ptr::null_mut();
-        // SAFETY: the pointers are to live objects of the sizes given.
-        let status = unsafe {
-            libc::getpwuid_r(
-                self.0,
-                &mut entry,
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                &mut found,
-            )
-        };
-        if status != 0 || found.is_null() || entry.pw_name.is_null() {
-            return None;
+    /// A number, or a name that the system knows.
+    pub(crate) fn parse(text: &str) -> Result<User, Error> {
+        if let Ok(number) = text.parse() {
+            return Ok(User(number));
         }
-        // SAFETY: on success `pw_name` is a string that ends within `buffer`.
-        let name = unsafe { CStr::from_ptr(entry.pw_name) };
-        Some(name.to_string_lossy().into_owned())
+        let unknown = || Error::InvalidOption(format!("there is no user {text:?}"));
+        let name = CString::new(text).map_err(|_| unknown())?;
+        // SAFETY: the name ends with a zero, the other pointers are to live objects of
+        // the sizes given.
+        let find = |entry: &mut libc::passwd, buffer: &mut [u8], found: &mut *mut _| unsafe {
+            let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+            libc::getpwnam_r(name.as_ptr(), entry, start, len, found)
+        };
+        account(find, |entry| User(entry.pw_uid)).ok_or_else(unknown)
     }
+
+    fn name(self) -> Option<String> {
+        // SAFETY: the pointers are to live objects of the sizes given.
+        let find = |entry: &mut libc::passwd, buffer: &mut [u8], found: &mut *mut _| unsafe {
+            let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+            libc::getpwuid_r(self.0, entry, start, len, found)
+        };
+        account(find, |entry| {
+            // SAFETY: a string that ends with a zero, within the buffer.
+            let name = unsafe { CStr::from_ptr(entry.pw_name) };
+            name.to_string_lossy().into_owned()
+        })
+    }
+}
+
+/// What `get` makes of the entry that `find` finds in the system's accounts.
+fn account<T>(
+    find: impl FnOnce(&mut libc::passwd, &mut [u8], &mut *mut libc::passwd) -> i32,
+    get: impl FnOnce(&libc::passwd) -> T,
+) -> Option<T> {
+    let mut buffer = vec![0u8; 16 * 1024];
+    // SAFETY: all-zero is a valid `passwd` (null pointers).
+    let mut entry: libc::passwd = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut found = ptr::null_mut();
+    let status = find(&mut entry, &mut buffer, &mut found);
+    (status == 0 && !found.is_null() && !entry.pw_name.is_null()).then(|| get(&entry))
 }
 
 impl fmt::Display for User {
@@ -238,6 +257,8 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(crate) struct Name {
     lock: PathBuf,
     socket: PathBuf,
+    /// In the directory that only this user can enter.
+    is_private: bool,
 }
 
 impl Name {
@@ -270,6 +291,7 @@ impl Name {
         Ok(Name {
             lock: directory.join(format!("{base}.lock")),
             socket,
+            is_private: !text.contains('/'),
         })
     }
 }
@@ -340,15 +362,24 @@ impl Drop for SocketFile {
     }
 }
 
-pub(crate) fn arrive(name: &Name, deadline: Instant) -> Result<Arrival, Error> {
+pub(crate) fn arrive(name: &Name, guests: &[User], deadline: Instant) -> Result<Arrival, Error> {
+    if name.is_private && !guests.is_empty() {
+        return Err(Error::InvalidOption(
+            "to meet another user, the name must be a path in a directory of both".into(),
+        ));
+    }
     loop {
         // Looked at before the tries, so that one of them is made after it.
         let last = Instant::now() >= deadline;
-        if let Some(seat) = take_lock(&name.lock)? {
-            return Ok(Arrival::First(listen(name, seat)?));
+        if let Some(seat) = take_lock(&name.lock, guests)? {
+            return Ok(Arrival::First(listen(name, seat, guests)?));
         }
-        if let Some(channel) = connect(&name.socket)? {
-            return Ok(Arrival::Second(channel));
+        match connect(&name.socket) {
+            Ok(Some(channel)) => return Ok(Arrival::Second(channel)),
+            // Its host may be about to open it to others.
+            Err(_) if !guests.is_empty() && !last => {}
+            Err(error) => return Err(error),
+            Ok(None) => {}
         }
         if last {
             return Ok(Arrival::Full);
@@ -357,16 +388,14 @@ pub(crate) fn arrive(name: &Name, deadline: Instant) -> Result<Arrival, Error> {
     }
 }
 
-fn take_lock(path: &Path) -> Result<Option<Seat>, Error> {
+/// Mode of a lock file that only its owner can take, and of one that others can, to
+/// whom being allowed to read is enough.
+const LOCK_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const SHARED_LOCK_MODE: Mode = LOCK_MODE.union(Mode::RGRP).union(Mode::ROTH);
+
+fn take_lock(path: &Path, guests: &[User]) -> Result<Option<Seat>, Error> {
     let failed = |errno: Errno| Error::os(format!("open the lock file {}", path.display()), errno);
-    let flags = OFlags::RDWR
-        | OFlags::CREATE
-        | OFlags::CLOEXEC
-        | OFlags::NOFOLLOW
-        | OFlags::NONBLOCK
-        | OFlags::NOCTTY;
-    let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
-    let lock = match opened {
+    let lock = match open_lock(path, !guests.is_empty()) {
         Ok(lock) => lock,
         Err(Errno::ACCESS | Errno::PERM) => {
             return Err(foreign(path).unwrap_or(failed(Errno::ACCESS)));
@@ -374,7 +403,8 @@ fn take_lock(path: &Path) -> Result<Option<Seat>, Error> {
         Err(errno) => return Err(failed(errno)),
     };
     let stat = rustix::fs::fstat(&lock).map_err(failed)?;
-    if stat.st_uid != User::own().0 {
+    let (owner, own) = (User(stat.st_uid), User::own());
+    if owner != own && !guests.contains(&owner) {
         return Err(foreign(path).unwrap_or(failed(Errno::ACCESS)));
     }
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
@@ -383,10 +413,28 @@ fn take_lock(path: &Path) -> Result<Option<Seat>, Error> {
             path.display()
         )));
     }
+    let mode = match guests {
+        [] => LOCK_MODE,
+        _ => SHARED_LOCK_MODE,
+    };
+    if owner == own && Mode::from_raw_mode(stat.st_mode) != mode {
+        rustix::fs::fchmod(&lock, mode).map_err(failed)?;
+    }
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Seat { _lock: lock })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(Error::os(format!("lock {}", path.display()), errno)),
+    }
+}
+
+fn open_lock(path: &Path, shared: bool) -> Result<OwnedFd, Errno> {
+    let careful = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match rustix::fs::open(path, OFlags::RDWR | OFlags::CREATE | careful, LOCK_MODE) {
+        // Another user's, which can be locked all the same.
+        Err(Errno::ACCESS) if shared => {
+            rustix::fs::open(path, OFlags::RDONLY | careful, Mode::empty())
+        }
+        opened => opened,
     }
 }
 
@@ -402,7 +450,7 @@ fn foreign(path: &Path) -> Option<Error> {
     })
 }
 
-fn listen(name: &Name, seat: Seat) -> Result<Host, Error> {
+fn listen(name: &Name, seat: Seat, guests: &[User]) -> Result<Host, Error> {
     let path = &name.socket;
     let failed = |what: &str| {
         let operation = format!("{what} the socket {}", path.display());
@@ -413,12 +461,32 @@ fn listen(name: &Name, seat: Seat) -> Result<Host, Error> {
     remove_stale(path, &address)?;
     rustix::net::bind(&listener, &address).map_err(failed("bind"))?;
     let socket_file = SocketFile(path.clone());
+    if !guests.is_empty() {
+        open_to_others(path).map_err(failed("open to other users"))?;
+    }
     rustix::net::listen(&listener, BACKLOG).map_err(failed("listen on"))?;
     Ok(Host {
         socket_file,
         listener,
         seat,
     })
+}
+
+/// Lets everybody connect, which is to write; who has connected is looked at then.
+///
+/// In a directory that others can write to, `path` may be anything by now, so what is
+/// changed is what was looked at.
+fn open_to_others(path: &Path) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let entry = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&entry)?;
+    let is_socket =
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket;
+    if !is_socket || User(stat.st_uid) != User::own() {
+        return Err(Errno::ACCESS);
+    }
+    let entry = format!("/proc/self/fd/{}", entry.as_raw_fd());
+    rustix::fs::chmod(entry, Mode::from_raw_mode(0o666))
 }
 
 /// Removes the socket of a dead holder: this process has the lock, so no live one
@@ -860,4 +928,70 @@ pub(crate) fn can_barrier_remotely() -> bool {
 pub(crate) fn barrier_remotely() -> Result<(), Error> {
     rustix::thread::membarrier(MembarrierCommand::GlobalExpedited)
         .map_err(|errno| Error::os("execute a barrier (membarrier)", errno))
+}
+
+// ---- observation --------------------------------------------------------------------
+
+/// As the kernel shows a region's memfd.
+const REGION_LINK: &str = "/memfd:brigade";
+
+pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
+    let failed = |error| Error::os("list the processes in /proc", error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        let is_own = || std::fs::metadata(&path).is_ok_and(|m| m.uid() == User::own().0);
+        if let Some(process_id) = number
+            && is_own()
+        {
+            // One that ends meanwhile is none.
+            let regions = own_regions(&path).unwrap_or_default();
+            found.extend(regions.into_iter().map(|memory| (process_id, memory)));
+        }
+    }
+    Ok(found)
+}
+
+/// The regions that the process at `path` has mapped writable: it alone can.
+fn own_regions(path: &Path) -> std::io::Result<Vec<Memory>> {
+    let maps = std::fs::read_to_string(path.join("maps"))?;
+    // Address, access, offset, device, number of the file, its name: proc_pid_maps(5).
+    let files: Vec<u64> = maps
+        .lines()
+        .filter(|line| line.contains(REGION_LINK))
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.get(1) == Some(&"rw-s"))
+        .filter_map(|words| words.get(4)?.parse().ok())
+        .collect();
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut regions = Vec::new();
+    for entry in std::fs::read_dir(path.join("fd"))? {
+        let link = entry?.path();
+        let is_region = std::fs::read_link(&link).is_ok_and(|target| {
+            target
+                .as_os_str()
+                .as_encoded_bytes()
+                .starts_with(REGION_LINK.as_bytes())
+        });
+        if is_region && let Ok(memory) = open_first_page(&link, &files) {
+            regions.push(memory);
+        }
+    }
+    Ok(regions)
+}
+
+fn open_first_page(link: &Path, files: &[u64]) -> Result<Memory, Errno> {
+    let file = rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&file)?;
+    // Of fixed size, so that it can be looked at in peace.
+    let is_sealed = rustix::fs::fcntl_get_seals(&file)?.contains(SEALS);
+    if !files.contains(&stat.st_ino) || !is_sealed || stat.st_size < CONTROL_SIZE as i64 {
+        return Err(Errno::NOENT);
+    }
+    Memory::map(file, CONTROL_SIZE as u64, false)
 }

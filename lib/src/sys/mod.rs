@@ -23,7 +23,7 @@
 //! | `Memory::{start, len, is_writable}` | the mapping: page-aligned, of fixed length, valid as long as the value lives |
 //! | `available_memory()` | bytes that could be allocated now, if known |
 //! | `Name::parse(text)` | a checked name; names that the system folds together MUST be equal; error if it cannot be one |
-//! | `arrive(name, deadline)` | takes the name's first seat, or meets whoever holds it: [`Arrival`]; `Full` only when both had been impossible until `deadline`; MUST try once more after the deadline has passed |
+//! | `arrive(name, guests, deadline)` | for this user and `guests`: takes the name's first seat, or meets whoever holds it: [`Arrival`]; `Full` only when both had been impossible until `deadline`; MUST try once more after the deadline has passed |
 //! | `Host::next(alarm, deadline)` | the next process that wants to join |
 //! | `Host::close()` | nobody else can reach this host any more; gives the [`Seat`] that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's |
@@ -38,7 +38,8 @@
 //! | `Alarm::{new, ring}` | wakes all waits given this alarm, now and later, in this process |
 //! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
 //! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
-//! | `User::own()`, `User: Eq + Display` | an identity, shown by name and number |
+//! | `observe()` | for who looks from outside: each region that a process of this user owns, with the process's id; at least its first page, mapped read-only; what cannot be seen is left out |
+//! | `User::{own, parse}`, `User: Eq + Display` | an identity, shown by name and number; from either; `Unsupported` if users cannot meet here |
 //!
 //! When the partner dies, by whatever means: its stores up to then stay visible;
 //! this end's mapping of its region stays valid; `wait` and `watch` return `Gone`

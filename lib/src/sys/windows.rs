@@ -37,6 +37,9 @@ use windows_sys::Win32::Security::{
     GetTokenInformation, LookupAccountSidW, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
     SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
+use windows_sys::Win32::System::Diagnostics::ToolHelp::{
+    CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
+};
 use windows_sys::Win32::System::Memory::{
     CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, MEM_COMMIT, MEMORY_BASIC_INFORMATION,
     MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile, OpenFileMappingW, PAGE_READONLY, PAGE_READWRITE,
@@ -211,6 +214,14 @@ impl User {
     pub(crate) fn own() -> User {
         // Every process may look at its own token.
         own_sid().map_or_else(|_| User(NOBODY.into()), User)
+    }
+
+    /// Objects lie in the namespace of one user's login session.
+    pub(crate) fn parse(_text: &str) -> Result<User, Error> {
+        Err(Error::Unsupported {
+            needed: "let another user be the partner",
+            source: io::ErrorKind::Unsupported.into(),
+        })
     }
 
     /// Who owns `object`: who created it, by the system's word.
@@ -468,7 +479,7 @@ impl Drop for Turn {
     }
 }
 
-pub(crate) fn arrive(name: &Name, deadline: Instant) -> Result<Arrival, Error> {
+pub(crate) fn arrive(name: &Name, _guests: &[User], deadline: Instant) -> Result<Arrival, Error> {
     loop {
         // Looked at before the tries, so that one of them is made after it.
         let last = Instant::now() >= deadline;
@@ -1137,6 +1148,52 @@ pub(crate) fn barrier_remotely() -> Result<(), Error> {
         needed: "execute a barrier in another process",
         source: io::ErrorKind::Unsupported.into(),
     })
+}
+
+// ---- observation --------------------------------------------------------------------
+
+/// How many numbers of each process to look for: a region gets the first of them, if
+/// the process is in one session.
+const OBSERVED_NUMBERS: u64 = 8;
+
+pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
+    let failed = |error| Error::os("list the processes", error);
+    let mut found = Vec::new();
+    for process_id in process_ids().map_err(failed)? {
+        for number in 1..=OBSERVED_NUMBERS {
+            let memory = Memory::open(&unique(process_id, number, REGION));
+            if let Ok(Some(memory)) = memory
+                && memory.len() >= CONTROL_SIZE
+                && is_own(&memory.section)
+            {
+                found.push((process_id, memory));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn process_ids() -> io::Result<Vec<u32>> {
+    // SAFETY: takes no pointers.
+    let snapshot = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0) };
+    if snapshot == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just made it, for this call alone.
+    let snapshot = unsafe { OwnedHandle::from_raw_handle(snapshot) };
+    let mut entry = PROCESSENTRY32W {
+        dwSize: size_of::<PROCESSENTRY32W>() as u32,
+        ..PROCESSENTRY32W::default()
+    };
+    let mut ids = Vec::new();
+    // SAFETY: the handle is open, `entry` is of the size that it says.
+    let mut more = unsafe { Process32FirstW(snapshot.as_raw_handle(), &mut entry) };
+    while more != 0 {
+        ids.push(entry.th32ProcessID);
+        // SAFETY: as above.
+        more = unsafe { Process32NextW(snapshot.as_raw_handle(), &mut entry) };
+    }
+    Ok(ids)
 }
 
 // ---- objects --------------------------------------------------------------------------

@@ -1,0 +1,162 @@
+//! Sessions seen from outside: by a third process, which only looks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Delivered, Error};
+use crate::layout::{self, FIGURES, Geometry, load_text};
+use crate::memory::Region;
+use crate::options::Side;
+use crate::sys;
+
+/// A session of processes of this user, as it was when [`sessions`] looked.
+///
+/// Everything here is the word of the processes that it is about.
+#[derive(Clone, Debug)]
+pub struct Session {
+    block_size: usize,
+    block_count: usize,
+    reader: Option<Member>,
+    writer: Option<Member>,
+}
+
+/// One of the processes of a [`Session`].
+#[derive(Clone, Debug)]
+pub struct Member {
+    process_id: u32,
+    blocks: u64,
+    bytes: u64,
+    greeting: Vec<u8>,
+    figures: [u64; FIGURES],
+}
+
+/// All sessions of this user's processes on this machine, in no particular order.
+///
+/// It looks at memory that the processes share and that only they can write; they
+/// notice nothing. Processes that this one cannot see (in another container, say) are
+/// not found, nor, on Windows, the later ones of many sessions of one process.
+///
+/// # Errors
+///
+/// [`Error::Os`] if processes cannot be listed. One that ends, or cannot be looked at,
+/// is left out.
+///
+/// # Example
+///
+/// ```
+/// for session in brigade::sessions()? {
+///     let pid = |member: Option<&brigade::Member>| member.map(|member| member.process_id());
+///     println!("reader {:?}, writer {:?}", pid(session.reader()), pid(session.writer()));
+/// }
+/// # Ok::<(), brigade::Error>(())
+/// ```
+pub fn sessions() -> Result<Vec<Session>, Error> {
+    let mut found = BTreeMap::new();
+    for (process_id, memory) in sys::observe()? {
+        let Some(region) = Region::new(memory) else {
+            continue;
+        };
+        if let Some((number, side, geometry)) = head(&region) {
+            let session = found.entry(number).or_insert_with(|| Session {
+                block_size: geometry.block_size(),
+                block_count: geometry.block_count(),
+                reader: None,
+                writer: None,
+            });
+            let member = match side {
+                Side::Reader => &mut session.reader,
+                Side::Writer => &mut session.writer,
+            };
+            *member = Some(Member::of(process_id, &region));
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The session's number, and what the region's owner is in it; `None` if it speaks
+/// another version.
+fn head(region: &Region) -> Option<(u64, Side, Geometry)> {
+    let control = region.control();
+    let is_ours = control.magic.load(Ordering::Acquire) == layout::MAGIC
+        && control.version.load(Ordering::Relaxed) == layout::VERSION
+        && control.stamp.load(Ordering::Relaxed) == layout::STAMP;
+    if !is_ours {
+        return None;
+    }
+    let size = |word: &layout::AtomicU64| usize::try_from(word.load(Ordering::Relaxed));
+    let (block_size, count) = (size(&control.block_size), size(&control.block_count));
+    let geometry = Geometry::new(block_size.ok()?, count.ok()?).ok()?;
+    let side = Side::from_role(control.role.load(Ordering::Relaxed))?;
+    Some((control.session.load(Ordering::Relaxed), side, geometry))
+}
+
+impl Session {
+    /// Size of each block in bytes.
+    pub fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Number of blocks in the pool.
+    pub fn block_count(&self) -> usize {
+        self.block_count
+    }
+
+    /// The process that fills blocks; `None` if it has not come yet, or has gone.
+    pub fn reader(&self) -> Option<&Member> {
+        self.reader.as_ref()
+    }
+
+    /// The process that drains blocks; `None` if it has not come yet, or has gone.
+    pub fn writer(&self) -> Option<&Member> {
+        self.writer.as_ref()
+    }
+
+    /// What has been given back so far.
+    pub fn delivered(&self) -> Delivered {
+        self.writer
+            .as_ref()
+            .map_or_else(Delivered::default, |writer| Delivered {
+                blocks: writer.blocks,
+                bytes: writer.bytes,
+            })
+    }
+
+    /// Blocks that are sent and not given back yet. If it stays near
+    /// [`Session::block_count`], the Writer is the slower one; if near 0, the Reader.
+    pub fn blocks_under_way(&self) -> u64 {
+        let sent = self.reader.as_ref().map_or(0, |reader| reader.blocks);
+        // The two were not looked at in the same moment.
+        let under_way = sent.saturating_sub(self.delivered().blocks);
+        under_way.min(self.block_count as u64)
+    }
+}
+
+impl Member {
+    fn of(process_id: u32, region: &Region) -> Member {
+        let control = region.control();
+        let relaxed = Ordering::Relaxed;
+        let greeting_len = control.greeting_len.load(relaxed);
+        Member {
+            process_id,
+            blocks: control.published.0.blocks.load(Ordering::Acquire),
+            bytes: control.published.0.bytes.load(relaxed),
+            greeting: load_text(&control.greeting, greeting_len),
+            figures: std::array::from_fn(|index| control.figures.0[index].load(relaxed)),
+        }
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process_id
+    }
+
+    /// What it gave to [`Options::greeting`](crate::Options::greeting).
+    pub fn greeting(&self) -> &[u8] {
+        &self.greeting
+    }
+
+    /// Its numbers of progress: see [`Monitor::set_figure`](crate::Monitor::set_figure).
+    pub fn figures(&self) -> [u64; FIGURES] {
+        self.figures
+    }
+}
