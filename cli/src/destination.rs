@@ -8,28 +8,24 @@
 //! if it is a regular file of this user, with one name, not reached through a
 //! link, and locked: never two copies at once.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, OFlags};
-
 use crate::failure::{Failure, Status, reason, tell};
 use crate::plan::Place;
-use crate::source::standard_if_open;
+use crate::sys::{self, Access, Facts, Identity, Kind};
 
 /// How long to wait for another process to let go of the partial file: a killed
 /// copy's second half may still be cleaning up.
 const PARTIAL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Longest file name, in bytes: NAME_MAX of the usual file systems.
-const NAME_MAX: usize = 255;
+/// How long to wait for another process to let go of the old destination: on some
+/// systems, virus scanners and indexers look at files for a moment now and then.
+const REPLACING_PATIENCE: Duration = Duration::from_millis(300);
 
 /// An open destination.
 pub(crate) struct Destination {
@@ -43,9 +39,7 @@ pub(crate) struct Destination {
 struct Partial {
     path: PathBuf,
     identity: Identity,
-    mode: u32,
-    /// User and group of the file that is replaced.
-    owner: Option<(u32, u32)>,
+    access: Access,
     gate: Arc<Gate>,
 }
 
@@ -56,11 +50,8 @@ impl Destination {
         let path = match place {
             Place::Standard => {
                 let path = PathBuf::from("standard output");
-                let output = io::stdout().as_fd().try_clone_to_owned();
-                let file = output
-                    .map(File::from)
-                    .and_then(standard_if_open)
-                    .map_err(|error| Failure::io("open", &path, &error))?;
+                let file =
+                    sys::standard_output().map_err(|error| Failure::io("open", &path, &error))?;
                 return Ok(Destination {
                     file,
                     path,
@@ -69,47 +60,42 @@ impl Destination {
             }
             Place::Path(path) => through_link(path)?,
         };
-        let existing = match std::fs::metadata(&path) {
-            Ok(metadata) => Some(metadata),
+        let existing = match sys::facts_at(&path) {
+            Ok(facts) => Some(facts.kind),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Failure::io("write to", &path, &error)),
         };
-        let mode = match &existing {
-            Some(metadata) if metadata.is_dir() => {
-                let error = io::Error::from(io::ErrorKind::IsADirectory);
-                return Err(Failure::io("write to", &path, &error));
-            }
-            Some(metadata) if !metadata.is_file() => return Destination::open_directly(path),
-            Some(metadata) => {
-                // Replacing needs only the directory; but who protected the file
-                // against writing means its content.
-                rustix::fs::access(&path, Access::WRITE_OK)
-                    .map_err(|errno| Failure::io("write to", &path, &errno.into()))?;
-                metadata.mode() & 0o777
-            }
-            None => new_mode,
-        };
+        let access = match existing {
+            Some(Kind::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            Some(Kind::Disk | Kind::Stream) => return Destination::open_directly(path),
+            Some(Kind::File) => Access::to_replace(&path),
+            None => Ok(Access::new(new_mode)),
+        }
+        .map_err(|error| Failure::io("write to", &path, &error))?;
+        Destination::open_beside(path, access, gate)
+    }
+
+    fn open_beside(path: PathBuf, access: Access, gate: &Arc<Gate>) -> Result<Self, Failure> {
         let partial = partial_path(&path)?;
         let (file, identity) = open_partial(&partial)?;
         gate.register(&partial, identity)?;
-        Ok(Destination {
+        let destination = Destination {
             file,
             path,
             partial: Some(Partial {
                 path: partial,
                 identity,
-                mode,
-                owner: existing.map(|metadata| (metadata.uid(), metadata.gid())),
+                access,
                 gate: Arc::clone(gate),
             }),
-        })
+        };
+        destination.give_access(Access::begin)?;
+        Ok(destination)
     }
 
     fn open_directly(path: PathBuf) -> Result<Self, Failure> {
-        let file = OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(|error| Failure::io("write to", &path, &error))?;
+        let file =
+            sys::open_to_write(&path).map_err(|error| Failure::io("write to", &path, &error))?;
         Ok(Destination {
             file,
             path,
@@ -123,15 +109,12 @@ impl Destination {
 
     /// Another handle on the file, for syncing it from another thread.
     pub(crate) fn handle(&self) -> io::Result<File> {
-        self.file.try_clone()
+        sys::handle_for_syncing(&self.file)
     }
 
     /// Whether this destination can be on disk at all.
     pub(crate) fn can_sync(&self) -> bool {
-        use std::os::unix::fs::FileTypeExt;
-        self.file
-            .metadata()
-            .is_ok_and(|metadata| metadata.is_file() || metadata.file_type().is_block_device())
+        sys::facts(&self.file).is_ok_and(|facts| matches!(facts.kind, Kind::File | Kind::Disk))
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -150,16 +133,7 @@ impl Destination {
             let what = what.to_owned();
             move |error: io::Error| Failure::io(&what, &path, &error)
         };
-        if let Some(partial) = &self.partial {
-            if let Some((user, group)) = partial.owner {
-                // Only root can, and only root would take a file from its owner.
-                let _ = std::os::unix::fs::fchown(&self.file, Some(user), Some(group));
-            }
-            let mode = Permissions::from_mode(partial.mode);
-            self.file
-                .set_permissions(mode)
-                .map_err(failed("set the mode of"))?;
-        }
+        self.give_access(Access::finish)?;
         if sync && self.can_sync() {
             self.file.sync_all().map_err(failed("sync"))?;
         }
@@ -171,13 +145,21 @@ impl Destination {
                 let message = "the partial file was removed or replaced by someone";
                 return Err(Failure::new(Status::Failed, message));
             }
-            std::fs::rename(&partial.path, &self.path)
-                .map_err(failed("rename the finished file to"))
+            replace(&partial.path, &self.path, sync).map_err(failed("rename the finished file to"))
         })?;
         if sync {
             sync_directory(&self.path)?;
         }
         Ok(())
+    }
+
+    /// Gives the partial file, if there is one, its access or a part of it.
+    fn give_access(&self, part: fn(&Access, &File) -> io::Result<()>) -> Result<(), Failure> {
+        let Some(partial) = &self.partial else {
+            return Ok(());
+        };
+        part(&partial.access, &self.file)
+            .map_err(|error| Failure::io("set the mode of", &self.path, &error))
     }
 }
 
@@ -191,19 +173,28 @@ impl Drop for Destination {
 
 fn sync_directory(path: &Path) -> Result<(), Failure> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    match synced {
-        // Some file systems cannot, and say so; then there is nothing to do.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        Err(error) => Err(Failure::io("sync the directory", directory, &error)
-            .remark("the destination was replaced, but may not be on disk")),
-        Ok(()) => Ok(()),
+    sys::sync_directory(directory).map_err(|error| {
+        Failure::io("sync the directory", directory, &error)
+            .remark("the destination was replaced, but may not be on disk")
+    })
+}
+
+/// Tries again for a while if another process is in the way.
+fn replace(partial: &Path, path: &Path, durably: bool) -> io::Result<()> {
+    let deadline = Instant::now() + REPLACING_PATIENCE;
+    loop {
+        match sys::replace(partial, path, durably) {
+            Err(error) if sys::is_in_use(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            replaced => return replaced,
+        }
     }
 }
 
 /// The file that a symbolic link stands for, as cp writes through links.
 fn through_link(path: &Path) -> Result<PathBuf, Failure> {
-    let is_link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let is_link = sys::facts_of_name(path).is_ok_and(|found| found.is_link);
     if !is_link {
         return Ok(path.to_path_buf());
     }
@@ -219,25 +210,21 @@ fn partial_path(path: &Path) -> Result<PathBuf, Failure> {
     };
     let mut partial = OsString::from(".");
     const SUFFIX: &str = ".brigade-partial";
-    if name.len() + 1 + SUFFIX.len() <= NAME_MAX {
+    if sys::name_len(name) + 1 + SUFFIX.len() <= sys::NAME_MAX {
         partial.push(name);
     } else {
         // The beginning, and something to tell it from others of that beginning.
-        let hash = blake3::hash(name.as_bytes()).to_hex();
-        partial.push(OsStr::from_bytes(&name.as_bytes()[..100]));
+        let hash = blake3::hash(name.as_encoded_bytes()).to_hex();
+        partial.push(sys::name_beginning(name, 100));
         partial.push(&hash[..32]);
     }
     partial.push(SUFFIX);
     Ok(path.with_file_name(partial))
 }
 
-fn identity(metadata: &Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
-}
-
 /// Whether `path` still names that file, and not another by now.
 fn is_still(path: &Path, expected: Identity) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
+    sys::facts_of_name(path).is_ok_and(|found| found.identity == expected)
 }
 
 fn open_partial(path: &Path) -> Result<(File, Identity), Failure> {
@@ -245,50 +232,33 @@ fn open_partial(path: &Path) -> Result<(File, Identity), Failure> {
         let message = format!("cannot use {}: {why}; remove it", path.display());
         Failure::new(Status::Failed, message)
     };
-    let own_user = rustix::process::geteuid().as_raw();
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let deadline = Instant::now() + PARTIAL_PATIENCE;
     loop {
         let last = Instant::now() >= deadline;
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags.bits() as i32)
-            .open(path);
-        let found = std::fs::symlink_metadata(path);
+        let opened = sys::open_partial(path);
+        let found = sys::facts_of_name(path);
         let file = match (opened, &found) {
             (Ok(file), _) => file,
-            (Err(_), Ok(found)) if found.is_symlink() => {
+            (Err(_), Ok(found)) if found.is_link => {
                 return Err(refused("it is a symbolic link"));
             }
-            (Err(_), Ok(found)) if found.uid() != own_user => {
+            (Err(_), Ok(found)) if !found.is_own => {
                 return Err(refused("it belongs to another user"));
             }
             (Err(error), _) => return Err(Failure::io("create", path, &error)),
         };
-        let opened = file
-            .metadata()
-            .map_err(|error| Failure::io("look at", path, &error))?;
-        if !opened.is_file() {
-            return Err(refused("it is no regular file"));
-        }
-        if opened.uid() != own_user {
-            return Err(refused("it belongs to another user"));
-        }
-        if opened.nlink() > 1 {
-            return Err(refused("it has another name, too"));
+        let opened = sys::facts(&file).map_err(|error| Failure::io("look at", path, &error))?;
+        if let Some(why) = unfit(&opened) {
+            return Err(refused(why));
         }
         match file.try_lock() {
             // Ours, if it is still what the name stands for: the last holder may
             // have removed or renamed it since it was opened.
             Ok(()) => {
-                if is_still(path, identity(&opened)) {
+                if is_still(path, opened.identity) {
                     file.set_len(0)
                         .map_err(|error| Failure::io("empty", path, &error))?;
-                    return Ok((file, identity(&opened)));
+                    return Ok((file, opened.identity));
                 }
             }
             Err(TryLockError::WouldBlock) if last => {
@@ -305,15 +275,27 @@ fn open_partial(path: &Path) -> Result<(File, Identity), Failure> {
     }
 }
 
+/// Why an open file must not be the partial file.
+fn unfit(opened: &Facts) -> Option<&'static str> {
+    if opened.is_link {
+        Some("it is a symbolic link")
+    } else if opened.kind != Kind::File {
+        Some("it is no regular file")
+    } else if !opened.is_own {
+        Some("it belongs to another user")
+    } else if opened.names > 1 {
+        Some("it has another name, too")
+    } else {
+        None
+    }
+}
+
 /// Decides, between the thread that writes and the one that watches, whether the
 /// partial file becomes the destination or goes away: one of them, once.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     state: Mutex<GateState>,
 }
-
-/// Device and number of a file.
-type Identity = (u64, u64);
 
 #[derive(Debug, Default)]
 enum GateState {
@@ -425,9 +407,12 @@ mod tests {
         std::fs::write(&precious, "precious").unwrap();
         let partial = directory.path().join(".x.brigade-partial");
 
-        std::os::unix::fs::symlink(&precious, &partial).unwrap();
-        assert!(refusal(&partial).contains("symbolic link"));
-        std::fs::remove_file(&partial).unwrap();
+        if sys::testing::link(&precious, &partial) {
+            assert!(refusal(&partial).contains("symbolic link"));
+            std::fs::remove_file(&partial).unwrap();
+        } else {
+            eprintln!("skipped: no symbolic link can be made here");
+        }
 
         std::fs::hard_link(&precious, &partial).unwrap();
         assert!(refusal(&partial).contains("another name"));
@@ -438,10 +423,10 @@ mod tests {
         std::fs::remove_dir(&partial).unwrap();
 
         std::fs::write(&partial, "").unwrap();
-        if std::os::unix::fs::chown(&partial, Some(12345), None).is_ok() {
+        if sys::testing::give_away(&partial) {
             assert!(refusal(&partial).contains("another user"));
         } else {
-            eprintln!("skipped: only root can give a file to another user");
+            eprintln!("skipped: no file can be given to another user here");
         }
         assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
     }
@@ -460,10 +445,10 @@ mod tests {
 
     #[test]
     fn the_longest_names_have_a_partial_file_too() {
-        let long = PathBuf::from("/d").join("n".repeat(NAME_MAX));
+        let long = PathBuf::from("/d").join("n".repeat(sys::NAME_MAX));
         let name = partial_path(&long).unwrap();
-        assert!(name.file_name().unwrap().len() <= NAME_MAX);
-        let other = PathBuf::from("/d").join("n".repeat(NAME_MAX - 1));
+        assert!(name.file_name().unwrap().len() <= sys::NAME_MAX);
+        let other = PathBuf::from("/d").join("n".repeat(sys::NAME_MAX - 1));
         assert_ne!(partial_path(&other).unwrap(), name);
     }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use brigade::Error;
 
+use crate::sys::{self, Interruption};
+
 /// Exit status, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -40,11 +42,10 @@ impl Failure {
         Failure::new(Status::Failed, message)
     }
 
-    pub(crate) fn interrupted(signal: i32, name: &str) -> Failure {
+    pub(crate) fn interrupted(interruption: Interruption) -> Failure {
         Failure {
-            // As shells show a death by this signal.
-            code: 128 + signal as u8,
-            message: format!("interrupted ({name})"),
+            code: interruption.code,
+            message: format!("interrupted ({})", interruption.name),
             is_echo: false,
         }
     }
@@ -116,6 +117,9 @@ fn round(duration: std::time::Duration) -> std::time::Duration {
 
 /// The system's reason without the number, as other programs show it.
 pub(crate) fn reason(error: &io::Error) -> String {
+    if sys::is_in_use(error) {
+        return "another process has it open".to_owned();
+    }
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(end) => text[..end].to_owned(),

@@ -2,14 +2,13 @@
 //! and protect the destination by. All of it is optional, and none is trusted.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 
 use crate::plan::Place;
+use crate::sys::{self, Facts, Kind};
 
-/// Longest file name, in bytes; a greeting has to hold it.
-const NAME_MAX: usize = 255;
+/// Longest file name, in bytes: 255 units of UTF-16 may take three each. A greeting
+/// has to hold it.
+const NAME_BYTES_MAX: usize = 3 * 255;
 
 /// Text lines `key=value`; unknown keys are ignored. The name comes last and runs
 /// to the end, since a name may contain anything but '/'.
@@ -28,32 +27,31 @@ impl Greeting {
     pub(crate) fn of(source: Option<&Place>) -> Greeting {
         match source {
             None => Greeting::default(),
-            Some(Place::Standard) => match crate::source::standard_input() {
-                Ok(file) => file.metadata().map(|m| Greeting::from_metadata(&m)),
-                Err(error) => Err(error),
-            }
-            .unwrap_or_default(),
+            Some(Place::Standard) => sys::standard_input()
+                .and_then(|file| sys::facts(&file))
+                .map(|facts| Greeting::from_facts(&facts))
+                .unwrap_or_default(),
             Some(Place::Path(path)) => Greeting {
                 name: path
                     .file_name()
-                    .filter(|name| name.len() <= NAME_MAX)
+                    .filter(|name| name.len() <= NAME_BYTES_MAX)
                     .map(OsStr::to_owned),
-                ..std::fs::metadata(path)
-                    .map(|metadata| Greeting::from_metadata(&metadata))
+                ..sys::facts_at(path)
+                    .map(|facts| Greeting::from_facts(&facts))
                     .unwrap_or_default()
             },
         }
     }
 
-    fn from_metadata(metadata: &Metadata) -> Greeting {
-        // Files that are made up as they are read (in /proc) say that they are
-        // empty.
-        let size = metadata.is_file().then_some(metadata.len());
+    fn from_facts(facts: &Facts) -> Greeting {
+        if facts.kind != Kind::File {
+            return Greeting::default();
+        }
         Greeting {
-            size: size.filter(|&size| size > 0),
-            mode: metadata
-                .is_file()
-                .then(|| metadata.permissions().mode() & 0o777),
+            // Files that are made up as they are read (in /proc) say that they are
+            // empty.
+            size: Some(facts.len).filter(|&size| size > 0),
+            mode: facts.mode,
             name: None,
         }
     }
@@ -66,9 +64,9 @@ impl Greeting {
         if let Some(mode) = self.mode {
             bytes.extend(format!("mode={mode:o}\n").bytes());
         }
-        if let Some(name) = &self.name {
+        if let Some(name) = self.name.as_deref().and_then(sys::name_to_bytes) {
             bytes.extend(b"name=");
-            bytes.extend(name.as_bytes());
+            bytes.extend(name);
         }
         bytes
     }
@@ -77,7 +75,9 @@ impl Greeting {
         let mut greeting = Greeting::default();
         while !bytes.is_empty() {
             if let Some(name) = bytes.strip_prefix(b"name=") {
-                greeting.name = plain_file_name(name);
+                // A partner's word must not lead out of the directory that the user
+                // named.
+                greeting.name = sys::name_from_bytes(name);
                 break;
             }
             let end = bytes.iter().position(|&byte| byte == b'\n');
@@ -95,12 +95,6 @@ impl Greeting {
         }
         greeting
     }
-}
-
-/// A partner's word must not lead out of the directory that the user named.
-fn plain_file_name(name: &[u8]) -> Option<OsString> {
-    let plain = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0);
-    plain.then(|| OsString::from_vec(name.to_vec()))
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@
 //!                       └────────────────┴── back ──┘           sync, again and again
 //! ```
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use crate::failure::{Failure, Status};
 use crate::greeting::Greeting;
 use crate::plan::{Place, Plan, enter_directory};
 use crate::source::Source;
+use crate::sys::{self, Interruption, Kind};
 
 /// The number of progress that both halves show: bytes that are as good as they
 /// will be (on disk, unless that was not asked for), from the Writer.
@@ -56,7 +56,7 @@ pub(crate) enum Event {
     /// The process that --both started has ended.
     ChildEnded(Option<i32>),
     /// A signal that means stop.
-    Signal(i32),
+    Interruption(Interruption),
 }
 
 /// A copy that succeeded.
@@ -282,8 +282,8 @@ fn check_directory(place: &Place) -> Result<(), Failure> {
         return Ok(());
     };
     let directory = path.parent().unwrap_or(Path::new("/"));
-    match std::fs::metadata(directory) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
+    match sys::facts_at(directory) {
+        Ok(found) if found.kind == Kind::Directory => Ok(()),
         Ok(_) => {
             let error = std::io::ErrorKind::NotADirectory.into();
             Err(Failure::io("create", path, &error))
@@ -311,9 +311,7 @@ fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
 
 /// The Writer for --both, as the user would start it.
 fn start(plan: &Plan) -> std::io::Result<Child> {
-    // Not the path it was started by, where another version may be by now.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("brigade");
+    let mut command = sys::own_program()?;
     command.args([
         "--as",
         "writer",

@@ -2,7 +2,8 @@
 //!
 //! From what was typed ([`args`]) comes what is meant ([`plan`]); a thread of its
 //! own does this process's half ([`halves`]) from a [`source`] or into a
-//! [`destination`], while the main thread watches ([`supervise`]).
+//! [`destination`], while the main thread watches ([`supervise`]). What is asked of
+//! the system goes through [`sys`].
 
 mod args;
 mod destination;
@@ -14,6 +15,7 @@ mod plan;
 mod progress;
 mod source;
 mod supervise;
+mod sys;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -2,9 +2,8 @@
 //! work is refused before anything is touched.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use brigade::{Options, Side};
@@ -12,6 +11,7 @@ use brigade::{Options, Side};
 use crate::args::{Args, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, RoleArg};
 use crate::failure::{Failure, Status};
 use crate::greeting::Greeting;
+use crate::sys::{self, Kind};
 
 /// One end of the copy.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Plan {
             started_by_both: args.started_by_both,
             options,
             partner_command: partner_command(args),
-            umask: umask(),
+            umask: sys::umask(),
         })
     }
 }
@@ -109,14 +109,14 @@ impl Place {
         let Place::Path(path) = self else {
             return Ok(());
         };
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Err(Failure::new(
+        if is_directory(path) {
+            return Err(Failure::new(
                 Status::Failed,
                 format!("{} is a directory; brigade copies one file", path.display()),
-            )),
-            // Whoever opens it will say what is wrong with it.
-            _ => Ok(()),
+            ));
         }
+        // Whoever opens it will say what is wrong with it.
+        Ok(())
     }
 }
 
@@ -136,9 +136,9 @@ fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure>
 
 /// A destination that is a directory means the file of `name` in there.
 pub(crate) fn enter_directory(path: &mut PathBuf, name: Option<&OsStr>) -> Result<(), Failure> {
-    let is_directory = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir());
-    let typed_as_directory = path.as_os_str().as_encoded_bytes().ends_with(b"/");
-    if !is_directory {
+    let last = path.as_os_str().as_encoded_bytes().last();
+    let typed_as_directory = last.is_some_and(|&byte| std::path::is_separator(byte.into()));
+    if !is_directory(path) {
         if typed_as_directory {
             let error = io::Error::from(io::ErrorKind::NotADirectory);
             return Err(Failure::io("write to", path, &error));
@@ -155,21 +155,25 @@ pub(crate) fn enter_directory(path: &mut PathBuf, name: Option<&OsStr>) -> Resul
         ));
     };
     path.push(name);
-    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+    if is_directory(path) {
         let error = io::Error::from(io::ErrorKind::IsADirectory);
         return Err(Failure::io("write to", path, &error));
     }
     Ok(())
 }
 
+fn is_directory(path: &Path) -> bool {
+    sys::facts_at(path).is_ok_and(|found| found.kind == Kind::Directory)
+}
+
 fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> {
-    let look = |place: &Place, standard: io::Result<OwnedFd>| match place {
-        Place::Standard => File::from(standard?).metadata(),
-        Place::Path(path) => std::fs::metadata(path),
+    let look = |place: &Place, standard: fn() -> io::Result<File>| match place {
+        Place::Standard => sys::facts(&standard()?),
+        Place::Path(path) => sys::facts_at(path),
     };
-    let input = || io::stdin().as_fd().try_clone_to_owned();
-    let output = || io::stdout().as_fd().try_clone_to_owned();
-    let (Ok(a), Ok(b)) = (look(source, input()), look(destination, output())) else {
+    let source_facts = look(source, sys::standard_input);
+    let destination_facts = look(destination, sys::standard_output);
+    let (Ok(a), Ok(b)) = (source_facts, destination_facts) else {
         return Ok(());
     };
     let show = |place: &Place, standard: &str| match place {
@@ -177,7 +181,7 @@ fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> 
         Place::Path(path) => path.display().to_string(),
     };
     // A device read and written at once (a terminal, /dev/null) is no mistake.
-    if a.is_file() && is_same_file(&a, &b) {
+    if a.kind == Kind::File && a.identity == b.identity {
         return Err(Failure::new(
             Status::Failed,
             format!(
@@ -190,12 +194,6 @@ fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> 
     Ok(())
 }
 
-#[cfg(unix)]
-fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
 /// A name from the two paths: the same for the same two files, however their
 /// directories are written.
 fn derived_name(source: Option<&Place>, destination: Option<&Place>, both: bool) -> String {
@@ -203,16 +201,15 @@ fn derived_name(source: Option<&Place>, destination: Option<&Place>, both: bool)
     hash.update(b"brigade copy 1");
     let mut has_standard = false;
     for place in [source, destination].into_iter().flatten() {
-        let path = match place {
+        let bytes = match place {
             Place::Standard => {
                 has_standard = true;
-                PathBuf::from("-")
+                b"-".to_vec()
             }
-            Place::Path(path) => canonical(path),
+            Place::Path(path) => sys::folded(&canonical(path)),
         };
-        let bytes = path.as_os_str().as_encoded_bytes();
         hash.update(&(bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
+        hash.update(&bytes);
     }
     if both && has_standard {
         // Two pipelines with a '-' each are two copies; only --both can tell.
@@ -266,22 +263,9 @@ fn partner_command(args: &Args) -> String {
 }
 
 fn command_line(words: impl Iterator<Item = OsString>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     let quoted = words.map(|word| {
         let word = word.to_string_lossy().replace(char::is_control, "?");
-        if !word.is_empty() && word.chars().all(plain) {
-            return word;
-        }
-        format!("'{}'", word.replace('\'', r"'\''"))
+        sys::quoted(&word)
     });
     quoted.collect::<Vec<_>>().join(" ")
-}
-
-/// Read by setting it, so before there are other threads.
-#[cfg(unix)]
-fn umask() -> u32 {
-    use rustix::fs::Mode;
-    let mask = rustix::process::umask(Mode::empty());
-    rustix::process::umask(mask);
-    mask.bits()
 }

@@ -9,13 +9,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 /// Times a second that the bar may change.
 const RATE_HZ: u8 = 10;
 
+/// Columns that the bar may take where no terminal says how many it has.
+const WIDTH: u16 = 80;
+
 /// A bar on standard error: bytes done out of the source's size, rate and time
 /// left; without a size, bytes and rate.
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
     pub(crate) fn new(size: Option<u64>) -> Bar {
-        let target = ProgressDrawTarget::term_like_with_hz(Box::new(StandardError), RATE_HZ);
+        let mut target = ProgressDrawTarget::stderr_with_hz(RATE_HZ);
+        if target.is_hidden() {
+            // No terminal, but the user wants it.
+            target = ProgressDrawTarget::term_like_with_hz(Box::new(StandardError), RATE_HZ);
+        }
         let bar = ProgressBar::with_draw_target(size, target);
         let template = match size {
             Some(_) => {
@@ -39,7 +46,7 @@ impl Bar {
     }
 }
 
-/// Standard error, whether it is a terminal or not: who asks for the bar gets it.
+/// Standard error that is no terminal: who asks for the bar gets it.
 #[derive(Debug)]
 struct StandardError;
 
@@ -54,13 +61,7 @@ impl StandardError {
 
 impl TermLike for StandardError {
     fn width(&self) -> u16 {
-        #[cfg(unix)]
-        if let Ok(size) = rustix::termios::tcgetwinsize(io::stderr())
-            && size.ws_col > 0
-        {
-            return size.ws_col;
-        }
-        80
+        WIDTH
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {

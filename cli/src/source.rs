@@ -1,22 +1,22 @@
 //! Where the bytes come from.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::AsFd;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::Failure;
 use crate::plan::Place;
+use crate::sys::{self, Facts, Kind};
 
 /// An open source.
 pub(crate) struct Source {
     file: File,
     path: PathBuf,
-    /// A read gives less than asked for only at the end.
-    regular: bool,
+    kind: Kind,
     size: Option<u64>,
+    /// Of a disk, what was not read yet: Windows refuses to read beyond the end,
+    /// instead of giving less.
+    left: u64,
     ended: bool,
 }
 
@@ -26,34 +26,34 @@ impl Source {
         match place {
             Place::Standard => true,
             // One that cannot be looked at fails at once, too.
-            Place::Path(path) => std::fs::metadata(path).map_or(true, |m| m.is_file()),
+            Place::Path(path) => sys::facts_at(path).map_or(true, |found| found.kind == Kind::File),
         }
     }
 
     pub(crate) fn open(place: &Place) -> Result<Source, Failure> {
         let (opened, path) = match place {
-            Place::Standard => (standard_input(), PathBuf::from("standard input")),
-            Place::Path(path) => (File::open(path), path.clone()),
+            Place::Standard => (sys::standard_input(), PathBuf::from("standard input")),
+            Place::Path(path) => (sys::open_to_read(path), path.clone()),
         };
         let mut file = opened.map_err(|error| Failure::io("open", &path, &error))?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| Failure::io("look at", &path, &error))?;
-        if metadata.is_dir() {
-            let error = io::Error::from(io::ErrorKind::IsADirectory);
-            return Err(Failure::io("read", &path, &error));
+        let facts = sys::facts(&file).map_err(|error| Failure::io("look at", &path, &error))?;
+        match facts.kind {
+            Kind::Directory => {
+                let error = io::Error::from(io::ErrorKind::IsADirectory);
+                return Err(Failure::io("read", &path, &error));
+            }
+            Kind::File => sys::expect_in_order(&file),
+            Kind::Disk | Kind::Stream => {}
         }
-        let regular = metadata.is_file();
-        if regular {
-            // A hint; reading works without it.
-            let advice = rustix::fs::Advice::Sequential;
-            let _ = rustix::fs::fadvise(&file, 0, None, advice);
-        }
+        let size = known_size(&mut file, &facts);
         Ok(Source {
-            size: known_size(&mut file, &metadata),
+            size,
+            left: size
+                .filter(|_| facts.kind == Kind::Disk)
+                .unwrap_or(u64::MAX),
             file,
             path,
-            regular,
+            kind: facts.kind,
             ended: false,
         })
     }
@@ -71,73 +71,44 @@ impl Source {
     /// something that comes bit by bit, what is there. So a slow stream is passed
     /// on without delay, and a fast one in full blocks.
     pub(crate) fn fill(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let len = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let len = len.min(block.len());
+        let block = &mut block[..len];
         let mut filled = 0;
         while filled < block.len() && !self.ended {
-            if filled > 0 && !self.regular && !self.is_ready()? {
+            // A regular file gives less than asked for only at the end.
+            if filled > 0 && self.kind != Kind::File && !sys::is_ready(&self.file)? {
                 break;
             }
-            match self.file.read(&mut block[filled..]) {
+            match sys::read(&self.file, &mut block[filled..]) {
                 Ok(0) => self.ended = true,
                 Ok(len) => filled += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody else set this pipe to non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.poll(None)?;
+                    sys::wait_until_ready(&self.file)?;
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.left -= filled as u64;
         Ok(filled)
     }
-
-    /// Whether a read would return at once.
-    fn is_ready(&self) -> io::Result<bool> {
-        self.poll(Some(&Timespec::default()))
-    }
-
-    fn poll(&self, timeout: Option<&Timespec>) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
-        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, timeout))?;
-        Ok(ready > 0)
-    }
 }
 
-/// A file of its own for standard input: unbuffered, unlike std's.
-pub(crate) fn standard_input() -> io::Result<File> {
-    standard_if_open(io::stdin().as_fd().try_clone_to_owned()?.into())
-}
-
-/// Rust's runtime puts the null device, open for both, in the place of a standard
-/// stream that was closed. To copy from or to that would lose everything without a
-/// word; who means the null device redirects to it, and opens it for one.
-pub(crate) fn standard_if_open(file: File) -> io::Result<File> {
-    use rustix::fs::OFlags;
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let metadata = file.metadata()?;
-    let number = metadata.rdev();
-    let number = (rustix::fs::major(number), rustix::fs::minor(number));
-    let is_null = metadata.file_type().is_char_device() && number == (1, 3);
-    let access = rustix::fs::fcntl_getfl(&file)? & OFlags::RWMODE;
-    if is_null && access == OFlags::RDWR {
-        return Err(rustix::io::Errno::BADF.into());
-    }
-    Ok(file)
-}
-
-/// Of a regular file its length, of a block device its capacity.
-fn known_size(file: &mut File, metadata: &std::fs::Metadata) -> Option<u64> {
-    use std::os::unix::fs::FileTypeExt;
-    let size = if metadata.is_file() {
-        // From where standard input may have been moved to.
-        let position = file.stream_position().ok()?;
-        metadata.len().saturating_sub(position)
-    } else if metadata.file_type().is_block_device() {
-        let position = file.stream_position().ok()?;
-        let end = file.seek(SeekFrom::End(0)).ok()?;
-        file.seek(SeekFrom::Start(position)).ok()?;
-        end - position
-    } else {
-        return None;
+/// Of a regular file its length, of a disk its capacity.
+fn known_size(file: &mut File, facts: &Facts) -> Option<u64> {
+    let size = match facts.kind {
+        Kind::File => {
+            // From where standard input may have been moved to.
+            let position = file.stream_position().ok()?;
+            facts.len.saturating_sub(position)
+        }
+        Kind::Disk => {
+            let position = file.stream_position().ok()?;
+            sys::capacity(file)?.saturating_sub(position)
+        }
+        Kind::Directory | Kind::Stream => return None,
     };
     // Files that are made up as they are read (in /proc) say that they are empty.
     (size > 0).then_some(size)

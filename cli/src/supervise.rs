@@ -2,7 +2,7 @@
 //! to it: an end, a signal, the partner's death.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use brigade::{Monitor, Side};
@@ -12,6 +12,7 @@ use crate::failure::{Failure, Status, tell};
 use crate::halves::{self, Event, FIGURE_DONE, Report};
 use crate::plan::Plan;
 use crate::progress::Bar;
+use crate::sys;
 
 /// How long a half that should stop may take to do so by itself, with its own
 /// words for what happened. It may be stuck in the system; a second is promised.
@@ -67,7 +68,13 @@ enum ChildState {
 pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     let (sender, events) = channel();
     let gate = Arc::new(Gate::default());
-    if let Err(error) = watch_signals(sender.clone()) {
+    let watched = sys::watch_interruptions({
+        let sender = sender.clone();
+        move |interruption| {
+            let _ = sender.send(Event::Interruption(interruption));
+        }
+    });
+    if let Err(error) = watched {
         tell!("brigade: cannot watch for signals: {error}");
         return Status::Failed as u8;
     }
@@ -202,8 +209,8 @@ impl Supervisor<'_> {
                 self.child = ChildState::Ended(code);
                 self.pair_by = Some(Instant::now() + CHILD_GRACE);
             }
-            Event::Signal(signal) => {
-                let failure = Failure::interrupted(signal, signal_name(signal));
+            Event::Interruption(interruption) => {
+                let failure = Failure::interrupted(interruption);
                 self.stop(match self.all_sent {
                     true => failure
                         .remark("everything was sent, the writer may still complete the copy"),
@@ -316,33 +323,4 @@ impl Supervisor<'_> {
             self.say(&failure.message);
         }
     }
-}
-
-fn watch_signals(events: Sender<Event>) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let ignored = ignored_signals();
-    // One that is ignored from the start (nohup, a shell's background job) was
-    // meant to be.
-    let wanted = [SIGHUP, SIGINT, SIGTERM].map(|signal| (signal, ignored >> (signal - 1) & 1));
-    let wanted = wanted.iter().filter(|(_, ignored)| *ignored == 0);
-    let mut signals = signal_hook::iterator::Signals::new(wanted.map(|(signal, _)| signal))?;
-    std::thread::spawn(move || {
-        for signal in signals.forever() {
-            let _ = events.send(Event::Signal(signal));
-        }
-    });
-    Ok(())
-}
-
-/// The mask of signals that this process was started to ignore; none if it cannot
-/// be known.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }

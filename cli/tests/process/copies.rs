@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Half, Place, noise};
+use crate::harness::{Half, Place, noise, skip, sys};
 
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 4;
@@ -104,13 +103,9 @@ fn the_default_pool_copies_what_ends_near_it() {
 fn three_gibibytes_with_a_hole_arrive() {
     const SIZE: u64 = 3 << 30;
     let place = Place::new();
-    let free = rustix::fs::statvfs(place.root()).unwrap();
-    if free.f_bavail * free.f_frsize < SIZE + (1 << 30) {
-        eprintln!(
-            "skipped: less than 4 GiB free in {}",
-            place.root().display()
-        );
-        return;
+    if sys::free_bytes(place.root()) < SIZE + (1 << 30) {
+        let root = place.root().display();
+        return skip(&format!("less than 4 GiB free in {root}"));
     }
     let mut source = File::create(place.path("a")).unwrap();
     source.set_len(SIZE).unwrap();
@@ -132,8 +127,11 @@ fn three_gibibytes_with_a_hole_arrive() {
 
 #[test]
 fn a_file_whose_size_is_a_lie_is_read_to_its_end() {
+    let Some(file) = sys::LYING_FILE else {
+        return skip("no file lies about its size here");
+    };
     let place = Place::new();
-    Half::start(place.brigade(["--both", "/proc/self/mountinfo", "b"]))
+    Half::start(place.brigade(["--both", file, "b"]))
         .end()
         .expect(0);
     assert!(std::fs::metadata(place.path("b")).unwrap().len() > 0);
@@ -185,29 +183,78 @@ fn a_directory_as_destination_gets_the_source_s_name_in_every_way_of_running() {
 
 #[test]
 fn an_existing_destination_keeps_its_mode_and_a_new_one_gets_the_source_s() {
+    if !sys::has_modes() {
+        return skip("files have no modes here");
+    }
     let place = Place::new();
-    let mode = |name: &str| {
-        let metadata = std::fs::metadata(place.path(name)).unwrap();
-        metadata.permissions().mode() & 0o777
-    };
-    let set = |name: &str, mode| {
-        let mode = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(place.path(name), mode).unwrap();
-    };
-    place.file("a", "new");
-    place.file("b", "old");
-    set("a", 0o754);
-    set("b", 0o600);
+    sys::set_mode(&place.file("a", "new"), 0o754);
+    sys::set_mode(&place.file("b", "old"), 0o600);
     Half::start(place.brigade(["--both", "a", "b"]))
         .end()
         .expect(0);
-    assert_eq!(mode("b"), 0o600);
+    assert_eq!(sys::mode(&place.path("b")), 0o600);
     let script = r#"umask 027; exec "$0" --both a c"#;
     let shell = ["-c", script, env!("CARGO_BIN_EXE_brigade")];
     Half::start(place.command("/bin/sh".as_ref(), shell))
         .end()
         .expect(0);
-    assert_eq!(mode("c"), 0o750);
+    assert_eq!(sys::mode(&place.path("c")), 0o750);
+}
+
+#[test]
+fn an_existing_destination_keeps_its_access_list() {
+    if !sys::has_access_lists() {
+        return skip("files have no access lists here");
+    }
+    let place = Place::new();
+    place.file("a", "new");
+    let b = place.file("b", "old");
+    let inherited = sys::access_list(&b);
+    sys::protect(&b);
+    let protected = sys::access_list(&b);
+    assert_ne!(protected, inherited);
+    Half::start(place.brigade(["--both", "a", "b"]))
+        .end()
+        .expect(0);
+    assert_eq!(std::fs::read(&b).unwrap(), b"new");
+    assert_eq!(sys::access_list(&b), protected);
+}
+
+#[test]
+fn names_in_other_scripts_and_paths_beyond_260_characters_are_copied_between() {
+    let place = Place::new();
+    let mut directory = place.path("größe 大");
+    while directory.as_os_str().len() < 400 {
+        directory.push("ein Verzeichnis mit einem recht langen Namen");
+    }
+    std::fs::create_dir_all(&directory).unwrap();
+    let [source, destination] = ["Ω.txt", "ю😀"].map(|name| directory.join(name));
+    for content in ["water", "more"] {
+        std::fs::write(&source, content).unwrap();
+        Half::start(place.brigade(["--both".as_ref(), source.as_os_str(), destination.as_ref()]))
+            .end()
+            .expect(0);
+        assert_eq!(std::fs::read_to_string(&destination).unwrap(), content);
+    }
+    // The name travels in the greeting.
+    let name = place.name();
+    let writer = ["--as", "writer", "--name", &name, "."];
+    let writer = Half::start(place.brigade(writer));
+    let reader = ["--as", "reader", "--name", &name].map(AsRef::as_ref);
+    let reader = reader.into_iter().chain([source.as_os_str()]);
+    Half::start(place.brigade(reader)).end().expect(0);
+    writer.end().expect(0);
+    assert_eq!(std::fs::read(place.path("Ω.txt")).unwrap(), b"more");
+}
+
+#[test]
+fn standard_streams_carry_bytes_and_not_text() {
+    let place = Place::new();
+    // Ends of lines, the end of a text on Windows, a zero, and what is no UTF-8.
+    let data = b"a\r\nb\nc\x1a\r\0\xff\r\r\n\x1a".to_vec();
+    let mut both = piped(&place, &["--both", "-", "-"], data.clone());
+    both.collect_output();
+    assert_eq!(both.end().expect(0).output, data);
 }
 
 #[test]
@@ -215,7 +262,9 @@ fn a_symbolic_link_stays_one_and_what_it_means_is_replaced() {
     let place = Place::new();
     place.file("a", "new");
     place.file("target", "old");
-    std::os::unix::fs::symlink("target", place.path("link")).unwrap();
+    if !sys::link("target", &place.path("link")) {
+        return;
+    }
     Half::start(place.brigade(["--both", "a", "link"]))
         .end()
         .expect(0);
@@ -231,19 +280,11 @@ fn a_symbolic_link_stays_one_and_what_it_means_is_replaced() {
 fn a_fifo_and_a_device_are_written_in_place() {
     let place = Place::new();
     place.file("a", "water");
-    let fifo = place.path("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    let both = Half::start(place.brigade(["--both", "a", "fifo"]));
-    assert_eq!(std::fs::read(&fifo).unwrap(), b"water");
+    let fifo = sys::Fifo::new(&place);
+    let both = Half::start(place.brigade(["--both", "a", fifo.path()]));
+    assert_eq!(fifo.read(&both), b"water");
     both.end().expect(0);
-    Half::start(place.brigade(["--both", "a", "/dev/null"]))
+    Half::start(place.brigade(["--both", "a", sys::NULL_DEVICE]))
         .end()
         .expect(0);
     place.assert_nothing_left();

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use crate::harness::{Half, Interruption, PROMISED, Place, noise, sys};
 
-use crate::harness::{Half, PROMISED, Place, noise};
-
-/// A pair that is copying from a stream, until it is stopped.
+/// A pair that is copying from a stream.
 struct Copying {
     reader: Half,
     writer: Half,
+    flow: Flow,
+}
+
+/// What feeds the Reader, until this is dropped.
+struct Flow {
     stop: Arc<AtomicBool>,
 }
 
@@ -30,20 +33,26 @@ impl Copying {
         let writer = Half::start(place.brigade(writer));
         reader.hear("the partner is");
         writer.hear("the partner is");
+        Copying {
+            reader,
+            writer,
+            flow: Flow::start(input, flowing),
+        }
+    }
+}
+
+impl Flow {
+    fn start(input: ChildStdin, flowing: bool) -> Flow {
         let stop = Arc::new(AtomicBool::new(false));
         std::thread::spawn({
             let stop = Arc::clone(&stop);
             move || flow(input, flowing, &stop)
         });
-        Copying {
-            reader,
-            writer,
-            stop,
-        }
+        Flow { stop }
     }
 }
 
-impl Drop for Copying {
+impl Drop for Flow {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -77,16 +86,14 @@ fn assert_whole_and_run_again(place: &Place) {
 
 #[test]
 fn a_reader_killed_at_a_hundred_moments_ends_the_writer_and_harms_nothing() {
-    for moment in 0..100 {
+    for moment in 0..sys::MANY {
         let place = Place::new();
         let mut copying = Copying::start(&place, true);
         let pid = copying.reader.pid();
         std::thread::sleep(random_moment(moment));
-        copying.reader.signal(Signal::KILL);
-        copying.stop.store(true, Ordering::Relaxed);
-        let writer = take(&mut copying.writer, &place)
-            .end_within(PROMISED)
-            .expect(4);
+        copying.reader.kill();
+        drop(copying.flow);
+        let writer = copying.writer.end_within(PROMISED).expect(4);
         assert_death_is_told(&writer.said, "reader", pid);
         place.assert_nothing_left();
         assert_whole_and_run_again(&place);
@@ -95,24 +102,17 @@ fn a_reader_killed_at_a_hundred_moments_ends_the_writer_and_harms_nothing() {
 
 #[test]
 fn a_writer_killed_at_a_hundred_moments_ends_the_reader_and_harms_nothing() {
-    for moment in 0..100 {
+    for moment in 0..sys::MANY {
         let place = Place::new();
         let mut copying = Copying::start(&place, true);
         let pid = copying.writer.pid();
         std::thread::sleep(random_moment(moment));
-        copying.writer.signal(Signal::KILL);
-        let reader = take(&mut copying.reader, &place)
-            .end_within(PROMISED)
-            .expect(4);
+        copying.writer.kill();
+        let reader = copying.reader.end_within(PROMISED).expect(4);
         assert_death_is_told(&reader.said, "writer", pid);
         // Its partial file may be there; the next copy uses it.
         assert_whole_and_run_again(&place);
     }
-}
-
-fn take(half: &mut Half, place: &Place) -> Half {
-    let nobody = Half::start(place.command("true".as_ref(), [""; 0]));
-    std::mem::replace(half, nobody)
 }
 
 fn random_moment(seed: usize) -> Duration {
@@ -132,41 +132,44 @@ fn assert_death_is_told(said: &str, who: &str, pid: u32) {
 
 #[test]
 fn a_signal_to_either_half_of_a_pair_ends_both_whether_data_flows_or_not() {
+    if !sys::can_interrupt() {
+        return;
+    }
     for flowing in [false, true] {
-        for (signal, code, name) in [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM")] {
+        for interruption in sys::INTERRUPTIONS {
             for to_reader in [true, false] {
-                let place = Place::new();
-                let mut copying = Copying::start(&place, flowing);
-                std::thread::sleep(Duration::from_millis(30));
-                let reader = take(&mut copying.reader, &place);
-                let writer = take(&mut copying.writer, &place);
-                let (hit, other) = match to_reader {
-                    true => (reader, writer),
-                    false => (writer, reader),
-                };
-                hit.signal(signal);
-                let hit = hit.end_within(PROMISED).expect(code);
-                assert!(
-                    hit.said.contains(&format!("interrupted ({name})")),
-                    "{hit:?}"
-                );
-                let other = other.end_within(PROMISED).expect(4);
-                assert!(
-                    other
-                        .said
-                        .contains(&format!("failed: interrupted ({name})")),
-                    "{other:?}"
-                );
-                place.assert_nothing_left();
-                assert_whole_and_run_again(&place);
+                assert_interruption_ends_both(interruption, flowing, to_reader);
             }
         }
     }
 }
 
+#[track_caller]
+fn assert_interruption_ends_both(interruption: &Interruption, flowing: bool, to_reader: bool) {
+    let place = Place::new();
+    let copying = Copying::start(&place, flowing);
+    std::thread::sleep(Duration::from_millis(30));
+    let (hit, other) = match to_reader {
+        true => (copying.reader, copying.writer),
+        false => (copying.writer, copying.reader),
+    };
+    hit.interrupt(interruption);
+    let hit = hit.end_within(PROMISED).expect(interruption.code);
+    let what = format!("interrupted ({})", interruption.name);
+    assert!(hit.said.contains(&what), "{hit:?}");
+    let other = other.end_within(PROMISED).expect(4);
+    let what = format!("failed: {what}");
+    assert!(other.said.contains(&what), "{other:?}");
+    place.assert_nothing_left();
+    assert_whole_and_run_again(&place);
+}
+
 #[test]
 fn a_signal_to_a_half_that_waits_for_its_partner_ends_it_and_leaves_nothing() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    if !sys::can_interrupt() {
+        return;
+    }
+    for interruption in sys::INTERRUPTIONS {
         for role in ["reader", "writer"] {
             let place = Place::new();
             place.file("a", "water");
@@ -174,8 +177,8 @@ fn a_signal_to_a_half_that_waits_for_its_partner_ends_it_and_leaves_nothing() {
             let path = if role == "reader" { "a" } else { "b" };
             let half = Half::start(place.brigade(["--as", role, "--name", &name, path]));
             half.hear("waiting");
-            half.signal(signal);
-            half.end_within(PROMISED).expect(code);
+            half.interrupt(interruption);
+            half.end_within(PROMISED).expect(interruption.code);
             place.assert_nothing_left();
             assert!(!place.path("b").exists());
         }
@@ -184,6 +187,9 @@ fn a_signal_to_a_half_that_waits_for_its_partner_ends_it_and_leaves_nothing() {
 
 #[test]
 fn a_signal_to_both_together_ends_both_and_the_copy_of_both_too() {
+    if !sys::can_interrupt() {
+        return;
+    }
     let place = Place::new();
     place.file("b", "old");
     let mut command = place.brigade(["--both", "-v", "-", "b"]);
@@ -192,7 +198,7 @@ fn a_signal_to_both_together_ends_both_and_the_copy_of_both_too() {
     let input = both.input();
     both.hear("the partner is");
     let writer = writer_of(&both.said());
-    both.signal(Signal::INT);
+    both.interrupt(&sys::INTERRUPTIONS[0]);
     both.end_within(PROMISED).expect(130);
     wait_until_gone(writer);
     drop(input);
@@ -210,25 +216,21 @@ fn the_process_that_both_started_does_not_outlive_its_parent() {
     let input = both.input();
     both.hear("the partner is");
     let writer = writer_of(&both.said());
-    both.signal(Signal::KILL);
+    both.kill();
     wait_until_gone(writer);
     drop(input);
     place.assert_nothing_left();
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
 }
 
-fn writer_of(said: &str) -> String {
+fn writer_of(said: &str) -> u32 {
     let (_, rest) = said.split_once("the writer (process ").unwrap();
-    rest.split_once(',').unwrap().0.to_owned()
+    rest.split_once(',').unwrap().0.parse().unwrap()
 }
 
-fn wait_until_gone(process_id: String) {
-    let gone = || {
-        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat"));
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    };
+fn wait_until_gone(process_id: u32) {
     let deadline = std::time::Instant::now() + PROMISED;
-    while !gone() {
+    while !sys::is_gone(process_id) {
         assert!(
             std::time::Instant::now() < deadline,
             "process {process_id} lives on"
@@ -246,9 +248,9 @@ fn a_frozen_writer_stops_the_reader_and_nothing_is_lost_when_it_thaws() {
     reader.hear("waiting");
     let writer = Half::start(place.brigade(["-v", "a", "b"]));
     writer.hear("joined");
-    writer.signal(Signal::STOP);
+    writer.freeze();
     std::thread::sleep(Duration::from_millis(300));
-    writer.signal(Signal::CONT);
+    writer.thaw();
     reader.end().expect(0);
     writer.end().expect(0);
     assert!(std::fs::read(place.path("b")).unwrap() == data);
@@ -258,11 +260,11 @@ fn a_frozen_writer_stops_the_reader_and_nothing_is_lost_when_it_thaws() {
 fn a_process_that_holds_a_name_but_is_frozen_is_reported_as_such() {
     let place = Place::new();
     place.file("a", "water");
-    let first = Half::start(place.brigade(["a", "b"]));
+    let mut first = Half::start(place.brigade(["a", "b"]));
     first.hear("waiting");
-    first.signal(Signal::STOP);
+    first.freeze();
     let second = Half::start(place.brigade(["a", "b"])).end();
     second.expect_line(5, &["does not answer"]);
-    first.signal(Signal::CONT);
-    first.signal(Signal::KILL);
+    first.thaw();
+    first.kill();
 }

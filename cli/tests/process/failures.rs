@@ -1,8 +1,11 @@
 //! One half fails: both say why, the old destination stays, the partial file goes.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::path::Path;
+use std::process::Stdio;
 
-use crate::harness::{Half, Place, is_root, noise};
+use crate::harness::{Half, Place, Stream, native, noise, skip, sys, why};
 
 /// A pair in which one half fails: it with 1, the other with 4, both with the
 /// reason; with --both, with 1 and the reason in one line.
@@ -31,16 +34,10 @@ fn a_source_that_is_missing_unreadable_or_broken() {
         "missing",
         "b",
         "reader",
-        &["missing", "No such file"],
+        &["missing", &why(sys::NO_SUCH_FILE)],
     );
-    // Reading the memory of a process at address 0 is an I/O error.
-    assert_both_know(
-        &place,
-        "/proc/self/mem",
-        "b",
-        "reader",
-        &["/proc/self/mem", "Input/output"],
-    );
+    let (_broken, path, what) = sys::broken_source(&place);
+    assert_both_know(&place, path, "b", "reader", &[path, what]);
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
 }
 
@@ -50,22 +47,25 @@ fn a_source_that_is_missing_fails_at_once_though_no_partner_came() {
     for half in place.twice(&["missing", "b"]) {
         let code = half.end();
         assert!(matches!(code.code, Some(1 | 4)), "{code:?}");
-        assert!(code.said.contains("missing: No such file"), "{code:?}");
+        let expected = format!("missing: {}", why(sys::NO_SUCH_FILE));
+        assert!(code.said.contains(&expected), "{code:?}");
     }
     place.assert_nothing_left();
 }
 
 #[test]
 fn a_destination_that_is_full() {
+    let Some(full) = sys::FULL_DEVICE else {
+        return skip("no device is always full here");
+    };
     let place = Place::new();
     place.file("a", noise(1 << 20));
-    let why = ["/dev/full", "No space left"];
-    assert_both_know(&place, "a", "/dev/full", "writer", &why);
+    assert_both_know(&place, "a", full, "writer", &[full, "No space left"]);
 }
 
 #[test]
 fn a_file_system_that_is_full_keeps_the_old_destination() {
-    if !is_root() {
+    if !sys::is_root() {
         return;
     }
     let place = Place::new();
@@ -84,8 +84,7 @@ fn a_file_system_that_is_full_keeps_the_old_destination() {
     half.collect_output();
     let outcome = half.end();
     if outcome.code == Some(99) {
-        eprintln!("skipped: no tmpfs can be mounted here");
-        return;
+        return skip("no tmpfs can be mounted here");
     }
     let outcome = outcome.expect(1);
     assert!(outcome.said.contains("No space left"), "{outcome:?}");
@@ -101,7 +100,8 @@ fn a_destination_that_cannot_be_made() {
     let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, "a"]));
     reader.hear("waiting");
     let writer = ["--as", "writer", "--name", &name, "no/where/b"];
-    let why = ["no/where/b", "No such file"];
+    let path = native("no/where/b");
+    let why = [path.as_str(), &why(sys::NO_SUCH_DIRECTORY)];
     Half::start(place.brigade(writer))
         .end()
         .expect_line(1, &why);
@@ -114,14 +114,14 @@ fn a_destination_that_cannot_be_made() {
 
 #[test]
 fn a_destination_that_may_not_be_written() {
-    if !is_root() {
+    if !sys::is_root() {
         return;
     }
     let place = Place::new();
     let program = place.public_program();
     place.file("a", "new");
     let b = place.file("b", "old");
-    std::fs::set_permissions(&b, std::fs::Permissions::from_mode(0o444)).unwrap();
+    sys::set_mode(&b, 0o444);
     let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let copy = [
         program.to_str().unwrap(),
@@ -137,12 +137,70 @@ fn a_destination_that_may_not_be_written() {
 }
 
 #[test]
+fn a_destination_that_is_read_only_or_that_another_process_has_open() {
+    let place = Place::new();
+    place.file("a", "new");
+    let b = place.file("b", "old");
+    let Some(open) = sys::open_alone(&b) else {
+        return skip("an open file can be replaced, and only users are read-only here");
+    };
+    let copy = || Half::start(place.brigade(["--both", "a", "b"])).end();
+    copy().expect_line(1, &["b: another process has it open"]);
+    drop(open);
+    set_read_only(&b, true);
+    copy().expect_line(1, &["b: it is read-only"]);
+    assert_eq!(std::fs::read(&b).unwrap(), b"old");
+    set_read_only(&b, false);
+    copy().expect(0);
+    assert_eq!(std::fs::read(&b).unwrap(), b"new");
+}
+
+fn set_read_only(path: &Path, read_only: bool) {
+    let mut permissions = std::fs::metadata(path).unwrap().permissions();
+    permissions.set_readonly(read_only);
+    std::fs::set_permissions(path, permissions).unwrap();
+}
+
+#[test]
+fn a_destination_that_another_process_opens_while_it_is_copied() {
+    let place = Place::new();
+    let b = place.file("b", "old");
+    let mut copy = wait_for_partial(&place);
+    let Some(open) = sys::open_alone(&b) else {
+        return skip("an open file can be replaced here");
+    };
+    copy.feed(b"new".to_vec());
+    let outcome = copy.end().expect(1);
+    assert!(
+        outcome.said.contains("b: another process has it open"),
+        "{outcome:?}"
+    );
+    drop(open);
+    assert_eq!(std::fs::read(&b).unwrap(), b"old");
+    place.assert_nothing_left();
+}
+
+/// A copy from standard input to `b` that has begun.
+fn wait_for_partial(place: &Place) -> Half {
+    let mut command = place.brigade(["--both", "-v", "-", "b"]);
+    command.stdin(Stdio::piped());
+    let copy = Half::start(command);
+    copy.hear("the partner is");
+    while !place.path(".b.brigade-partial").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    copy
+}
+
+#[test]
 fn a_dangling_link_is_not_written_through() {
     let place = Place::new();
     place.file("a", "water");
-    std::os::unix::fs::symlink("nowhere", place.path("b")).unwrap();
+    if !sys::link("nowhere", &place.path("b")) {
+        return;
+    }
     let both = Half::start(place.brigade(["--both", "a", "b"])).end();
-    both.expect_line(1, &["symbolic link", "No such file"]);
+    both.expect_line(1, &["symbolic link", &why(sys::NO_SUCH_FILE)]);
     assert!(!place.path("nowhere").exists());
 }
 
@@ -150,14 +208,7 @@ fn a_dangling_link_is_not_written_through() {
 fn two_copies_to_one_destination_do_not_mix() {
     let place = Place::new();
     place.file("b", "old");
-    let mut command = place.brigade(["--both", "-v", "-", "b"]);
-    command.stdin(std::process::Stdio::piped());
-    let mut first = Half::start(command);
-    first.hear("the partner is");
-    let partial = place.path(".b.brigade-partial");
-    while !partial.exists() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    let mut first = wait_for_partial(&place);
     place.file("a", "second");
     let second = Half::start(place.brigade(["--both", "a", "b"])).end();
     second.expect_line(1, &["another copy is being written"]);
@@ -170,39 +221,21 @@ fn two_copies_to_one_destination_do_not_mix() {
 fn a_reader_of_the_output_that_leaves_is_no_success() {
     let place = Place::new();
     place.file("a", noise(8 << 20));
-    let script = r#""$0" --both a - | head -c 1 >/dev/null"#;
-    let shell = [
-        "-o",
-        "pipefail",
-        "-c",
-        script,
-        env!("CARGO_BIN_EXE_brigade"),
-    ];
-    let half = Half::start(place.command("bash".as_ref(), shell));
-    half.end()
-        .expect_line(1, &["standard output", "Broken pipe"]);
-}
-
-/// The program in a shell's command.
-fn shell(place: &Place, script: &str) -> crate::harness::Outcome {
-    let args = ["-c", script, env!("CARGO_BIN_EXE_brigade")];
-    let mut half = Half::start(place.command("sh".as_ref(), args));
-    half.collect_output();
-    half.end()
+    let mut both = Half::start(place.brigade(["--both", "a", "-"]));
+    let mut output = both.output();
+    output.read_exact(&mut [0]).unwrap();
+    drop(output);
+    both.end()
+        .expect_line(1, &["standard output", &why(sys::BROKEN_PIPE)]);
 }
 
 #[test]
 fn a_partial_file_that_was_replaced_by_hand_does_not_become_the_destination() {
     let place = Place::new();
     place.file("b", "old");
-    let mut command = place.brigade(["--both", "-v", "-", "b"]);
-    command.stdin(std::process::Stdio::piped());
-    let mut copy = Half::start(command);
+    let mut copy = wait_for_partial(&place);
     let partial = place.path(".b.brigade-partial");
-    while !partial.exists() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    std::fs::remove_file(&partial).unwrap();
+    sys::take_name(&partial);
     std::fs::write(&partial, "another").unwrap();
     copy.feed(b"new".to_vec());
     let outcome = copy.end().expect(1);
@@ -215,9 +248,21 @@ fn a_partial_file_that_was_replaced_by_hand_does_not_become_the_destination() {
 fn that_nobody_can_hear_it_is_no_reason_to_fail() {
     let place = Place::new();
     place.file("a", "water");
-    let script = r#""$0" --both -v --progress always a b 2>/dev/full"#;
-    shell(&place, script).expect(0);
-    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"water");
+    let (nobody, pipe) = std::io::pipe().unwrap();
+    drop(nobody);
+    let mut deaf = vec![Stdio::from(pipe)];
+    if let Some(full) = sys::FULL_DEVICE {
+        let full = OpenOptions::new().write(true).open(full).unwrap();
+        deaf.push(full.into());
+    }
+    for (index, stderr) in deaf.into_iter().enumerate() {
+        let name = format!("b{index}");
+        let mut command = place.brigade(["--both", "-v", "--progress", "always", "a", &name]);
+        // A hang here is ended by the test runner's own limit.
+        let status = command.stdout(Stdio::null()).stderr(stderr).status();
+        assert!(status.unwrap().success());
+        assert_eq!(std::fs::read(place.path(&name)).unwrap(), b"water");
+    }
 }
 
 #[test]
@@ -225,23 +270,31 @@ fn a_closed_standard_stream_is_an_error_and_not_an_empty_file() {
     let place = Place::new();
     place.file("a", "water");
     place.file("b", "old");
-    for script in [r#""$0" --both - b <&-"#, r#""$0" --both a - >&-"#] {
-        shell(&place, script).expect_line(1, &["standard", "Bad file descriptor"]);
+    for (stream, source, destination) in [(Stream::Input, "-", "b"), (Stream::Output, "a", "-")] {
+        let both = sys::without(&place, stream, &["--both", source, destination]);
+        let both = Half::start_as_it_is(both).end();
+        both.expect_line(1, &["standard", &why(sys::CLOSED_STREAM)]);
     }
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
-    shell(
-        &place,
-        r#""$0" --both a - >/dev/null && "$0" --both - b </dev/null"#,
-    )
-    .expect(0);
+    // The null device is another matter.
+    for (source, destination) in [("a", "-"), ("-", "b")] {
+        let mut both = place.brigade(["--both", source, destination]);
+        both.stdout(Stdio::null());
+        Half::start_as_it_is(both).end().expect(0);
+    }
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"");
 }
 
 #[test]
 fn a_file_is_not_appended_to_itself_through_standard_output() {
     let place = Place::new();
-    place.file("a", "water");
-    shell(&place, r#""$0" --both a - >>a"#).expect_line(1, &["a and standard output are the same"]);
+    let a = place.file("a", "water");
+    let appended = OpenOptions::new().append(true).open(a).unwrap();
+    let mut both = place.brigade(["--both", "a", "-"]);
+    both.stdout(appended);
+    Half::start_as_it_is(both)
+        .end()
+        .expect_line(1, &["a and standard output are the same"]);
     assert_eq!(std::fs::read(place.path("a")).unwrap(), b"water");
 }
 
@@ -249,8 +302,12 @@ fn a_file_is_not_appended_to_itself_through_standard_output() {
 fn on_disk_is_said_only_of_what_is() {
     let place = Place::new();
     place.file("a", "water");
-    let said = |script: &str| shell(&place, script).expect(0).said.contains("on disk");
-    assert!(said(r#""$0" --both a b"#));
-    assert!(!said(r#""$0" --both --no-sync a b"#));
-    assert!(!said(r#""$0" --both a - | cat"#));
+    let said = |args: &[&str]| {
+        let mut half = Half::start(place.brigade(args));
+        half.collect_output();
+        half.end().expect(0).said.contains("on disk")
+    };
+    assert!(said(&["--both", "a", "b"]));
+    assert!(!said(&["--both", "--no-sync", "a", "b"]));
+    assert!(!said(&["--both", "a", "-"]));
 }

@@ -1,8 +1,18 @@
-//! A place for one test, and processes in it.
+//! A place for one test, and processes in it. What the system has to offer for that
+//! is in a file for each, with the same items.
+
+#[cfg(unix)]
+pub(crate) mod unix;
+#[cfg(windows)]
+pub(crate) mod windows;
+
+#[cfg(unix)]
+pub(crate) use unix as sys;
+#[cfg(windows)]
+pub(crate) use windows as sys;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -63,6 +73,7 @@ impl Place {
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .current_dir(self.root())
             .stdin(Stdio::null());
+        sys::prepare(&mut command);
         command
     }
 
@@ -91,22 +102,45 @@ impl Place {
 
     /// The program where any user can run it, in a directory that any can enter.
     pub(crate) fn public_program(&self) -> PathBuf {
-        let everyone = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(self.root(), everyone.clone()).unwrap();
-        std::fs::set_permissions(self.path("run"), everyone).unwrap();
+        sys::set_mode(self.root(), 0o777);
+        sys::set_mode(&self.path("run"), 0o777);
         let program = self.path("brigade");
         std::fs::copy(env!("CARGO_BIN_EXE_brigade"), &program).unwrap();
         program
     }
 }
 
-/// Whether this test runs as root; says so if not.
-pub(crate) fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
+/// Says that a test proves nothing here, or not all that it could.
+pub(crate) fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// The system's own words for what goes wrong.
+pub(crate) fn why(code: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(code).to_string();
+    let (why, _) = text.split_once(" (os error").unwrap();
+    why.to_owned()
+}
+
+/// A path as the system writes it.
+pub(crate) fn native(path: &str) -> String {
+    path.replace('/', std::path::MAIN_SEPARATOR_STR)
+}
+
+/// A standard stream.
+#[derive(Clone, Copy)]
+pub(crate) enum Stream {
+    Input,
+    Output,
+}
+
+/// What ends a process and lets it clean up.
+pub(crate) struct Interruption {
+    /// As the system counts them.
+    pub(crate) number: u32,
+    /// The exit status that it leads to.
+    pub(crate) code: i32,
+    pub(crate) name: &'static str,
 }
 
 /// A process, killed when dropped.
@@ -127,11 +161,13 @@ pub(crate) struct Outcome {
 
 impl Half {
     pub(crate) fn start(mut command: Command) -> Half {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.stdout(Stdio::piped());
+        Half::start_as_it_is(command)
+    }
+
+    /// Its standard output goes where `command` says.
+    pub(crate) fn start_as_it_is(mut command: Command) -> Half {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         let mut stderr = child.stderr.take().unwrap();
         let listener = std::thread::spawn({
@@ -158,12 +194,17 @@ impl Half {
 
     /// Reads its standard output to the end, in the background.
     pub(crate) fn collect_output(&mut self) {
-        let mut stdout = self.child.stdout.take().unwrap();
+        let mut stdout = self.output();
         self.output = Some(std::thread::spawn(move || {
             let mut output = Vec::new();
             stdout.read_to_end(&mut output).unwrap();
             output
         }));
+    }
+
+    /// Its standard output, if that is a pipe that nobody reads yet.
+    pub(crate) fn output(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().unwrap()
     }
 
     /// Its standard input, if it was piped.
@@ -180,9 +221,21 @@ impl Half {
         });
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
+    /// Without a chance to clean up.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    pub(crate) fn interrupt(&self, interruption: &Interruption) {
+        sys::interrupt(&self.child, interruption);
+    }
+
+    pub(crate) fn freeze(&self) {
+        sys::freeze(&self.child);
+    }
+
+    pub(crate) fn thaw(&self) {
+        sys::thaw(&self.child);
     }
 
     pub(crate) fn said(&self) -> String {
@@ -233,14 +286,7 @@ impl Half {
 
     /// Time that all its threads have run.
     pub(crate) fn processor_time(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let run_ns = tasks.map(|task| {
-            let path = task.unwrap().path().join("schedstat");
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            let first = text.split(' ').next().unwrap_or("0");
-            first.parse::<u64>().unwrap_or(0)
-        });
-        Duration::from_nanos(run_ns.sum())
+        sys::processor_time(&self.child)
     }
 }
 

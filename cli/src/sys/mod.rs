@@ -1,0 +1,90 @@
+//! The operating system, behind one contract, as in the library.
+//!
+//! A back end offers the items below under these names and signatures, and the
+//! rest of the program uses nothing of the system but them and std. It
+//! **translates** and **decides** nothing: what may be written where, and what is
+//! told of it, is the callers' affair. A further back end can be written from this
+//! page alone.
+//!
+//! Errors are the system's own, without the path: the caller names it.
+//!
+//! | Item | Contract |
+//! |---|---|
+//! | `standard_input()`, `standard_output()` | a handle of this process's own on the stream, unbuffered and binary; MUST be an error if the stream was closed |
+//! | `facts(file)` | [`Facts`] of an open file |
+//! | `facts_at(path)` | the same of what `path` leads to; MUST NOT open what waits for a partner, or notices that it was opened |
+//! | `facts_of_name(path)` | the same of `path` itself, if that is a link |
+//! | `open_to_read(path)` | opens a source; may wait |
+//! | `open_to_write(path)` | opens what is written in place; may wait; MUST NOT create or empty anything |
+//! | `expect_in_order(file)` | a hint that a regular file will be read from its beginning to its end; may do nothing |
+//! | `capacity(file)` | bytes that a disk holds, if it tells |
+//! | `read(file, block)` | some of the next bytes; 0 MUST mean the end, and nothing else; `Interrupted` asks for another try, `WouldBlock` for one after `wait_until_ready` |
+//! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
+//! | `wait_until_ready(file)` | returns when it would; may return early |
+//! | `open_partial(path)` | opens for reading and writing, and makes the file if there is none, for nobody else to read if it can be so; MUST NOT follow a link, wait, or empty it |
+//! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
+//! | `Access::new(mode)` | who may do what with a file that does not exist yet |
+//! | `Access::to_replace(path)` | the same of a file that does; MUST be an error if this process may not write the file, and should be one if it cannot be replaced |
+//! | `Access::{begin, finish}` | gives the partial file that access: what is needed before there is data in it, and what can wait until all is |
+//! | `replace(from, to, durably)` | gives `from` the name `to`, which MUST always name either the old file or the new one; if `durably`, this is on disk when `sync_directory` has returned |
+//! | `sync_directory(path)` | see `replace` |
+//! | `is_in_use(error)` | whether it was another process's use of the file that was in the way, and may soon be no more |
+//! | `NAME_MAX`, `name_len(name)`, `name_beginning(name, len)` | the longest file name, in the system's own units; the length of one, and the beginning of one |
+//! | `name_to_bytes(name)` | a file name for a greeting, UTF-8 or what the system has instead, if it can be told so |
+//! | `name_from_bytes(bytes)` | the same back; MUST be `None` if it could lead anywhere but to a file of that name in the directory that it is put into |
+//! | `folded(path)` | bytes that are equal for paths that differ only in what the system's file names do not |
+//! | `quoted(word)` | a word as the usual shells read it; as it is, if nothing in it is special to them |
+//! | `umask()` | permissions that new files do not get, 0 if there are none; called before there are threads |
+//! | `own_program()` | this very program, for starting another process of it |
+//! | `watch_interruptions(tell)` | from now on, what would have ended this process from outside is told instead, from any thread, but for what it was started to ignore |
+//! | `testing::{link, give_away}` | for unit tests: makes a symbolic link, gives a file to another user; false if that is not possible here |
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+/// What a path can lead to, or a handle stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file.
+    File,
+    Directory,
+    /// A device that keeps what is written to it.
+    Disk,
+    /// Anything else that can be read or written: a pipe, a terminal.
+    Stream,
+}
+
+/// Which file it is, by whatever name; of a directory, too, but of nothing else.
+pub(crate) type Identity = (u64, u64);
+
+/// What the system tells of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) kind: Kind,
+    /// A symbolic link, or something else that leads elsewhere.
+    pub(crate) is_link: bool,
+    /// Size in bytes, of a regular file.
+    pub(crate) len: u64,
+    pub(crate) identity: Identity,
+    /// How many names it has.
+    pub(crate) names: u64,
+    /// Whether it belongs to this process's user, as far as that can be told.
+    pub(crate) is_own: bool,
+    /// Permission bits, where there are any.
+    pub(crate) mode: Option<u32>,
+}
+
+/// What should end this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interruption {
+    /// The exit status that goes with it.
+    pub(crate) code: u8,
+    pub(crate) name: &'static str,
+}

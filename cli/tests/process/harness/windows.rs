@@ -1,0 +1,325 @@
+//! What the tests ask of Windows; `unix.rs` offers the same.
+#![expect(unsafe_code, reason = "the system's interface is all unsafe functions")]
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::windows::ffi::OsStrExt;
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::ptr;
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_FILE_NOT_FOUND, ERROR_INVALID_HANDLE, ERROR_NO_DATA, ERROR_PATH_NOT_FOUND, FILETIME,
+    HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+};
+use windows_sys::Win32::Security::{
+    DACL_SECURITY_INFORMATION, GetFileSecurityW, PROTECTED_DACL_SECURITY_INFORMATION,
+    SetFileSecurityW,
+};
+use windows_sys::Win32::Storage::FileSystem::{GetDiskFreeSpaceExW, PIPE_ACCESS_INBOUND};
+use windows_sys::Win32::System::Console::{
+    CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, GetConsoleCP,
+};
+use windows_sys::Win32::System::Pipes::{
+    ConnectNamedPipe, CreateNamedPipeW, PIPE_TYPE_BYTE, PIPE_WAIT,
+};
+use windows_sys::Win32::System::Threading::{
+    CREATE_NEW_PROCESS_GROUP, GetProcessTimes, OpenProcess, PROCESS_SYNCHRONIZE,
+    WaitForSingleObject,
+};
+
+use super::{Half, Interruption, Place, Stream};
+
+/// How often is often: under Wine, a process takes 60 to 90 ms to start, not one.
+pub(crate) const MANY: usize = 25;
+
+/// What an idle process may use in a second: a tick of the clock that counts it.
+pub(crate) const IDLE: Duration = Duration::from_millis(16);
+
+pub(crate) const NAMES_DIFFER_IN_CASE: bool = false;
+
+/// Whether a session with a path as its name has a socket there.
+pub(crate) const HAS_SOCKETS: bool = false;
+
+/// A word with a space, as a shell reads it.
+pub(crate) const QUOTED: &str = r#""a b""#;
+
+// What goes wrong, by the system's numbers.
+pub(crate) const NO_SUCH_FILE: i32 = ERROR_FILE_NOT_FOUND as i32;
+pub(crate) const NO_SUCH_DIRECTORY: i32 = ERROR_PATH_NOT_FOUND as i32;
+pub(crate) const CLOSED_STREAM: i32 = ERROR_INVALID_HANDLE as i32;
+pub(crate) const BROKEN_PIPE: i32 = ERROR_NO_DATA as i32;
+
+pub(crate) const NULL_DEVICE: &str = "NUL";
+pub(crate) const FULL_DEVICE: Option<&str> = None;
+
+/// A file that says that it is empty, and is not.
+pub(crate) const LYING_FILE: Option<&str> = None;
+
+/// A source that can be opened, but not read; and why not.
+pub(crate) fn broken_source(place: &Place) -> (BrokenSource, &'static str, &'static str) {
+    let file = File::open(place.file("broken", "water")).unwrap();
+    file.lock().unwrap();
+    (BrokenSource(file), "broken", "another process has it open")
+}
+
+/// A file that is locked, which here keeps others from reading it.
+pub(crate) struct BrokenSource(#[expect(dead_code, reason = "held open")] File);
+
+// ---- processes --------------------------------------------------------------
+
+/// Console events then reach the process and its children, but not the tests.
+pub(crate) fn prepare(command: &mut Command) {
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP);
+}
+
+/// Ctrl-C cannot be sent to a group of processes.
+pub(crate) const INTERRUPTIONS: &[Interruption] = &[Interruption {
+    number: CTRL_BREAK_EVENT,
+    code: 130,
+    name: "Ctrl-Break",
+}];
+
+/// Events come from a console; says so if there is none.
+pub(crate) fn can_interrupt() -> bool {
+    // SAFETY: no arguments.
+    let code_page = unsafe { GetConsoleCP() };
+    if code_page == 0 {
+        super::skip("there is no console here");
+    }
+    code_page != 0
+}
+
+pub(crate) fn interrupt(child: &Child, interruption: &Interruption) {
+    // SAFETY: plain values.
+    let done = unsafe { GenerateConsoleCtrlEvent(interruption.number, child.id()) };
+    check(done);
+}
+
+#[link(name = "ntdll")]
+unsafe extern "system" {
+    fn NtSuspendProcess(process: HANDLE) -> i32;
+    fn NtResumeProcess(process: HANDLE) -> i32;
+}
+
+pub(crate) fn freeze(child: &Child) {
+    // SAFETY: the handle is the child's own, with all access.
+    assert_eq!(unsafe { NtSuspendProcess(child.as_raw_handle()) }, 0);
+}
+
+pub(crate) fn thaw(child: &Child) {
+    // SAFETY: the handle is the child's own, with all access.
+    assert_eq!(unsafe { NtResumeProcess(child.as_raw_handle()) }, 0);
+}
+
+/// Time that all its threads have run.
+pub(crate) fn processor_time(child: &Child) -> Duration {
+    let [mut created, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
+    // SAFETY: the handle is the child's own, and the times live.
+    let done = unsafe {
+        GetProcessTimes(
+            child.as_raw_handle(),
+            &mut created,
+            &mut ended,
+            &mut kernel,
+            &mut user,
+        )
+    };
+    check(done);
+    let ticks =
+        |time: FILETIME| u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime);
+    Duration::from_nanos((ticks(kernel) + ticks(user)) * 100)
+}
+
+pub(crate) fn is_gone(process_id: u32) -> bool {
+    // SAFETY: plain values.
+    let process = unsafe { OpenProcess(PROCESS_SYNCHRONIZE, 0, process_id) };
+    if process.is_null() {
+        return true;
+    }
+    // SAFETY: it was opened above, and nobody else has it.
+    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    // SAFETY: the handle is open.
+    unsafe { WaitForSingleObject(process.as_raw_handle(), 0) == WAIT_OBJECT_0 }
+}
+
+/// The program with a standard stream closed.
+pub(crate) fn without(place: &Place, stream: Stream, args: &[&str]) -> Command {
+    let mut command = place.brigade(args);
+    // SAFETY: std takes null for a standard stream that is not there.
+    let nothing = unsafe { OwnedHandle::from_raw_handle(ptr::null_mut()) };
+    match stream {
+        Stream::Input => command.stdin(Stdio::from(nothing)),
+        Stream::Output => command.stdout(Stdio::from(nothing)),
+    };
+    command
+}
+
+/// Whether this test runs as root; says so if not.
+pub(crate) fn is_root() -> bool {
+    super::skip("needs users and mounts as Unix has them");
+    false
+}
+
+// ---- files ------------------------------------------------------------------
+
+pub(crate) fn has_modes() -> bool {
+    false
+}
+
+pub(crate) fn mode(_path: &Path) -> u32 {
+    0
+}
+
+pub(crate) fn set_mode(_path: &Path, _mode: u32) {}
+
+pub(crate) fn has_access_lists() -> bool {
+    true
+}
+
+/// Gives everybody all access and says that nothing is inherited: what no directory
+/// of tests hands down.
+pub(crate) fn protect(path: &Path) {
+    let list = wide("D:P(A;;FA;;;WD)".as_ref());
+    let mut descriptor = ptr::null_mut();
+    // SAFETY: the text ends in a zero; what is made is freed with this process.
+    let done = unsafe {
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            list.as_ptr(),
+            SDDL_REVISION_1,
+            &mut descriptor,
+            ptr::null_mut(),
+        )
+    };
+    check(done);
+    let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+    // SAFETY: the path ends in a zero; the descriptor was made above.
+    let done = unsafe { SetFileSecurityW(wide(path).as_ptr(), what, descriptor) };
+    check(done);
+}
+
+pub(crate) fn access_list(path: &Path) -> Vec<u8> {
+    let mut list = vec![0; 4096];
+    let mut len = 0;
+    // SAFETY: the path ends in a zero; `list` is as long as is said.
+    let done = unsafe {
+        GetFileSecurityW(
+            wide(path).as_ptr(),
+            DACL_SECURITY_INFORMATION,
+            list.as_mut_ptr().cast(),
+            list.len() as u32,
+            &mut len,
+        )
+    };
+    check(done);
+    list.truncate(len as usize);
+    list
+}
+
+/// An open file that nobody else may open.
+pub(crate) fn open_alone(path: &Path) -> Option<File> {
+    Some(
+        OpenOptions::new()
+            .read(true)
+            .share_mode(0)
+            .open(path)
+            .unwrap(),
+    )
+}
+
+/// False if there is none afterwards: Wine says that it made it.
+pub(crate) fn link(target: &str, link: &Path) -> bool {
+    let made = std::os::windows::fs::symlink_file(target, link).is_ok() && link.is_symlink();
+    if !made {
+        super::skip("no symbolic link can be made here");
+    }
+    made
+}
+
+/// Takes a name from a file that a process has open. Wine does not remove it before
+/// it is closed.
+pub(crate) fn take_name(path: &Path) {
+    std::fs::rename(path, path.with_file_name("taken away")).unwrap();
+}
+
+pub(crate) fn free_bytes(path: &Path) -> u64 {
+    let mut free = 0;
+    // SAFETY: the path ends in a zero, and `free` lives.
+    let done = unsafe {
+        GetDiskFreeSpaceExW(
+            wide(path).as_ptr(),
+            &mut free,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    };
+    check(done);
+    free
+}
+
+/// Something that listens where a session's socket would be: here is none.
+pub(crate) fn listen(path: &Path) -> File {
+    File::open(path).unwrap()
+}
+
+/// A pipe with a path.
+pub(crate) struct Fifo {
+    path: String,
+    pipe: File,
+}
+
+impl Fifo {
+    pub(crate) fn new(_place: &Place) -> Fifo {
+        let path = format!(r"\\.\pipe\brigade-test-{}", std::process::id());
+        // SAFETY: the path ends in a zero.
+        let pipe = unsafe {
+            CreateNamedPipeW(
+                wide(path.as_ref()).as_ptr(),
+                PIPE_ACCESS_INBOUND,
+                PIPE_TYPE_BYTE | PIPE_WAIT,
+                1,
+                4096,
+                4096,
+                0,
+                ptr::null(),
+            )
+        };
+        assert_ne!(pipe, INVALID_HANDLE_VALUE);
+        // SAFETY: it was made above, and nobody else has it.
+        let pipe = unsafe { File::from_raw_handle(pipe) };
+        Fifo { path, pipe }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// All that one writer writes.
+    pub(crate) fn read(mut self, _writer: &Half) -> Vec<u8> {
+        let (sender, read) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // SAFETY: the handle is open. It fails if somebody is connected already.
+            unsafe { ConnectNamedPipe(self.pipe.as_raw_handle(), ptr::null_mut()) };
+            let mut bytes = Vec::new();
+            self.pipe.read_to_end(&mut bytes).unwrap();
+            sender.send(bytes).unwrap();
+        });
+        read.recv_timeout(super::SOON).expect("nobody wrote")
+    }
+}
+
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+#[track_caller]
+fn check(done: i32) {
+    assert!(done != 0, "{}", std::io::Error::last_os_error());
+}
