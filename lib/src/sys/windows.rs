@@ -575,11 +575,10 @@ impl Host {
         // The last one is done with.
         self.turn = None;
         // Somebody may have knocked before.
-        let mut knocked = true;
+        let mut write_by = Some(Instant::now() + KNOCK_LIMIT);
         loop {
             self.open_turn()?;
-            let limit = knocked.then(|| Instant::now() + KNOCK_LIMIT);
-            let until = [deadline, limit].into_iter().flatten().min();
+            let until = [deadline, write_by].into_iter().flatten().min();
             let woken = wait_any([alarm.0.as_handle(), self.bell.as_handle()], until)?;
             if woken == Some(0) {
                 return Ok(None);
@@ -587,16 +586,24 @@ impl Host {
             if let Some(channel) = self.meet() {
                 return Ok(Some(channel));
             }
-            if woken.is_some() {
-                knocked = true;
-            } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
                 return Ok(None);
-            } else if self.seat.is_free()? {
-                knocked = false;
-            } else {
-                // Whoever has taken the count was killed before it wrote, or sleeps:
-                // it will find that its turn is over.
-                self.turn = None;
+            }
+            if write_by.is_some_and(|limit| limit <= now) {
+                if self.seat.is_free()? {
+                    write_by = None;
+                } else {
+                    // Whoever has taken the count was killed before it wrote, or
+                    // sleeps: it will find that its turn is over.
+                    self.turn = None;
+                    write_by = Some(now + KNOCK_LIMIT);
+                }
+            }
+            if woken.is_some() {
+                // Knocks that follow gain no time, or those who try again and again
+                // would keep a lost count lost.
+                write_by.get_or_insert(now + KNOCK_LIMIT);
             }
         }
     }

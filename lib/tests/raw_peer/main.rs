@@ -3,7 +3,24 @@
 //!
 //! Whatever it does, the real end must answer with a definite error, in bounded
 //! time, and never with a panic.
-#![cfg(target_os = "linux")]
+//!
+//! This file has what is alike on all systems. How the peer joins there, and the
+//! tests of what one system alone has, are in `linux.rs` and `windows.rs`, which
+//! offer the same names:
+//!
+//! | Item | What it does |
+//! |---|---|
+//! | `Region::new(len)`, `start`, `len` | memory of this process, zeroed, that a partner may map for reading |
+//! | `Bell::new()` | what this peer sleeps on, and what else its offer shows |
+//! | `PeerBell::ring()` | rings the real end's |
+//! | `Place::{new, name, connect, raw_host}` | a name that nobody else has; reaching its host; being its host |
+//! | `RawHost::{accept, accept_within}` | reaching the next guest |
+//! | `Channel::{offer, refuse, admit, send_kind}` | one message; none of them fails if nobody is there any more |
+//! | `Channel::{receive_kind, receive_offer, receive_refusal, receive_admitted}` | the next message |
+//! | `Channel::into_link(bell)` | what is left of it after joining; to drop it is to hang up |
+//! | `Link::disturb(bell)` | what else the system lets a partner do to a link |
+//! | `BAD_OFFERS` | offers that are bad on this system only |
+//! | `child(task, name)` | what another process does for this system's tests |
 #![allow(
     unsafe_code,
     reason = "a peer that breaks the rules has to map and write memory by hand"
@@ -15,30 +32,33 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as system;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as system;
+
 use std::fmt::Debug;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, BufRead, BufReader, Write};
 use std::panic;
-use std::path::PathBuf;
-use std::ptr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use brigade::{Error, Options, Reader, Role, Seat, Side, Violation, Writer, join};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
-use tempfile::TempDir;
+use system::{Bell, Channel, Link, PeerBell, Place, RawHost, Region};
 
 // ---- the protocol, once more ----------------------------------------------------------
 
+/// Begins every region and message.
+const MAGIC: [u8; 8] = *b"brigade\0";
 const VERSION: u32 = 1;
 const STAMP: u64 = 0x0102_0304_0010_0008;
 const READER: u32 = 1;
@@ -50,6 +70,7 @@ const AT_STAMP: usize = 16;
 const AT_BLOCK_SIZE: usize = 24;
 const AT_BLOCK_COUNT: usize = 32;
 const AT_GREETING_LEN: usize = 44;
+const AT_SESSION: usize = 48;
 const AT_PUBLISHED: usize = 128;
 const AT_PUBLISHED_BYTES: usize = 136;
 const AT_STATE: usize = 384;
@@ -72,11 +93,6 @@ const AT_BLOCKS: usize = 8192;
 const READER_REGION: usize = 12288;
 const WRITER_REGION: usize = 8192;
 
-const SEALS: SealFlags = SealFlags::SHRINK
-    .union(SealFlags::GROW)
-    .union(SealFlags::FUTURE_WRITE)
-    .union(SealFlags::SEAL);
-
 fn region_size(role: u32) -> usize {
     if role == READER {
         READER_REGION
@@ -87,49 +103,21 @@ fn region_size(role: u32) -> usize {
 
 // ---- the raw peer ---------------------------------------------------------------------
 
-/// A mapped memory file.
-struct Region {
-    start: *mut u8,
-    len: usize,
-    file: OwnedFd,
-}
-
 // SAFETY: an address range, used through atomics only.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
 impl Region {
-    fn map(file: OwnedFd, len: usize, protection: ProtFlags) -> Region {
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe {
-            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, &file, 0)
-        };
-        Region {
-            start: start.unwrap().cast(),
-            len,
-            file,
-        }
-    }
-
-    fn new(len: usize, seals: SealFlags) -> Region {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create(c"raw", flags).unwrap();
-        rustix::fs::ftruncate(&file, len as u64).unwrap();
-        let region = Region::map(file, len, ProtFlags::READ | ProtFlags::WRITE);
-        rustix::fs::fcntl_add_seals(&region.file, seals).unwrap();
-        region
-    }
-
     /// A good one.
     fn of(role: u32) -> Region {
-        let region = Region::new(region_size(role), SEALS);
+        let region = Region::new(region_size(role));
         region.fill_head(role);
         region
     }
 
     fn fill_head(&self, role: u32) {
-        self.put(0, u64::from_le_bytes(*b"brigade\0"));
+        self.put(0, u64::from_le_bytes(MAGIC));
         self.put32(AT_VERSION, VERSION);
         self.put32(AT_ROLE, role);
         self.put(AT_STAMP, STAMP);
@@ -173,94 +161,13 @@ impl Region {
     }
 }
 
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: what `map` mapped.
-        unsafe { rustix::mm::munmap(self.start.cast(), self.len) }.unwrap();
-    }
-}
-
-fn new_bell() -> OwnedFd {
-    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
-}
-
-fn new_socket() -> OwnedFd {
-    let flags = SocketFlags::CLOEXEC;
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
-}
-
-fn message(kind: u32) -> Vec<u8> {
-    let mut bytes = b"brigade\0".to_vec();
-    bytes.extend(VERSION.to_le_bytes());
-    bytes.extend(kind.to_le_bytes());
-    bytes
-}
-
-fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)));
-    }
-    let parts = [IoSlice::new(bytes)];
-    // The other end may have hung up already, which is what is tested then.
-    let _ = rustix::net::sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL);
-}
-
-/// The next message, and the descriptors in it; empty at the end.
-fn receive(socket: &OwnedFd) -> (Vec<u8>, Vec<OwnedFd>) {
-    let mut bytes = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let Ok(received) = rustix::net::recvmsg(socket, &mut parts, &mut ancillary, flags) else {
-        return (Vec::new(), Vec::new());
-    };
-    let fds = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    let fds = fds.flatten().collect();
-    (bytes[..received.bytes].to_vec(), fds)
-}
-
-fn kind_of(message: &[u8]) -> u32 {
-    assert_eq!(&message[..12], &self::message(0)[..12]);
-    u32::from_le_bytes(message[12..16].try_into().unwrap())
-}
-
-/// The refusal that comes next.
-fn receive_refusal(socket: &OwnedFd) -> String {
-    let (bytes, _) = receive(socket);
-    assert_eq!(kind_of(&bytes), REFUSED, "{bytes:?}");
-    String::from_utf8(bytes[16..].to_vec()).unwrap()
-}
-
-/// The offer that comes next: the real end's region, read-only, and its doorbell.
-fn receive_offer(socket: &OwnedFd) -> (Region, OwnedFd) {
-    let (bytes, fds) = receive(socket);
-    assert_eq!(bytes, message(OFFER));
-    let [memory, bell] = <[OwnedFd; 2]>::try_from(fds).unwrap();
-    let len = rustix::fs::fstat(&memory).unwrap().st_size as usize;
-    (Region::map(memory, len, ProtFlags::READ), bell)
-}
-
-fn send_offer(socket: &OwnedFd, region: &Region, bell: &OwnedFd) {
-    send(
-        socket,
-        &message(OFFER),
-        &[region.file.as_fd(), bell.as_fd()],
-    );
-}
-
 /// One that has joined.
 struct Raw {
-    socket: OwnedFd,
+    // First, so that it hangs up before it lets go of the rest.
+    link: Link,
     own: Region,
     peer: Region,
-    peer_bell: OwnedFd,
-    _bell: OwnedFd,
+    peer_bell: PeerBell,
 }
 
 impl Raw {
@@ -271,7 +178,7 @@ impl Raw {
     }
 
     fn ring(&self) {
-        rustix::io::write(&self.peer_bell, &1u64.to_ne_bytes()).unwrap();
+        self.peer_bell.ring();
     }
 
     /// A Writer's entry: `block` is given back as the `index`th.
@@ -328,49 +235,24 @@ fn options() -> Options {
         .block_count(BLOCK_COUNT as usize)
         .wait(Duration::from_secs(20))
 }
-
-struct Place {
-    directory: TempDir,
-    name: String,
-}
-
 impl Place {
-    fn new() -> Place {
-        let directory = tempfile::tempdir().unwrap();
-        let name = format!("{}/n", directory.path().display());
-        Place { directory, name }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     /// A real host, ready to be joined.
     fn real_host(&self, side: Side) -> JoinHandle<Result<Role, Error>> {
         let seat = Seat::take(&self.name, &options().side(side)).unwrap();
         thread::spawn(move || seat.wait())
     }
 
-    fn connect(&self) -> OwnedFd {
-        let socket = new_socket();
-        let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
-        rustix::net::connect(&socket, &address).unwrap();
-        socket
-    }
-
     /// Joins the real host here as its guest, with `own` to show.
     fn join_raw(&self, own: Region) -> Raw {
-        let socket = self.connect();
-        let (peer, peer_bell) = receive_offer(&socket);
-        let bell = new_bell();
-        send_offer(&socket, &own, &bell);
-        assert_eq!(receive(&socket).0, message(ADMITTED));
+        let (channel, bell) = (self.connect(), Bell::new());
+        let (peer, peer_bell) = channel.receive_offer();
+        channel.offer(&own, &bell);
+        channel.receive_admitted();
         Raw {
-            socket,
+            link: channel.into_link(bell),
             own,
             peer,
             peer_bell,
-            _bell: bell,
         }
     }
 
@@ -380,52 +262,24 @@ impl Place {
         assert_pair_works(host.join().unwrap().unwrap(), second);
     }
 
-    fn raw_host(&self) -> RawHost {
-        let lock = rustix::fs::open(
-            self.file("n.lock"),
-            OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC,
-            Mode::RUSR | Mode::WUSR,
-        );
-        let lock = lock.unwrap();
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let listener = new_socket();
-        let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
-        rustix::net::bind(&listener, &address).unwrap();
-        rustix::net::listen(&listener, 16).unwrap();
-        RawHost {
-            listener,
-            _lock: lock,
-        }
-    }
-
     fn real_guest(&self) -> JoinHandle<Result<Role, Error>> {
         let name = self.name.clone();
         thread::spawn(move || join(&name, &options()))
     }
 }
 
-struct RawHost {
-    listener: OwnedFd,
-    _lock: OwnedFd,
-}
-
 impl RawHost {
-    fn accept(&self) -> OwnedFd {
-        rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap()
-    }
-
     /// Lets the real guest in, with `own` to show.
     fn admit(&self, own: Region) -> Raw {
-        let (socket, bell) = (self.accept(), new_bell());
-        send_offer(&socket, &own, &bell);
-        let (peer, peer_bell) = receive_offer(&socket);
-        send(&socket, &message(ADMITTED), &[]);
+        let (channel, bell) = (self.accept(), Bell::new());
+        channel.offer(&own, &bell);
+        let (peer, peer_bell) = channel.receive_offer();
+        channel.admit();
         Raw {
-            socket,
+            link: channel.into_link(bell),
             own,
             peer,
             peer_bell,
-            _bell: bell,
         }
     }
 }
@@ -507,7 +361,7 @@ fn a_readers_control_page_begins_with_the_bytes_of_the_protocol() {
         let (_reader, raw) = real_reader(true);
         let mut found = raw.peer.bytes(0, 128);
         // The session's number may be any.
-        found[48..56].fill(0);
+        found[AT_SESSION..AT_SESSION + 8].fill(0);
         let mut expected = b"brigade\0".to_vec();
         expected.extend([1, 0, 0, 0]); // version
         expected.extend([1, 0, 0, 0]); // role: Reader
@@ -517,9 +371,25 @@ fn a_readers_control_page_begins_with_the_bytes_of_the_protocol() {
         // Features: one bit, which depends on the system.
         expected.extend([found[40] & 1, 0, 0, 0]);
         expected.extend([0; 4]); // length of the greeting
-        expected.extend([0; 80]); // reserved
+        expected.extend([0; 8]); // session, see above
+        expected.extend([0; 72]); // reserved
         assert_eq!(found, expected);
         assert_eq!(raw.peer.len, READER_REGION);
+    });
+}
+
+#[test]
+fn a_second_copies_the_sessions_number_from_its_host() {
+    bounded(|| {
+        for number in [0, 42, u64::MAX] {
+            let place = Place::new();
+            let (host, guest) = (place.raw_host(), place.real_guest());
+            let own = Region::of(READER);
+            own.put(AT_SESSION, number);
+            let raw = host.admit(own);
+            assert_eq!(raw.peer.get(AT_SESSION), number);
+            guest.join().unwrap().unwrap();
+        }
     });
 }
 
@@ -574,52 +444,6 @@ fn a_raw_reader_that_keeps_the_protocol_brings_everything_to_a_real_writer() {
             writer.finish().unwrap();
             assert_eq!(raw.peer.get32(AT_STATE), ENDED);
         }
-    });
-}
-
-#[test]
-fn a_partners_region_can_neither_be_written_nor_resized() {
-    bounded(|| {
-        let (reader, raw) = real_reader(true);
-        let file = &raw.peer.file;
-        let reopened = rustix::fs::open(
-            format!("/proc/self/fd/{}", file.as_raw_fd()),
-            OFlags::RDWR | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let both = ProtFlags::READ | ProtFlags::WRITE;
-        for file in [Some(file), reopened.as_ref().ok()].into_iter().flatten() {
-            for len in [0, 4096, READER_REGION as u64 * 2] {
-                assert!(
-                    rustix::fs::ftruncate(file, len).is_err(),
-                    "resized to {len}"
-                );
-            }
-            // SAFETY: a new mapping, which nothing refers to, if it succeeds at all.
-            let mapped =
-                unsafe { rustix::mm::mmap(ptr::null_mut(), 4096, both, MapFlags::SHARED, file, 0) };
-            assert!(mapped.is_err(), "mapped writable");
-            assert!(rustix::io::pwrite(file, b"x", 0).is_err(), "written");
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            assert!(
-                rustix::fs::fallocate(file, hole, 0, 4096).is_err(),
-                "punched"
-            );
-            let grow = FallocateFlags::empty();
-            assert!(
-                rustix::fs::fallocate(file, grow, 0, 1 << 20).is_err(),
-                "grown"
-            );
-            assert!(
-                rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).is_err(),
-                "sealed"
-            );
-        }
-        let writable = MprotectFlags::READ | MprotectFlags::WRITE;
-        // SAFETY: the mapping is this test's own.
-        let changed = unsafe { rustix::mm::mprotect(raw.peer.start.cast(), 4096, writable) };
-        assert!(changed.is_err(), "made writable");
-        reader.check().unwrap();
     });
 }
 
@@ -717,22 +541,6 @@ fn a_verdict_before_all_is_given_back_is_a_violation() {
         raw.set_state(ENDED);
         let result = reader.finish_until(soon());
         assert_eq!(violation(result), Violation::EarlyVerdict);
-    });
-}
-
-#[test]
-fn a_writers_message_during_the_session_is_a_violation() {
-    bounded(|| {
-        assert_reader_finds(Violation::Message, |raw| send(&raw.socket, b"junk", &[]));
-        for watched in [true, false] {
-            let (reader, raw) = real_reader(true);
-            send(&raw.socket, &message(ADMITTED), &[]);
-            let result = match watched {
-                true => reader.monitor().watch(),
-                false => reader.check(),
-            };
-            assert_eq!(violation(result), Violation::Message);
-        }
     });
 }
 
@@ -893,13 +701,6 @@ fn a_readers_state_that_does_not_exist_is_a_violation() {
 }
 
 #[test]
-fn a_readers_message_during_the_session_is_a_violation() {
-    bounded(|| {
-        assert_writer_finds(Violation::Message, |raw| send(&raw.socket, b"junk", &[]));
-    });
-}
-
-#[test]
 fn a_reader_that_hangs_up_without_a_word_has_died_after_all_that_it_sent() {
     bounded(|| {
         for hosting in [true, false] {
@@ -962,104 +763,66 @@ fn a_reason_or_greeting_of_an_impossible_length_is_cut() {
 // ---- joining: a raw guest -----------------------------------------------------------------
 
 /// An offer that must not be taken, and what the refusal must say of it.
-type Offer = (&'static str, fn(&OwnedFd));
+type Offer = (&'static str, fn(&Channel));
 
-fn offer(socket: &OwnedFd, region: &Region) {
-    send_offer(socket, region, &new_bell());
+fn offer(channel: &Channel, region: &Region) {
+    channel.offer(region, &Bell::new());
 }
 
-fn changed(socket: &OwnedFd, change: impl FnOnce(&Region)) {
+fn changed(channel: &Channel, change: impl FnOnce(&Region)) {
     let region = Region::of(WRITER);
     change(&region);
-    offer(socket, &region);
+    offer(channel, &region);
 }
 
-fn sized(socket: &OwnedFd, len: usize, seals: SealFlags) {
-    let region = Region::new(len, seals);
-    if len >= 4096 {
-        region.fill_head(WRITER);
-    }
-    offer(socket, &region);
+fn sized(channel: &Channel, len: usize) {
+    let region = Region::new(len);
+    region.fill_head(WRITER);
+    offer(channel, &region);
 }
 
 /// Made as a Writer's, beside a real Reader.
-const BAD_OFFERS: [Offer; 21] = [
-    ("version 2", |s| changed(s, |r| r.put32(AT_VERSION, 2))),
-    ("in layout 0x7", |s| changed(s, |r| r.put(AT_STAMP, 7))),
-    ("is not brigade", |s| changed(s, |r| r.put(0, 0))),
-    ("5 blocks", |s| changed(s, |r| r.put(AT_BLOCK_COUNT, 5))),
-    ("65 bytes", |s| changed(s, |r| r.put(AT_BLOCK_SIZE, 65))),
-    ("a role that does not exist", |s| {
-        changed(s, |r| r.put32(AT_ROLE, 0))
+const BAD_OFFERS: [Offer; 12] = [
+    ("version 2", |c| changed(c, |r| r.put32(AT_VERSION, 2))),
+    ("in layout 0x7", |c| changed(c, |r| r.put(AT_STAMP, 7))),
+    ("is not brigade", |c| changed(c, |r| r.put(0, 0))),
+    ("5 blocks", |c| changed(c, |r| r.put(AT_BLOCK_COUNT, 5))),
+    ("65 bytes", |c| changed(c, |r| r.put(AT_BLOCK_SIZE, 65))),
+    ("a role that does not exist", |c| {
+        changed(c, |r| r.put32(AT_ROLE, 0))
     }),
-    ("a role that does not exist", |s| {
-        changed(s, |r| r.put32(AT_ROLE, 3))
+    ("a role that does not exist", |c| {
+        changed(c, |r| r.put32(AT_ROLE, 3))
     }),
-    ("region of the wrong size", |s| {
-        changed(s, |r| r.put32(AT_ROLE, READER))
+    ("region of the wrong size", |c| {
+        changed(c, |r| r.put32(AT_ROLE, READER))
     }),
-    ("want to be the reader", |s| offer(s, &Region::of(READER))),
-    ("region of the wrong size", |s| {
-        sized(s, WRITER_REGION + 4096, SEALS)
+    ("want to be the reader", |c| offer(c, &Region::of(READER))),
+    ("region of the wrong size", |c| {
+        sized(c, WRITER_REGION + 4096)
     }),
-    ("region of the wrong size", |s| sized(s, 4096, SEALS)),
-    ("region is too small", |s| sized(s, 4095, SEALS)),
-    ("region is not sealed", |s| {
-        sized(s, WRITER_REGION, SealFlags::empty())
-    }),
-    ("region is not sealed", |s| {
-        sized(s, WRITER_REGION, SealFlags::GROW | SealFlags::SEAL)
-    }),
-    ("region is no memfd", |s| {
-        send(
-            s,
-            &message(OFFER),
-            &[new_bell().as_fd(), new_bell().as_fd()],
-        )
-    }),
-    ("lacks the region", |s| send(s, &message(OFFER), &[])),
-    ("lacks the region", |s| {
-        send(s, &message(OFFER), &[new_bell().as_fd()])
-    }),
-    ("too short", |s| send(s, b"junk", &[])),
-    ("not brigade's", |s| send(s, &[b'x'; 40], &[])),
-    ("unknown kind", |s| send(s, &message(99), &[])),
-    ("too long", |s| send(s, &[0; 2000], &[])),
+    ("region of the wrong size", |c| sized(c, 4096)),
+    ("unknown kind", |c| c.send_kind(99)),
 ];
+
+fn bad_offers() -> impl Iterator<Item = &'static Offer> {
+    BAD_OFFERS.iter().chain(system::BAD_OFFERS)
+}
 
 #[test]
 fn a_guest_with_a_bad_offer_is_told_what_is_wrong_and_the_host_takes_the_next() {
     bounded(|| {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
-        for (expected, bad) in BAD_OFFERS {
-            let socket = place.connect();
-            let _shown = receive_offer(&socket);
-            bad(&socket);
-            let text = receive_refusal(&socket);
+        for (expected, bad) in bad_offers() {
+            let channel = place.connect();
+            let _shown = channel.receive_offer();
+            bad(&channel);
+            let text = channel.receive_refusal();
             assert!(text.contains(expected), "{text:?}, not {expected:?}");
-            assert_eq!(receive(&socket).0, b"", "the channel is closed");
+            assert_eq!(channel.receive_kind(), None, "the channel is closed");
         }
         assert!(!host.is_finished());
-        place.assert_real_pair_works(host);
-    });
-}
-
-#[test]
-fn more_descriptors_than_two_are_too_many() {
-    bounded(|| {
-        let place = Place::new();
-        let host = place.real_host(Side::Reader);
-        let socket = place.connect();
-        let _shown = receive_offer(&socket);
-        let (region, bell) = (Region::of(WRITER), new_bell());
-        let fds = [region.file.as_fd(), bell.as_fd(), bell.as_fd()];
-        send(&socket, &message(OFFER), &fds);
-        let text = receive_refusal(&socket);
-        assert!(
-            text.contains("too long") || text.contains("lacks"),
-            "{text}"
-        );
         place.assert_real_pair_works(host);
     });
 }
@@ -1070,14 +833,14 @@ fn a_guest_that_leaves_at_any_step_before_its_offer_leaves_the_host_waiting() {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
         drop(place.connect());
-        let socket = place.connect();
-        let _shown = receive_offer(&socket);
-        drop(socket);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        drop(channel);
         for nonsense in [ADMITTED, REFUSED] {
-            let socket = place.connect();
-            let _shown = receive_offer(&socket);
-            send(&socket, &message(nonsense), &[]);
-            assert_eq!(receive(&socket).0, b"", "the channel is closed");
+            let channel = place.connect();
+            let _shown = channel.receive_offer();
+            channel.send_kind(nonsense);
+            assert_eq!(channel.receive_kind(), None, "the channel is closed");
         }
         assert!(!host.is_finished());
         place.assert_real_pair_works(host);
@@ -1090,10 +853,10 @@ fn a_guest_that_leaves_after_its_offer_has_died_or_never_came() {
         for _ in 0..50 {
             let place = Place::new();
             let host = place.real_host(Side::Reader);
-            let socket = place.connect();
-            let _shown = receive_offer(&socket);
-            send_offer(&socket, &Region::of(WRITER), &new_bell());
-            drop(socket);
+            let channel = place.connect();
+            let _shown = channel.receive_offer();
+            offer(&channel, &Region::of(WRITER));
+            drop(channel);
             // Whether the host could still admit it is a matter of luck.
             match Seat::take(&place.name, &options().wait(Duration::from_secs(5))) {
                 Ok(second) if !second.is_first() => {
@@ -1114,35 +877,21 @@ fn a_guest_that_leaves_after_its_offer_has_died_or_never_came() {
     });
 }
 
-#[test]
-fn a_guest_that_stays_silent_keeps_the_host_for_a_second_only() {
-    bounded(|| {
-        let place = Place::new();
-        let host = place.real_host(Side::Reader);
-        let silent = [place.connect(), place.connect()];
-        let since = Instant::now();
-        place.assert_real_pair_works(host);
-        assert!(since.elapsed() >= Duration::from_secs(1));
-        assert!(since.elapsed() < Duration::from_secs(5));
-        drop(silent);
-    });
-}
-
 // ---- joining: a raw host ------------------------------------------------------------------
 
 #[test]
 fn a_host_with_a_bad_offer_is_refused_by_the_guest_and_told_why() {
     bounded(|| {
-        for (expected, bad) in BAD_OFFERS {
+        for (expected, bad) in bad_offers() {
             // Beside a guest that takes either side this one is good.
-            if expected == "want to be the reader" {
+            if *expected == "want to be the reader" {
                 continue;
             }
             let place = Place::new();
             let (host, guest) = (place.raw_host(), place.real_guest());
-            let socket = host.accept();
-            bad(&socket);
-            let told = receive_refusal(&socket);
+            let channel = host.accept();
+            bad(&channel);
+            let told = channel.receive_refusal();
             match guest.join().unwrap().unwrap_err() {
                 Error::Refused(text) => {
                     assert!(text.contains(expected), "{text:?}, not {expected:?}");
@@ -1159,10 +908,8 @@ fn a_hosts_refusal_arrives_free_of_control_characters() {
     bounded(|| {
         let place = Place::new();
         let (host, guest) = (place.raw_host(), place.real_guest());
-        let socket = host.accept();
-        let mut refusal = message(REFUSED);
-        refusal.extend(b"no\n\x1b[2J\xff");
-        send(&socket, &refusal, &[]);
+        let channel = host.accept();
+        channel.refuse(b"no\n\x1b[2J\xff");
         match guest.join().unwrap().unwrap_err() {
             Error::Refused(text) => assert_eq!(text, "no\u{fffd}\u{fffd}[2J\u{fffd}"),
             error => panic!("{error:?}"),
@@ -1176,20 +923,20 @@ fn a_host_that_closes_the_channel_at_any_step_is_full_as_long_as_it_holds_the_na
         for after_offer in [false, true] {
             let place = Place::new();
             let (host, guest) = (place.raw_host(), place.real_guest());
+            let over = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&over);
             let closing = thread::spawn(move || {
                 // Until the guest has given up: it tries anew each time.
                 let mut turns = 0;
-                while let Ok(socket) =
-                    rustix::net::accept_with(&host.listener, SocketFlags::CLOEXEC)
-                {
+                while !seen.load(Ordering::Acquire) {
+                    let Some(channel) = host.accept_within(Duration::from_millis(10)) else {
+                        continue;
+                    };
                     if after_offer {
-                        send_offer(&socket, &Region::of(READER), &new_bell());
-                        let offered = receive(&socket).0;
-                        if offered == b"stop" {
-                            break;
-                        }
-                    } else if receive_now(&socket) == b"stop" {
-                        break;
+                        offer(&channel, &Region::of(READER));
+                        let _offered = channel.receive_kind();
+                    } else {
+                        thread::sleep(Duration::from_millis(5));
                     }
                     turns += 1;
                 }
@@ -1197,20 +944,10 @@ fn a_host_that_closes_the_channel_at_any_step_is_full_as_long_as_it_holds_the_na
             });
             let error = guest.join().unwrap().unwrap_err();
             assert!(matches!(error, Error::TooManyInstances { .. }), "{error:?}");
-            send(&place.connect(), b"stop", &[]);
+            over.store(true, Ordering::Release);
             assert!(closing.join().unwrap() >= 1);
         }
     });
-}
-
-/// What came within a moment.
-fn receive_now(socket: &OwnedFd) -> Vec<u8> {
-    thread::sleep(Duration::from_millis(5));
-    let mut bytes = [0; 64];
-    match rustix::net::recv(socket, &mut bytes[..], RecvFlags::DONTWAIT) {
-        Ok((len, _)) => bytes[..len].to_vec(),
-        Err(_) => Vec::new(),
-    }
 }
 
 #[test]
@@ -1221,12 +958,12 @@ fn a_guest_whose_host_dies_while_it_joins_becomes_the_first() {
             let host = place.raw_host();
             let name = place.name.clone();
             let guest = thread::spawn(move || Seat::take(&name, &options()));
-            let socket = host.accept();
+            let channel = host.accept();
             if after_offer {
-                send_offer(&socket, &Region::of(READER), &new_bell());
-                let _shown = receive_offer(&socket);
+                offer(&channel, &Region::of(READER));
+                let _shown = channel.receive_offer();
             }
-            drop((host, socket));
+            drop((host, channel));
             let seat = guest.join().unwrap().unwrap();
             assert!(seat.is_first());
             let host = thread::spawn(move || seat.wait());
@@ -1241,11 +978,11 @@ fn a_host_that_stays_silent_does_not_answer() {
         let place = Place::new();
         let (host, guest) = (place.raw_host(), place.real_guest());
         let since = Instant::now();
-        let socket = host.accept();
+        let channel = host.accept();
         let error = guest.join().unwrap().unwrap_err();
         assert!(matches!(error, Error::NotAnswering { .. }), "{error:?}");
         assert!(since.elapsed() < Duration::from_secs(10));
-        drop(socket);
+        drop(channel);
     });
 }
 
@@ -1279,7 +1016,7 @@ fn scribble(raw: &Raw, random: &mut Random) {
             raw.own.put(at, number | number << 32 | random.below(66));
         }
         4 => raw.own.put32(AT_REASON_LEN, random.next() as u32),
-        5 => send(&raw.socket, b"junk", &[]),
+        5 => raw.link.disturb(&raw.peer_bell),
         _ => {
             let at = random.below(raw.own.len as u64 / 8) as usize * 8;
             raw.own.put(at, random.next());
@@ -1417,117 +1154,211 @@ fn a_real_host_survives_guests_whose_regions_are_random_bytes() {
         let mut random = Random(42);
         let host = place.real_host(Side::Reader);
         for _ in 0..500 {
-            let socket = place.connect();
-            let _shown = receive_offer(&socket);
+            let channel = place.connect();
+            let _shown = channel.receive_offer();
             let region = Region::of(WRITER);
             // At least one word of the head that is compared, so never a good one.
             for at in [AT_STAMP, random.below(1024) as usize * 8] {
                 region.put(at, random.next());
             }
-            offer(&socket, &region);
-            assert!(!receive_refusal(&socket).is_empty());
+            offer(&channel, &region);
+            assert!(!channel.receive_refusal().is_empty());
         }
         assert!(!host.is_finished());
         place.assert_real_pair_works(host);
     });
 }
 
-// ---- strangers ----------------------------------------------------------------------------
+// ---- other processes ----------------------------------------------------------------------
 
-/// A user that this test is not.
-const STRANGER: u32 = 65534;
+/// Says to [`the_process_that_other_tests_start`] what to do, and with which name.
+const TASK: &str = "BRIGADE_RAW_PEER_TASK";
+const NAME: &str = "BRIGADE_RAW_PEER_NAME";
 
-/// Runs `act` as another user: the kernel's word on a thread is that thread's own.
-fn as_stranger<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
-    let thread = thread::spawn(move || {
-        let stranger = rustix::process::Uid::from_raw(STRANGER);
-        rustix::thread::set_thread_res_uid(stranger, stranger, stranger).unwrap();
-        act()
-    });
-    thread.join().unwrap()
+/// Another process of this program, which goes on from step to step when it is told
+/// to, and can be killed.
+struct Other {
+    process: Child,
+    said: BufReader<ChildStdout>,
 }
 
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: only root can be another user, too");
+impl Other {
+    fn start(task: &str, name: &str) -> Other {
+        let program = std::env::current_exe().unwrap();
+        let mut process = Command::new(program)
+            .args([
+                "the_process_that_other_tests_start",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(TASK, task)
+            .env(NAME, name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(process.stdout.take().unwrap());
+        Other { process, said }
     }
-    root
-}
 
-fn open_to_everyone(path: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
-}
-
-#[test]
-fn a_guest_of_another_user_is_refused_with_both_named_before_it_is_shown_anything() {
-    if !is_root() {
-        return;
-    }
-    bounded(|| {
-        let place = Place::new();
-        let host = place.real_host(Side::Reader);
-        open_to_everyone(place.directory.path());
-        open_to_everyone(&place.file("n.sock"));
-        let path = place.file("n.sock");
-        let socket = as_stranger(move || {
-            let socket = new_socket();
-            let address = SocketAddrUnix::new(path).unwrap();
-            rustix::net::connect(&socket, &address).unwrap();
-            socket
-        });
-        let refusal = receive_refusal(&socket);
-        assert!(refusal.contains("root (0)"), "{refusal}");
-        assert!(refusal.contains(&STRANGER.to_string()), "{refusal}");
-        place.assert_real_pair_works(host);
-    });
-}
-
-#[test]
-fn a_host_of_another_user_is_refused_with_both_named() {
-    if !is_root() {
-        return;
-    }
-    bounded(|| {
-        let place = Place::new();
-        // This user's lock, so that only the socket's owner is foreign.
-        let lock = std::fs::File::create(place.file("n.lock")).unwrap();
-        lock.lock().unwrap();
-        open_to_everyone(place.directory.path());
-        let path = place.file("n.sock");
-        let listener = as_stranger(move || {
-            let listener = new_socket();
-            rustix::net::bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
-            rustix::net::listen(&listener, 16).unwrap();
-            listener
-        });
-        let guest = place.real_guest();
-        let socket = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap();
-        let refusal = receive_refusal(&socket);
-        let Err(Error::Refused(reason)) = guest.join().unwrap() else {
-            panic!("not refused");
-        };
-        assert_eq!(reason, refusal);
-        assert!(reason.contains("root (0)"), "{reason}");
-        assert!(reason.contains(&STRANGER.to_string()), "{reason}");
-    });
-}
-
-#[test]
-fn a_doorbell_that_could_block_whoever_rings_it_is_refused() {
-    bounded(|| {
-        let place = Place::new();
-        let host = place.real_host(Side::Reader);
-        let (_read_end, pipe) = std::io::pipe().unwrap();
-        let blocking = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        for bell in [OwnedFd::from(pipe), blocking] {
-            let socket = place.connect();
-            let _shown = receive_offer(&socket);
-            send_offer(&socket, &Region::of(WRITER), &bell);
-            let refusal = receive_refusal(&socket);
-            assert!(refusal.contains("doorbell"), "{refusal}");
+    /// Waits until it has come to `step`.
+    fn reaches(&mut self, step: &str) {
+        let mut line = String::new();
+        // The test harness has something to say, too.
+        while !line.contains(step) {
+            line.clear();
+            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "not {step}");
         }
-        place.assert_real_pair_works(host);
+    }
+
+    fn go_on(&mut self) {
+        let mut stdin = self.process.stdin.as_ref().unwrap();
+        stdin.write_all(b"\n").unwrap();
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It may have ended or been killed already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// In the other process: says that it has come to `step`, and waits to be told to go
+/// on.
+fn at(step: &str) {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{step}").unwrap();
+    stdout.flush().unwrap();
+    // At the end of the file, the process that asked is gone.
+    io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// What the other process does if it is the host.
+fn child_host(name: &str) {
+    let seat = Seat::take(name, &options()).unwrap();
+    assert!(seat.is_first());
+    at("seated");
+    let role = seat.wait().unwrap();
+    at("paired");
+    drop(role);
+    at("dropped");
+}
+
+fn child_second(name: &str) {
+    let seat = Seat::take(name, &options()).unwrap();
+    assert!(!seat.is_first());
+    let role = seat.wait().unwrap();
+    at("paired");
+    drop(role);
+    at("dropped");
+}
+
+#[test]
+fn the_process_that_other_tests_start() {
+    let (Ok(task), Ok(name)) = (std::env::var(TASK), std::env::var(NAME)) else {
+        return;
+    };
+    match task.as_str() {
+        "host" => child_host(&name),
+        "second" => child_second(&name),
+        task => system::child(task, &name),
+    }
+}
+
+/// Long enough for another thread to have gone to sleep in a call.
+const A_WHILE: Duration = Duration::from_millis(100);
+
+/// How much of the half second for which a joiner tries may be over when what it waits
+/// for happens.
+const MOST_OF_THE_PATIENCE: Duration = Duration::from_millis(350);
+
+/// One that arrives at a name: when it began, and what becomes of it.
+fn third(name: &str) -> (Instant, JoinHandle<Result<Seat, Error>>) {
+    let name = name.to_owned();
+    let since = Instant::now();
+    let thread = thread::spawn(move || Seat::take(&name, &options()));
+    (since, thread)
+}
+
+#[test]
+fn when_a_host_is_killed_its_second_learns_of_it_and_a_third_that_waits_becomes_the_first() {
+    bounded(|| {
+        loop {
+            let place = Place::new();
+            let mut host = Other::start("host", &place.name);
+            host.reaches("seated");
+            host.go_on();
+            let Role::Writer(writer) = join(&place.name, &options()).unwrap() else {
+                panic!("the second is no Writer");
+            };
+            host.reaches("paired");
+            let (arrived, third) = third(&place.name);
+            let survivor = thread::spawn(move || {
+                let error = writer.data_block_until(soon()).unwrap_err();
+                (error, Instant::now(), writer)
+            });
+            thread::sleep(A_WHILE);
+            let killed = Instant::now();
+            host.kill();
+            let in_time = arrived.elapsed() < MOST_OF_THE_PATIENCE;
+            // It stays, as a survivor has no hold on the name.
+            let (error, told, _writer) = survivor.join().unwrap();
+            assert!(matches!(error, Error::PartnerDied { .. }), "{error:?}");
+            assert!(told - killed < Duration::from_secs(5));
+            let seat = third.join().unwrap();
+            // On a machine so busy that it took this long, the third may have given up.
+            if in_time {
+                assert!(seat.unwrap().is_first());
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn when_a_host_is_killed_before_anybody_could_join_it_one_that_waits_becomes_the_first() {
+    bounded(|| {
+        loop {
+            let place = Place::new();
+            let mut host = Other::start("host", &place.name);
+            host.reaches("seated");
+            let (arrived, third) = third(&place.name);
+            thread::sleep(A_WHILE);
+            host.kill();
+            let in_time = arrived.elapsed() < MOST_OF_THE_PATIENCE;
+            let seat = third.join().unwrap();
+            if in_time {
+                let seat = seat.unwrap();
+                assert!(seat.is_first());
+                let host = thread::spawn(move || seat.wait());
+                place.assert_real_pair_works(host);
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn when_a_second_is_killed_its_host_learns_of_it() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let mut second = Other::start("second", &place.name);
+        second.reaches("paired");
+        let Role::Reader(reader) = host.join().unwrap().unwrap() else {
+            panic!("the host is no Reader");
+        };
+        send_all(&reader);
+        let killed = Instant::now();
+        second.kill();
+        let error = reader.empty_block_until(soon()).unwrap_err();
+        assert!(matches!(error, Error::PartnerDied { .. }), "{error:?}");
+        assert!(killed.elapsed() < Duration::from_secs(5));
     });
 }

@@ -1,0 +1,505 @@
+//! The protocol's binding to Linux (sections 13 and 13a), by hand, and the tests of
+//! what only Linux has: seals, descriptors in messages, users by the kernel's word.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::ptr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use brigade::{Error, Side, Violation};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use tempfile::TempDir;
+
+use super::{
+    ADMITTED, MAGIC, OFFER, Offer, READER_REGION, REFUSED, VERSION, WRITER, WRITER_REGION,
+    assert_reader_finds, assert_writer_finds, bounded, offer, real_reader, violation,
+};
+
+// ---- memory and doorbell --------------------------------------------------------------
+
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::FUTURE_WRITE)
+    .union(SealFlags::SEAL);
+
+/// A mapped memory file.
+pub(super) struct Region {
+    pub(super) start: *mut u8,
+    pub(super) len: usize,
+    file: OwnedFd,
+}
+
+impl Region {
+    fn map(file: OwnedFd, len: usize, protection: ProtFlags) -> Region {
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, &file, 0)
+        };
+        Region {
+            start: start.unwrap().cast(),
+            len,
+            file,
+        }
+    }
+
+    fn sealed(len: usize, seals: SealFlags) -> Region {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create(c"raw", flags).unwrap();
+        rustix::fs::ftruncate(&file, len as u64).unwrap();
+        let region = Region::map(file, len, ProtFlags::READ | ProtFlags::WRITE);
+        rustix::fs::fcntl_add_seals(&region.file, seals).unwrap();
+        region
+    }
+
+    pub(super) fn new(len: usize) -> Region {
+        Region::sealed(len, SEALS)
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: what `map` mapped.
+        unsafe { rustix::mm::munmap(self.start.cast(), self.len) }.unwrap();
+    }
+}
+
+pub(super) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(super) fn new() -> Bell {
+        Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap())
+    }
+}
+
+pub(super) struct PeerBell(OwnedFd);
+
+impl PeerBell {
+    pub(super) fn ring(&self) {
+        rustix::io::write(&self.0, &1u64.to_ne_bytes()).unwrap();
+    }
+}
+
+// ---- messages -------------------------------------------------------------------------
+
+fn message(kind: u32) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(kind.to_le_bytes());
+    bytes
+}
+
+fn kind_of(message: &[u8]) -> u32 {
+    assert_eq!(&message[..12], &self::message(0)[..12]);
+    u32::from_le_bytes(message[12..16].try_into().unwrap())
+}
+
+/// A connected socket.
+pub(super) struct Channel(OwnedFd);
+
+impl Channel {
+    fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)));
+        }
+        let parts = [IoSlice::new(bytes)];
+        // The other end may have hung up already, which is what is tested then.
+        let _ = rustix::net::sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL);
+    }
+
+    /// The next message, and the descriptors in it; empty at the end.
+    fn receive(&self) -> (Vec<u8>, Vec<OwnedFd>) {
+        let mut bytes = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let Ok(received) = rustix::net::recvmsg(&self.0, &mut parts, &mut ancillary, flags) else {
+            return (Vec::new(), Vec::new());
+        };
+        let fds = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let fds = fds.flatten().collect();
+        (bytes[..received.bytes].to_vec(), fds)
+    }
+
+    pub(super) fn offer(&self, region: &Region, bell: &Bell) {
+        self.send(&message(OFFER), &[region.file.as_fd(), bell.0.as_fd()]);
+    }
+
+    pub(super) fn refuse(&self, text: &[u8]) {
+        let mut refusal = message(REFUSED);
+        refusal.extend(text);
+        self.send(&refusal, &[]);
+    }
+
+    pub(super) fn admit(&self) {
+        self.send_kind(ADMITTED);
+    }
+
+    pub(super) fn send_kind(&self, kind: u32) {
+        self.send(&message(kind), &[]);
+    }
+
+    /// The kind of the next message; `None` at the end.
+    pub(super) fn receive_kind(&self) -> Option<u32> {
+        let (bytes, _) = self.receive();
+        (!bytes.is_empty()).then(|| kind_of(&bytes))
+    }
+
+    /// The offer that comes next: the real end's region, read-only, and its doorbell.
+    pub(super) fn receive_offer(&self) -> (Region, PeerBell) {
+        let (bytes, fds) = self.receive();
+        assert_eq!(bytes, message(OFFER));
+        let [memory, bell] = <[OwnedFd; 2]>::try_from(fds).unwrap();
+        let len = rustix::fs::fstat(&memory).unwrap().st_size as usize;
+        (Region::map(memory, len, ProtFlags::READ), PeerBell(bell))
+    }
+
+    /// The refusal that comes next.
+    pub(super) fn receive_refusal(&self) -> String {
+        let (bytes, _) = self.receive();
+        assert_eq!(kind_of(&bytes), REFUSED, "{bytes:?}");
+        String::from_utf8(bytes[16..].to_vec()).unwrap()
+    }
+
+    pub(super) fn receive_admitted(&self) {
+        assert_eq!(self.receive().0, message(ADMITTED));
+    }
+
+    pub(super) fn into_link(self, bell: Bell) -> Link {
+        Link {
+            channel: self,
+            _bell: bell,
+        }
+    }
+}
+
+pub(super) struct Link {
+    channel: Channel,
+    _bell: Bell,
+}
+
+impl Link {
+    /// Sends a message, which is a violation.
+    pub(super) fn disturb(&self, _bell: &PeerBell) {
+        self.channel.send(b"junk", &[]);
+    }
+}
+
+// ---- name and host --------------------------------------------------------------------
+
+fn new_socket() -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+pub(super) struct Place {
+    directory: TempDir,
+    pub(super) name: String,
+}
+
+impl Place {
+    pub(super) fn new() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let name = format!("{}/n", directory.path().display());
+        Place { directory, name }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(super) fn connect(&self) -> Channel {
+        let socket = new_socket();
+        let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
+        rustix::net::connect(&socket, &address).unwrap();
+        Channel(socket)
+    }
+
+    pub(super) fn raw_host(&self) -> RawHost {
+        let lock = rustix::fs::open(
+            self.file("n.lock"),
+            OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC,
+            Mode::RUSR | Mode::WUSR,
+        );
+        let lock = lock.unwrap();
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let listener = new_socket();
+        let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
+        rustix::net::bind(&listener, &address).unwrap();
+        rustix::net::listen(&listener, 16).unwrap();
+        RawHost {
+            listener,
+            _lock: lock,
+        }
+    }
+}
+
+pub(super) struct RawHost {
+    listener: OwnedFd,
+    _lock: OwnedFd,
+}
+
+impl RawHost {
+    pub(super) fn accept(&self) -> Channel {
+        Channel(rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap())
+    }
+
+    pub(super) fn accept_within(&self, limit: Duration) -> Option<Channel> {
+        let mut polled = [PollFd::new(&self.listener, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).unwrap();
+        let ready = poll(&mut polled, Some(&limit)).unwrap();
+        (ready != 0).then(|| self.accept())
+    }
+}
+
+pub(super) fn child(task: &str, _name: &str) {
+    panic!("there is no task {task} on Linux");
+}
+
+// ---- tests ----------------------------------------------------------------------------
+
+fn sized(channel: &Channel, len: usize, seals: SealFlags) {
+    let region = Region::sealed(len, seals);
+    if len >= 4096 {
+        region.fill_head(WRITER);
+    }
+    offer(channel, &region);
+}
+
+/// Made as a Writer's, beside a real Reader.
+pub(super) const BAD_OFFERS: &[Offer] = &[
+    ("region is too small", |c| sized(c, 4095, SEALS)),
+    ("region is not sealed", |c| {
+        sized(c, WRITER_REGION, SealFlags::empty())
+    }),
+    ("region is not sealed", |c| {
+        sized(c, WRITER_REGION, SealFlags::GROW | SealFlags::SEAL)
+    }),
+    ("region is no memfd", |c| {
+        let bells = [Bell::new(), Bell::new()];
+        c.send(&message(OFFER), &[bells[0].0.as_fd(), bells[1].0.as_fd()])
+    }),
+    ("lacks the region", |c| c.send_kind(OFFER)),
+    ("lacks the region", |c| {
+        c.send(&message(OFFER), &[Bell::new().0.as_fd()])
+    }),
+    ("too short", |c| c.send(b"junk", &[])),
+    ("not brigade's", |c| c.send(&[b'x'; 40], &[])),
+    ("too long", |c| c.send(&[0; 2000], &[])),
+];
+
+#[test]
+fn a_partners_region_can_neither_be_written_nor_resized() {
+    bounded(|| {
+        let (reader, raw) = real_reader(true);
+        let file = &raw.peer.file;
+        let reopened = rustix::fs::open(
+            format!("/proc/self/fd/{}", file.as_raw_fd()),
+            OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let both = ProtFlags::READ | ProtFlags::WRITE;
+        for file in [Some(file), reopened.as_ref().ok()].into_iter().flatten() {
+            for len in [0, 4096, READER_REGION as u64 * 2] {
+                assert!(
+                    rustix::fs::ftruncate(file, len).is_err(),
+                    "resized to {len}"
+                );
+            }
+            // SAFETY: a new mapping, which nothing refers to, if it succeeds at all.
+            let mapped =
+                unsafe { rustix::mm::mmap(ptr::null_mut(), 4096, both, MapFlags::SHARED, file, 0) };
+            assert!(mapped.is_err(), "mapped writable");
+            assert!(rustix::io::pwrite(file, b"x", 0).is_err(), "written");
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            assert!(
+                rustix::fs::fallocate(file, hole, 0, 4096).is_err(),
+                "punched"
+            );
+            let grow = FallocateFlags::empty();
+            assert!(
+                rustix::fs::fallocate(file, grow, 0, 1 << 20).is_err(),
+                "grown"
+            );
+            assert!(
+                rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).is_err(),
+                "sealed"
+            );
+        }
+        let writable = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the mapping is this test's own.
+        let changed = unsafe { rustix::mm::mprotect(raw.peer.start.cast(), 4096, writable) };
+        assert!(changed.is_err(), "made writable");
+        reader.check().unwrap();
+    });
+}
+
+#[test]
+fn a_writers_message_during_the_session_is_a_violation() {
+    bounded(|| {
+        assert_reader_finds(Violation::Message, |raw| raw.link.disturb(&raw.peer_bell));
+        for watched in [true, false] {
+            let (reader, raw) = real_reader(true);
+            raw.link.channel.send_kind(ADMITTED);
+            let result = match watched {
+                true => reader.monitor().watch(),
+                false => reader.check(),
+            };
+            assert_eq!(violation(result), Violation::Message);
+        }
+    });
+}
+
+#[test]
+fn a_readers_message_during_the_session_is_a_violation() {
+    bounded(|| {
+        assert_writer_finds(Violation::Message, |raw| raw.link.disturb(&raw.peer_bell));
+    });
+}
+
+#[test]
+fn more_descriptors_than_two_are_too_many() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        let (region, bell) = (Region::of(WRITER), Bell::new());
+        let fds = [region.file.as_fd(), bell.0.as_fd(), bell.0.as_fd()];
+        channel.send(&message(OFFER), &fds);
+        let text = channel.receive_refusal();
+        assert!(
+            text.contains("too long") || text.contains("lacks"),
+            "{text}"
+        );
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_guest_that_stays_silent_keeps_the_host_for_a_second_only() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let silent = [place.connect(), place.connect()];
+        let since = Instant::now();
+        place.assert_real_pair_works(host);
+        assert!(since.elapsed() >= Duration::from_secs(1));
+        assert!(since.elapsed() < Duration::from_secs(5));
+        drop(silent);
+    });
+}
+
+// ---- strangers ----------------------------------------------------------------------------
+
+/// A user that this test is not.
+const STRANGER: u32 = 65534;
+
+/// Runs `act` as another user: the kernel's word on a thread is that thread's own.
+fn as_stranger<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = thread::spawn(move || {
+        let stranger = rustix::process::Uid::from_raw(STRANGER);
+        rustix::thread::set_thread_res_uid(stranger, stranger, stranger).unwrap();
+        act()
+    });
+    thread.join().unwrap()
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: only root can be another user, too");
+    }
+    root
+}
+
+fn open_to_everyone(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+}
+
+#[test]
+fn a_guest_of_another_user_is_refused_with_both_named_before_it_is_shown_anything() {
+    if !is_root() {
+        return;
+    }
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        open_to_everyone(place.directory.path());
+        open_to_everyone(&place.file("n.sock"));
+        let path = place.file("n.sock");
+        let channel = as_stranger(move || {
+            let socket = new_socket();
+            let address = SocketAddrUnix::new(path).unwrap();
+            rustix::net::connect(&socket, &address).unwrap();
+            Channel(socket)
+        });
+        let refusal = channel.receive_refusal();
+        assert!(refusal.contains("root (0)"), "{refusal}");
+        assert!(refusal.contains(&STRANGER.to_string()), "{refusal}");
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_host_of_another_user_is_refused_with_both_named() {
+    if !is_root() {
+        return;
+    }
+    bounded(|| {
+        let place = Place::new();
+        // This user's lock, so that only the socket's owner is foreign.
+        let lock = std::fs::File::create(place.file("n.lock")).unwrap();
+        lock.lock().unwrap();
+        open_to_everyone(place.directory.path());
+        let path = place.file("n.sock");
+        let listener = as_stranger(move || {
+            let listener = new_socket();
+            rustix::net::bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+            rustix::net::listen(&listener, 16).unwrap();
+            listener
+        });
+        let guest = place.real_guest();
+        let channel = Channel(rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap());
+        let refusal = channel.receive_refusal();
+        let Err(Error::Refused(reason)) = guest.join().unwrap() else {
+            panic!("not refused");
+        };
+        assert_eq!(reason, refusal);
+        assert!(reason.contains("root (0)"), "{reason}");
+        assert!(reason.contains(&STRANGER.to_string()), "{reason}");
+    });
+}
+
+#[test]
+fn a_doorbell_that_could_block_whoever_rings_it_is_refused() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let (_read_end, pipe) = std::io::pipe().unwrap();
+        let blocking = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        for bell in [OwnedFd::from(pipe), blocking] {
+            let channel = place.connect();
+            let _shown = channel.receive_offer();
+            channel.offer(&Region::of(WRITER), &Bell(bell));
+            let refusal = channel.receive_refusal();
+            assert!(refusal.contains("doorbell"), "{refusal}");
+        }
+        place.assert_real_pair_works(host);
+    });
+}
