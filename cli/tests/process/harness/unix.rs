@@ -27,7 +27,7 @@ pub(crate) const QUOTED: &str = "'a b'";
 pub(crate) const NO_SUCH_FILE: i32 = 2;
 pub(crate) const NO_SUCH_DIRECTORY: i32 = 2;
 pub(crate) const CLOSED_STREAM: i32 = 9;
-pub(crate) const BROKEN_PIPE: i32 = 32;
+pub(crate) const BROKEN_PIPE: &[i32] = &[32];
 
 pub(crate) const NULL_DEVICE: &str = "/dev/null";
 pub(crate) const FULL_DEVICE: Option<&str> = Some("/dev/full");
@@ -36,12 +36,10 @@ pub(crate) const FULL_DEVICE: Option<&str> = Some("/dev/full");
 pub(crate) const LYING_FILE: Option<&str> = Some("/proc/self/mountinfo");
 
 /// A source that can be opened, but not read; and why not.
-pub(crate) fn broken_source(_place: &Place) -> (BrokenSource, &'static str, &'static str) {
+pub(crate) fn broken_source(_place: &Place) -> (String, String) {
     // Reading the memory of a process at address 0 is an I/O error.
-    (BrokenSource, "/proc/self/mem", "Input/output")
+    ("/proc/self/mem".to_owned(), super::why(5))
 }
-
-pub(crate) struct BrokenSource;
 
 // ---- processes --------------------------------------------------------------
 

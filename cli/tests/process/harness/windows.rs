@@ -13,8 +13,9 @@ use std::ptr;
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_FILE_NOT_FOUND, ERROR_INVALID_HANDLE, ERROR_NO_DATA, ERROR_PATH_NOT_FOUND, FILETIME,
-    HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+    ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_INVALID_HANDLE, ERROR_NO_DATA,
+    ERROR_PATH_NOT_FOUND, ERROR_PIPE_NOT_CONNECTED, FILETIME, HANDLE, INVALID_HANDLE_VALUE,
+    WAIT_OBJECT_0,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
@@ -23,12 +24,14 @@ use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetFileSecurityW, PROTECTED_DACL_SECURITY_INFORMATION,
     SetFileSecurityW,
 };
-use windows_sys::Win32::Storage::FileSystem::{GetDiskFreeSpaceExW, PIPE_ACCESS_INBOUND};
+use windows_sys::Win32::Storage::FileSystem::{
+    GetDiskFreeSpaceExW, PIPE_ACCESS_INBOUND, PIPE_ACCESS_OUTBOUND,
+};
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, GetConsoleCP,
 };
 use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, PIPE_TYPE_BYTE, PIPE_WAIT,
+    ConnectNamedPipe, CreateNamedPipeW, DisconnectNamedPipe, PIPE_TYPE_BYTE, PIPE_WAIT,
 };
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, GetProcessTimes, OpenProcess, PROCESS_SYNCHRONIZE,
@@ -40,8 +43,8 @@ use super::{Half, Interruption, Place, Stream};
 /// How often is often: under Wine, a process takes 60 to 90 ms to start, not one.
 pub(crate) const MANY: usize = 25;
 
-/// What an idle process may use in a second: a tick of the clock that counts it.
-pub(crate) const IDLE: Duration = Duration::from_millis(16);
+/// What an idle process may use in a second: a few ticks of the clock that counts it.
+pub(crate) const IDLE: Duration = Duration::from_millis(60);
 
 pub(crate) const NAMES_DIFFER_IN_CASE: bool = false;
 
@@ -55,7 +58,7 @@ pub(crate) const QUOTED: &str = r#""a b""#;
 pub(crate) const NO_SUCH_FILE: i32 = ERROR_FILE_NOT_FOUND as i32;
 pub(crate) const NO_SUCH_DIRECTORY: i32 = ERROR_PATH_NOT_FOUND as i32;
 pub(crate) const CLOSED_STREAM: i32 = ERROR_INVALID_HANDLE as i32;
-pub(crate) const BROKEN_PIPE: i32 = ERROR_NO_DATA as i32;
+pub(crate) const BROKEN_PIPE: &[i32] = &[ERROR_NO_DATA as i32, ERROR_BROKEN_PIPE as i32];
 
 pub(crate) const NULL_DEVICE: &str = "NUL";
 pub(crate) const FULL_DEVICE: Option<&str> = None;
@@ -63,15 +66,20 @@ pub(crate) const FULL_DEVICE: Option<&str> = None;
 /// A file that says that it is empty, and is not.
 pub(crate) const LYING_FILE: Option<&str> = None;
 
-/// A source that can be opened, but not read; and why not.
-pub(crate) fn broken_source(place: &Place) -> (BrokenSource, &'static str, &'static str) {
-    let file = File::open(place.file("broken", "water")).unwrap();
-    file.lock().unwrap();
-    (BrokenSource(file), "broken", "another process has it open")
+/// A source that can be opened, but not read; and why not. It is a pipe whose other
+/// end hangs up on everybody who comes.
+pub(crate) fn broken_source(_place: &Place) -> (String, String) {
+    let (path, pipe) = pipe("broken", PIPE_ACCESS_OUTBOUND);
+    std::thread::spawn(move || {
+        loop {
+            // SAFETY: the handle is open. It fails if somebody is connected already.
+            unsafe { ConnectNamedPipe(pipe.as_raw_handle(), ptr::null_mut()) };
+            // SAFETY: as above.
+            unsafe { DisconnectNamedPipe(pipe.as_raw_handle()) };
+        }
+    });
+    (path, super::why(ERROR_PIPE_NOT_CONNECTED as i32))
 }
-
-/// A file that is locked, which here keeps others from reading it.
-pub(crate) struct BrokenSource(#[expect(dead_code, reason = "held open")] File);
 
 // ---- processes --------------------------------------------------------------
 
@@ -277,23 +285,7 @@ pub(crate) struct Fifo {
 
 impl Fifo {
     pub(crate) fn new(_place: &Place) -> Fifo {
-        let path = format!(r"\\.\pipe\brigade-test-{}", std::process::id());
-        // SAFETY: the path ends in a zero.
-        let pipe = unsafe {
-            CreateNamedPipeW(
-                wide(path.as_ref()).as_ptr(),
-                PIPE_ACCESS_INBOUND,
-                PIPE_TYPE_BYTE | PIPE_WAIT,
-                1,
-                4096,
-                4096,
-                0,
-                ptr::null(),
-            )
-        };
-        assert_ne!(pipe, INVALID_HANDLE_VALUE);
-        // SAFETY: it was made above, and nobody else has it.
-        let pipe = unsafe { File::from_raw_handle(pipe) };
+        let (path, pipe) = pipe("fifo", PIPE_ACCESS_INBOUND);
         Fifo { path, pipe }
     }
 
@@ -311,8 +303,32 @@ impl Fifo {
             self.pipe.read_to_end(&mut bytes).unwrap();
             sender.send(bytes).unwrap();
         });
-        read.recv_timeout(super::SOON).expect("nobody wrote")
+        let read = read.recv_timeout(super::SOON);
+        assert!(read.is_ok(), "nobody wrote");
+        read.unwrap()
     }
+}
+
+/// A new one that one client at a time can open, and its path.
+fn pipe(what: &str, direction: u32) -> (String, File) {
+    let path = format!(r"\\.\pipe\brigade-test-{what}-{}", std::process::id());
+    // SAFETY: the path ends in a zero.
+    let pipe = unsafe {
+        CreateNamedPipeW(
+            wide(path.as_ref()).as_ptr(),
+            direction,
+            PIPE_TYPE_BYTE | PIPE_WAIT,
+            1,
+            4096,
+            4096,
+            0,
+            ptr::null(),
+        )
+    };
+    assert_ne!(pipe, INVALID_HANDLE_VALUE);
+    // SAFETY: it was made above, and nobody else has it.
+    let pipe = unsafe { File::from_raw_handle(pipe) };
+    (path, pipe)
 }
 
 fn wide(path: &Path) -> Vec<u16> {
