@@ -8,8 +8,10 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
-use brigade::{Error, Options, Seat};
+use brigade::{Error, Options, Seat, join};
 use tempfile::TempDir;
 
 /// A name that nobody else has.
@@ -80,4 +82,24 @@ fn a_lock_file_that_is_a_directory_is_refused() {
     let place = Place::new();
     std::fs::create_dir(place.file("n.lock")).unwrap();
     place.assert_refused_for_its_lock_file();
+}
+
+#[test]
+fn the_socket_is_there_for_as_long_as_a_host_can_be_reached() {
+    let place = Place::new();
+    let socket = place.file("n.sock");
+    let host = Seat::take(&place.name, &Options::new()).unwrap();
+    assert!(socket.exists());
+    let host = thread::spawn(move || host.wait());
+    let second = join(&place.name, &Options::new()).unwrap();
+    let first = host.join().unwrap().unwrap();
+    assert!(!socket.exists(), "a third could reach the host");
+    drop((first, second));
+
+    drop(Seat::take(&place.name, &Options::new()).unwrap());
+    assert!(!socket.exists());
+    let patience = Options::new().wait(Duration::from_millis(10));
+    let error = join(&place.name, &patience).unwrap_err();
+    assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+    assert!(!socket.exists());
 }

@@ -197,7 +197,10 @@ pub(crate) fn available_memory() -> Option<u64> {
     };
     // SAFETY: `status` is of the size that it says.
     let found = unsafe { GlobalMemoryStatusEx(&mut status) };
-    (found != 0).then_some(status.ullAvailPageFile)
+    // Wine says 0 now and then, when it could not find out.
+    (found != 0)
+        .then_some(status.ullAvailPageFile)
+        .filter(|&available| available > 0)
 }
 
 // ---- users and names ----------------------------------------------------------
@@ -1038,6 +1041,13 @@ impl Bell {
     }
 }
 
+impl Drop for Bell {
+    /// Whoever was shown it may take this process for its partner already.
+    fn drop(&mut self) {
+        set(&self.gone);
+    }
+}
+
 /// Once rung, wakes every wait of this process that was given it, for good.
 #[derive(Debug)]
 pub(crate) struct Alarm(OwnedHandle);
@@ -1101,12 +1111,6 @@ impl Link {
 
     pub(crate) fn hang_up(&self) {
         set(&self.bell.gone);
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.hang_up();
     }
 }
 

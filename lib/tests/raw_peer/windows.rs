@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,13 +27,13 @@ use windows_sys::Win32::System::Memory::{
     UnmapViewOfFile, VirtualProtect, VirtualQuery,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, CreateSemaphoreW, GetCurrentProcess, GetProcessTimes, OpenProcessToken,
-    OpenSemaphoreW, ReleaseSemaphore, SEMAPHORE_MODIFY_STATE, SYNCHRONIZATION_SYNCHRONIZE,
-    SetEvent, WaitForSingleObject,
+    CreateEventW, CreateSemaphoreW, GetCurrentProcess, GetProcessTimes, OpenEventW,
+    OpenProcessToken, OpenSemaphoreW, ReleaseSemaphore, SEMAPHORE_MODIFY_STATE,
+    SYNCHRONIZATION_SYNCHRONIZE, SetEvent, WaitForSingleObject,
 };
 
 use super::{
-    ADMITTED, MAGIC, OFFER, Offer, Other, REFUSED, VERSION, WRITER, WRITER_REGION,
+    ADMITTED, MAGIC, OFFER, Offer, Other, READER, REFUSED, VERSION, WRITER, WRITER_REGION,
     assert_pair_works, at, bounded, offer, options, real_reader, soon,
 };
 
@@ -150,6 +151,16 @@ fn create_event(name: &str) -> OwnedHandle {
     event.0
 }
 
+fn open_event(name: &str) -> io::Result<OwnedHandle> {
+    // SAFETY: the name ends with a zero.
+    owned(unsafe { OpenEventW(SYNCHRONIZATION_SYNCHRONIZE, 0, wide(name).as_ptr()) })
+}
+
+fn set(event: &OwnedHandle) {
+    // SAFETY: the handle is open.
+    assert_ne!(unsafe { SetEvent(event.as_raw_handle()) }, 0);
+}
+
 /// How all names of this user's objects begin.
 fn prefix() -> String {
     let hash = blake3::hash(own_sid().as_bytes()).to_hex();
@@ -254,7 +265,7 @@ impl Drop for Region {
 pub(super) struct Bell {
     number: u64,
     semaphore: OwnedHandle,
-    gone: OwnedHandle,
+    gone: Arc<OwnedHandle>,
 }
 
 impl Bell {
@@ -264,16 +275,19 @@ impl Bell {
         Bell {
             number,
             semaphore: create_semaphore(&name("bell")).0,
-            gone: create_event(&name("gone")),
+            gone: Arc::new(create_event(&name("gone"))),
         }
     }
 }
 
-pub(super) struct PeerBell(OwnedHandle);
+pub(super) struct PeerBell {
+    semaphore: OwnedHandle,
+    gone: OwnedHandle,
+}
 
 impl PeerBell {
     pub(super) fn ring(&self) {
-        release(&self.0);
+        release(&self.semaphore);
     }
 }
 
@@ -317,8 +331,9 @@ pub(super) struct Channel {
     theirs: Region,
     their_bell: OwnedHandle,
     read: Cell<usize>,
-    /// What was offered, until the other has opened it.
+    /// What was offered, until the other has opened it; and how to hang up.
     offered: RefCell<Vec<OwnedHandle>>,
+    hang_up: RefCell<Option<Arc<OwnedHandle>>>,
 }
 
 impl Channel {
@@ -368,9 +383,9 @@ impl Channel {
     }
 
     pub(super) fn offer(&self, region: &Region, bell: &Bell) {
-        for object in [&region.section, &bell.semaphore, &bell.gone] {
-            self.keep(object);
-        }
+        self.keep(&region.section);
+        self.keep(&bell.semaphore);
+        *self.hang_up.borrow_mut() = Some(Arc::clone(&bell.gone));
         self.send(OFFER, [region.number, bell.number], b"");
     }
 
@@ -399,7 +414,13 @@ impl Channel {
         let name = |at, what| numbered(process_id, self.theirs.get(letter + at), what);
         let mut region = Region::open(&name(8, "region")).unwrap();
         region.number = self.theirs.get(letter + 8);
-        (region, PeerBell(open_semaphore(&name(16, "bell")).unwrap()))
+        (
+            region,
+            PeerBell {
+                semaphore: open_semaphore(&name(16, "bell")).unwrap(),
+                gone: open_event(&name(16, "gone")).unwrap(),
+            },
+        )
     }
 
     /// The refusal that comes next.
@@ -415,12 +436,17 @@ impl Channel {
     }
 
     pub(super) fn into_link(self, bell: Bell) -> Link {
+        // That is the link's from now on.
+        *self.hang_up.borrow_mut() = None;
         Link(bell)
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
+        if let Some(gone) = self.hang_up.take() {
+            set(&gone);
+        }
         self.own.put(AT_LEFT, 1);
         release(&self.their_bell);
     }
@@ -440,8 +466,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // SAFETY: the handle is open.
-        assert_ne!(unsafe { SetEvent(self.0.gone.as_raw_handle()) }, 0);
+        set(&self.0.gone);
     }
 }
 
@@ -502,6 +527,7 @@ impl Taken {
             their_bell,
             read: Cell::new(0),
             offered: RefCell::default(),
+            hang_up: RefCell::default(),
         })
     }
 }
@@ -590,6 +616,7 @@ impl RawHost {
                     their_bell: open_semaphore(&letters("second.bell")).unwrap(),
                     read: Cell::new(0),
                     offered: RefCell::default(),
+                    hang_up: RefCell::default(),
                 });
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -794,5 +821,20 @@ fn a_partners_objects_can_be_looked_at_but_not_changed() {
             unsafe { VirtualProtect(raw.peer.start.cast(), 4096, PAGE_READWRITE, &mut before) };
         assert_eq!(changed, 0, "made writable");
         reader.check().unwrap();
+    });
+}
+
+#[test]
+fn a_guest_that_gives_up_after_its_offer_has_hung_up() {
+    bounded(|| {
+        let place = Place::new();
+        let (host, guest) = (place.raw_host(), place.real_guest());
+        let channel = host.accept();
+        channel.offer(&Region::of(READER), &Bell::new());
+        let (_shown, bell) = channel.receive_offer();
+        assert!(!wait(&bell.gone, Duration::ZERO));
+        let error = guest.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::NotAnswering { .. }), "{error:?}");
+        assert!(wait(&bell.gone, Duration::ZERO), "it is still there");
     });
 }

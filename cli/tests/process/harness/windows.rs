@@ -43,8 +43,8 @@ use super::{Half, Interruption, Place, Stream};
 /// How often is often: under Wine, a process takes 60 to 90 ms to start, not one.
 pub(crate) const MANY: usize = 25;
 
-/// What an idle process may use in a second: a few ticks of the clock that counts it.
-pub(crate) const IDLE: Duration = Duration::from_millis(60);
+/// What an idle process may use in a second: a tick of the clock that counts it.
+pub(crate) const IDLE: Duration = Duration::from_millis(20);
 
 pub(crate) const NAMES_DIFFER_IN_CASE: bool = false;
 
