@@ -1,7 +1,7 @@
 //! One half fails: both say why, the old destination stays, the partial file goes.
 
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -237,9 +237,16 @@ fn a_partial_file_that_was_replaced_by_hand_does_not_become_the_destination() {
     place.file("b", "old");
     let mut copy = wait_for_partial(&place);
     let partial = place.path(".b.brigade-partial");
+    let mut input = copy.input();
+    input.write_all(b"ne").unwrap();
+    // Before there is data in it, it would be taken for another copy's.
+    while std::fs::metadata(&partial).unwrap().len() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     sys::take_name(&partial);
     std::fs::write(&partial, "another").unwrap();
-    copy.feed(b"new".to_vec());
+    input.write_all(b"w").unwrap();
+    drop(input);
     let outcome = copy.end().expect(1);
     assert!(outcome.said.contains("removed or replaced"), "{outcome:?}");
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
