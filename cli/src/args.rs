@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use clap_complete::Shell;
+
 use clap::{ArgAction, Parser, ValueEnum};
 
 /// As 256K reads; and the pool is of 4 MiB. The library's defaults.
@@ -20,14 +22,15 @@ pub(crate) const DEFAULT_BLOCKS: usize = 16;
     max_term_width = 100,
     override_usage = "brigade [OPTIONS] <SOURCE> <DESTINATION>      (twice, or once with --both)\n       \
                       brigade [OPTIONS] --as reader --name NAME <SOURCE>\n       \
-                      brigade [OPTIONS] --as writer --name NAME <DESTINATION>",
+                      brigade [OPTIONS] --as writer --name NAME <DESTINATION>\n       \
+                      brigade --status [NAME]",
     after_help = "Exit status: 0 the destination is complete; 1 the copy failed in this process; 2 usage;\n\
                   3 too many instances; 4 the partner failed or died; 5 no partner came in time;\n\
-                  130, 143 interrupted."
+                  6 the source changed while it was copied; 130, 143 interrupted."
 )]
 pub(crate) struct Args {
     /// SOURCE and DESTINATION; '-' is standard input or output
-    #[arg(required = true, num_args = 1..=2, value_name = "PATH", value_parser = clap::value_parser!(OsString))]
+    #[arg(required_unless_present_any = ["status", "man", "completions"], num_args = 1..=2, value_name = "PATH", value_parser = clap::value_parser!(OsString))]
     pub(crate) paths: Vec<OsString>,
 
     /// Start the partner, too: the whole copy in one command
@@ -55,13 +58,64 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
 
+    /// Let the partner be this user, too; the name must be a path then. May be repeated
+    #[arg(long, value_name = "NAME|UID")]
+    pub(crate) allow_user: Vec<String>,
+
+    /// Give up if a process makes no progress for this time [default: wait for ever]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
     /// Do not wait until the data is on disk
     #[arg(long)]
     pub(crate) no_sync: bool,
 
-    /// Show progress
+    /// Read again what was written, and compare it with what was read (BLAKE3)
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Keep what the source has: mode, timestamps, ownership, xattr, acl, all; the
+    /// first three without a list
+    #[arg(short, long, value_name = "LIST", num_args = 0..=1, require_equals = true,
+          value_delimiter = ',', default_missing_value = "mode,timestamps,ownership")]
+    pub(crate) preserve: Vec<Attribute>,
+
+    /// Holes: keep those of the source, make them of all zeros, or fill them
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) sparse: When,
+
+    /// Do not replace a destination that exists
+    #[arg(short, long, conflicts_with_all = ["backup", "update"])]
+    pub(crate) no_clobber: bool,
+
+    /// Keep a destination that is replaced under its name and SUFFIX [default: ~]
+    #[arg(long, value_name = "SUFFIX", num_args = 0..=1, require_equals = true,
+          default_missing_value = "~")]
+    pub(crate) backup: Option<OsString>,
+
+    /// Replace a destination only if it is older than the source
+    #[arg(short, long)]
+    pub(crate) update: bool,
+
+    /// Go on if the source changes while it is copied
+    #[arg(long)]
+    pub(crate) allow_changes: bool,
+
+    /// Read, or write, no more than this in a second
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub(crate) limit_rate: Option<u64>,
+
+    /// Go past the system's cache of files: auto does for what is large
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) direct: When,
+
+    /// Show progress: auto does if standard error is a terminal
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) progress: When,
+
+    /// Tell what happens on standard error as JSON, an event in a line
+    #[arg(long, conflicts_with_all = ["quiet", "verbose", "progress"])]
+    pub(crate) json: bool,
 
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose")]
@@ -70,6 +124,19 @@ pub(crate) struct Args {
     /// Say more
     #[arg(short, long)]
     pub(crate) verbose: bool,
+
+    /// List this user's copies, or follow that of NAME
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "",
+          conflicts_with = "paths")]
+    pub(crate) status: Option<String>,
+
+    /// Print the manual page
+    #[arg(long, exclusive = true)]
+    pub(crate) man: bool,
+
+    /// Print what a shell needs to complete options
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    pub(crate) completions: Option<Shell>,
 
     /// Started by --both, which speaks for both.
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
@@ -86,12 +153,45 @@ pub(crate) enum RoleArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// If standard error is a terminal
     Auto,
-    /// Even if it is none
     Always,
-    /// Not at all
     Never,
+}
+
+impl When {
+    /// As it is typed.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            When::Auto => "auto",
+            When::Always => "always",
+            When::Never => "never",
+        }
+    }
+}
+
+/// What a destination can keep of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attribute {
+    /// Permission bits, with the special ones
+    Mode,
+    /// Times of the last change and access
+    Timestamps,
+    /// User and group
+    Ownership,
+    /// Extended attributes
+    Xattr,
+    /// Access control lists
+    Acl,
+    /// All of these, as far as possible
+    All,
+}
+
+/// Bytes in a second.
+fn rate(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("must be more than 0".to_owned()),
+        bytes => Ok(bytes as u64),
+    }
 }
 
 /// A size as dd, mbuffer and rsync read it: a bare letter is a power of 1024.

@@ -10,13 +10,16 @@
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Status, reason, tell};
-use crate::plan::Place;
+use crate::metadata::Metadata;
+use crate::plan::backup_path;
+use crate::preserving::Finish;
+use crate::settings::{Preserve, Settings};
 use crate::sys::{self, Access, Facts, Identity, Kind};
 
 /// How long to wait for another process to let go of the partial file: a killed
@@ -31,6 +34,10 @@ const REPLACING_PATIENCE: Duration = Duration::from_millis(300);
 pub(crate) struct Destination {
     file: File,
     path: PathBuf,
+    /// A disk, written from its beginning.
+    is_disk: bool,
+    /// Some of it was skipped.
+    has_holes: bool,
     /// `None` for what is written directly.
     partial: Option<Partial>,
 }
@@ -40,65 +47,114 @@ struct Partial {
     path: PathBuf,
     identity: Identity,
     access: Access,
+    old: Old,
     gate: Arc<Gate>,
+}
+
+/// What happens to a file that is there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Old {
+    Replaced,
+    /// Stays; one that comes while the copy runs makes it fail.
+    Kept,
+    /// Gets a name with this suffix.
+    BackedUp(OsString),
+}
+
+impl Old {
+    pub(crate) fn of(settings: &Settings) -> Old {
+        match &settings.backup {
+            Some(suffix) => Old::BackedUp(suffix.clone()),
+            None if settings.no_clobber => Old::Kept,
+            None => Old::Replaced,
+        }
+    }
 }
 
 impl Destination {
     /// Opens `place`. A file that does not exist yet gets `new_mode`; one that does
     /// keeps its own.
-    pub(crate) fn open(place: &Place, new_mode: u32, gate: &Arc<Gate>) -> Result<Self, Failure> {
-        let path = match place {
-            Place::Standard => {
-                let path = PathBuf::from("standard output");
-                let file =
-                    sys::standard_output().map_err(|error| Failure::io("open", &path, &error))?;
-                return Ok(Destination {
-                    file,
-                    path,
-                    partial: None,
-                });
-            }
-            Place::Path(path) => through_link(path)?,
-        };
-        let existing = match sys::facts_at(&path) {
+    pub(crate) fn open(
+        path: &Path,
+        new_mode: u32,
+        old: Old,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::io("write to", path, &error);
+        let existing = match sys::facts_at(path) {
             Ok(facts) => Some(facts.kind),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::io("write to", &path, &error)),
+            Err(error) => return Err(failed(error)),
         };
-        let access = match existing {
-            Some(Kind::Directory) => Err(io::ErrorKind::IsADirectory.into()),
-            Some(Kind::Disk | Kind::Stream) => return Destination::open_directly(path),
-            Some(Kind::File) => Access::to_replace(&path),
-            None => Ok(Access::new(new_mode)),
-        }
-        .map_err(|error| Failure::io("write to", &path, &error))?;
-        Destination::open_beside(path, access, gate)
+        let (path, access) = match (existing, &old) {
+            (Some(Kind::Directory), _) => {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+            (Some(kind @ (Kind::Disk | Kind::Stream)), _) => {
+                return Destination::open_directly(path, kind == Kind::Disk);
+            }
+            // What is there goes, be it a link; so all is new, as it is for cp.
+            (_, Old::BackedUp(suffix)) => {
+                check_backup(&backup_path(path, suffix))?;
+                (path.to_path_buf(), Access::new(new_mode))
+            }
+            (Some(Kind::File), _) => {
+                let access = Access::to_replace(path).map_err(failed)?;
+                (through_link(path)?, access)
+            }
+            (None, _) => (through_link(path)?, Access::new(new_mode)),
+        };
+        Destination::open_beside(path, access, old, gate)
     }
 
-    fn open_beside(path: PathBuf, access: Access, gate: &Arc<Gate>) -> Result<Self, Failure> {
+    /// Standard output.
+    pub(crate) fn standard() -> Result<Self, Failure> {
+        let path = PathBuf::from("standard output");
+        let file = sys::standard_output().map_err(|error| Failure::io("open", &path, &error))?;
+        Ok(Destination {
+            file,
+            path,
+            is_disk: false,
+            has_holes: false,
+            partial: None,
+        })
+    }
+
+    fn open_beside(
+        path: PathBuf,
+        access: Access,
+        old: Old,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, Failure> {
         let partial = partial_path(&path)?;
         let (file, identity) = open_partial(&partial)?;
         gate.register(&partial, identity)?;
+        let begun = access.begin(&file);
         let destination = Destination {
             file,
             path,
+            is_disk: false,
+            has_holes: false,
             partial: Some(Partial {
                 path: partial,
                 identity,
                 access,
+                old,
                 gate: Arc::clone(gate),
             }),
         };
-        destination.give_access(Access::begin)?;
+        begun.map_err(|error| Failure::io("protect", &destination.path, &error))?;
         Ok(destination)
     }
 
-    fn open_directly(path: PathBuf) -> Result<Self, Failure> {
+    fn open_directly(path: &Path, is_disk: bool) -> Result<Self, Failure> {
         let file =
-            sys::open_to_write(&path).map_err(|error| Failure::io("write to", &path, &error))?;
+            sys::open_to_write(path).map_err(|error| Failure::io("write to", path, &error))?;
         Ok(Destination {
             file,
-            path,
+            path: path.to_path_buf(),
+            is_disk,
+            has_holes: false,
             partial: None,
         })
     }
@@ -121,6 +177,69 @@ impl Destination {
         self.file.write_all(bytes)
     }
 
+    /// Skips `len` bytes, which are zeros then; false if they have to be written,
+    /// since something else may be there.
+    pub(crate) fn skip(&mut self, len: u64) -> io::Result<bool> {
+        if self.partial.is_none() {
+            return Ok(false);
+        }
+        if !self.has_holes {
+            sys::expect_holes(&self.file);
+            self.has_holes = true;
+        }
+        let len = i64::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.file.seek(SeekFrom::Current(len))?;
+        Ok(true)
+    }
+
+    /// Ends what was written after `len` bytes, the last of which may be skipped.
+    pub(crate) fn end(&mut self, len: u64) -> io::Result<()> {
+        match self.has_holes {
+            true => self.file.set_len(len),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether all data is in a file of its own.
+    pub(crate) fn is_file(&self) -> bool {
+        self.partial.is_some()
+    }
+
+    /// Whether what was written can be read from where it is kept.
+    pub(crate) fn can_read_again(&self) -> bool {
+        self.is_file() || self.is_disk
+    }
+
+    /// What was written, from the disk and not from memory, if the system can be moved
+    /// to that.
+    pub(crate) fn read_again(&self) -> io::Result<File> {
+        let mut file = match self.is_file() {
+            true => self.file.try_clone()?,
+            false => sys::open_to_read(&self.path)?,
+        };
+        self.file.sync_all()?;
+        sys::forget_cached(&file, 0, None);
+        file.seek(SeekFrom::Start(0))?;
+        Ok(file)
+    }
+
+    /// Gives the file what it keeps of its source, or of the file that it replaces;
+    /// nothing to what is written in place.
+    pub(crate) fn finish(&self, source: &Metadata, preserve: Preserve) -> Result<(), Failure> {
+        let Some(partial) = &self.partial else {
+            return Ok(());
+        };
+        let finish = Finish {
+            file: &self.file,
+            path: &self.path,
+            old: partial.access.kept(),
+            is_new: partial.access.is_new(),
+            source,
+            preserve,
+        };
+        finish.run()
+    }
+
     /// Makes what was written the destination: on disk if `sync`; `last_check` is
     /// asked just before the point of no return.
     pub(crate) fn commit(
@@ -133,7 +252,6 @@ impl Destination {
             let what = what.to_owned();
             move |error: io::Error| Failure::io(&what, &path, &error)
         };
-        self.give_access(Access::finish)?;
         if sync && self.can_sync() {
             self.file.sync_all().map_err(failed("sync"))?;
         }
@@ -145,22 +263,96 @@ impl Destination {
                 let message = "the partial file was removed or replaced by someone";
                 return Err(Failure::new(Status::Failed, message));
             }
-            replace(&partial.path, &self.path, sync).map_err(failed("rename the finished file to"))
+            partial.take_name(&self.path, sync)
         })?;
         if sync {
             sync_directory(&self.path)?;
         }
         Ok(())
     }
+}
 
-    /// Gives the partial file, if there is one, its access or a part of it.
-    fn give_access(&self, part: fn(&Access, &File) -> io::Result<()>) -> Result<(), Failure> {
-        let Some(partial) = &self.partial else {
-            return Ok(());
-        };
-        part(&partial.access, &self.file)
-            .map_err(|error| Failure::io("set the mode of", &self.path, &error))
+impl Partial {
+    /// Becomes the destination `path`.
+    fn take_name(&self, path: &Path, durably: bool) -> Result<(), Failure> {
+        let taken = |from: &Path, to: &Path| replace(from, to, durably);
+        let failed = |error: io::Error| Failure::io("rename the finished file to", path, &error);
+        match &self.old {
+            Old::Replaced => taken(&self.path, path).map_err(failed),
+            Old::Kept => sys::rename_new(&self.path, path, durably).map_err(|error| {
+                let came = error.kind() == io::ErrorKind::AlreadyExists;
+                match came {
+                    true => failed(error).remark("it came while this copy ran, and is kept"),
+                    false => failed(error),
+                }
+            }),
+            Old::BackedUp(suffix) => {
+                let backup = backup_path(path, suffix);
+                let undo = back_up(path, &backup, &self.path, durably)?;
+                taken(&self.path, path).map_err(|error| {
+                    undo.run(path, &backup);
+                    failed(error)
+                })
+            }
+        }
     }
+}
+
+/// How a backup is taken back if the destination cannot be replaced after all.
+enum Undo {
+    Nothing,
+    RemoveBackup,
+    RenameBackup,
+}
+
+impl Undo {
+    fn run(self, path: &Path, backup: &Path) {
+        // The failure that led here is told; what is left shows itself.
+        let _ = match self {
+            Undo::Nothing => Ok(()),
+            Undo::RemoveBackup => std::fs::remove_file(backup),
+            Undo::RenameBackup => std::fs::rename(backup, path),
+        };
+    }
+}
+
+/// What cannot be a backup should not come out when all is written.
+fn check_backup(backup: &Path) -> Result<(), Failure> {
+    let failed = |why: &str| {
+        let message = format!("cannot make the backup {}: {why}", backup.display());
+        Err(Failure::new(Status::Failed, message))
+    };
+    let name = backup.file_name().unwrap_or_default();
+    if sys::name_len(name) > sys::NAME_MAX {
+        return failed("its name would be too long");
+    }
+    match sys::facts_of_name(backup) {
+        Ok(found) if found.kind == Kind::Directory => failed("a directory has that name"),
+        _ => Ok(()),
+    }
+}
+
+/// Gives what is called `path` the name `backup`, in the place of an older backup. It
+/// is called `path`, too, until that is replaced, where a file can have two names;
+/// elsewhere nothing is, for a moment.
+fn back_up(path: &Path, backup: &Path, partial: &Path, durably: bool) -> Result<Undo, Failure> {
+    let failed = |error: io::Error| Failure::io("make the backup", backup, &error);
+    if sys::facts_of_name(path).is_err() {
+        return Ok(Undo::Nothing);
+    }
+    // A new name takes no other's place, so it is made beside and renamed. What a
+    // killed copy left there is another name of the destination.
+    let spare = partial.with_extension("brigade-backup");
+    let _ = std::fs::remove_file(&spare);
+    if std::fs::hard_link(path, &spare).is_err() {
+        replace(path, backup, durably).map_err(failed)?;
+        return Ok(Undo::RenameBackup);
+    }
+    let renamed = replace(&spare, backup, durably);
+    // Still there if it failed, or if both names are of one file already.
+    let _ = std::fs::remove_file(&spare);
+    renamed.map_err(failed)?;
+    Ok(Undo::RemoveBackup)
 }
 
 impl Drop for Destination {
@@ -235,6 +427,7 @@ fn open_partial(path: &Path) -> Result<(File, Identity), Failure> {
     let deadline = Instant::now() + PARTIAL_PATIENCE;
     loop {
         let last = Instant::now() >= deadline;
+        let is_left_over = sys::facts_of_name(path).is_ok();
         let opened = sys::open_partial(path);
         let found = sys::facts_of_name(path);
         let file = match (opened, &found) {
@@ -255,9 +448,13 @@ fn open_partial(path: &Path) -> Result<(File, Identity), Failure> {
             // Ours, if it is still what the name stands for: the last holder may
             // have removed or renamed it since it was opened.
             Ok(()) => {
-                if is_still(path, opened.identity) {
-                    file.set_len(0)
-                        .map_err(|error| Failure::io("empty", path, &error))?;
+                if !is_still(path, opened.identity) {
+                    // Try again.
+                } else if is_left_over {
+                    // A killed copy may have given it to others already.
+                    std::fs::remove_file(path)
+                        .map_err(|error| Failure::io("remove", path, &error))?;
+                } else {
                     return Ok((file, opened.identity));
                 }
             }

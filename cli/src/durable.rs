@@ -37,9 +37,12 @@ impl Shared {
 }
 
 impl Durable {
-    /// Starts the thread for `file`; `report` is called with the count of bytes
-    /// that are on disk.
-    pub(crate) fn start(file: File, report: impl Fn(u64) + Send + 'static) -> io::Result<Durable> {
+    /// Starts the thread for `file`; `report` is called with the range of bytes that
+    /// were synced, before which all are on disk.
+    pub(crate) fn start(
+        file: File,
+        report: impl Fn(u64, u64) + Send + 'static,
+    ) -> io::Result<Durable> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -95,7 +98,7 @@ impl Drop for Durable {
     }
 }
 
-fn sync_on(shared: &Shared, file: &File, report: impl Fn(u64)) {
+fn sync_on(shared: &Shared, file: &File, report: impl Fn(u64, u64)) {
     let mut synced = 0;
     loop {
         let mut state = shared.state();
@@ -112,7 +115,7 @@ fn sync_on(shared: &Shared, file: &File, report: impl Fn(u64)) {
             shared.state().error = Some(error);
             return;
         }
+        report(synced, written);
         synced = written;
-        report(synced);
     }
 }

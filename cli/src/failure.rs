@@ -16,6 +16,7 @@ pub(crate) enum Status {
     TooManyInstances = 3,
     Partner = 4,
     NoPartner = 5,
+    SourceChanged = 6,
 }
 
 /// Why a copy failed.

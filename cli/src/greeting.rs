@@ -1,9 +1,15 @@
-//! What the Reader tells of its source when it joins, for the Writer to name, size
-//! and protect the destination by. All of it is optional, and none is trusted.
+//! What the halves tell each other when they join: the Reader of its source, for the
+//! Writer to name, size and protect the destination by; the Writer of what is there
+//! already. Also what `--status` shows. All of it is optional, and none is trusted.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
+use brigade::GREETING_MAX;
+
+use crate::metadata::Stamp;
 use crate::plan::Place;
+use crate::settings::Settings;
 use crate::sys::{self, Facts, Kind};
 
 /// Longest file name, in bytes: 255 units of UTF-16 may take three each. A greeting
@@ -18,12 +24,31 @@ pub(crate) struct Greeting {
     pub(crate) size: Option<u64>,
     /// Permission bits.
     pub(crate) mode: Option<u32>,
+    /// When the source was changed last.
+    pub(crate) modified: Option<Stamp>,
+    /// From the Writer: its destination is there, and to be kept.
+    pub(crate) keep: Option<Keep>,
+    /// The session's name, for who looks from outside.
+    pub(crate) session: Option<String>,
+    /// Source and destination, if this process was given them, for who looks from
+    /// outside: as they can be shown.
+    pub(crate) source: Option<String>,
+    pub(crate) destination: Option<String>,
     /// File name without directory.
     pub(crate) name: Option<OsString>,
 }
 
+/// When a destination is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Because it is there.
+    Always,
+    /// If the source is not newer than this.
+    UnlessNewerThan(Stamp),
+}
+
 impl Greeting {
-    /// Looked up without opening, which could block.
+    /// The Reader's. Looked up without opening, which could block.
     pub(crate) fn of(source: Option<&Place>) -> Greeting {
         match source {
             None => Greeting::default(),
@@ -52,23 +77,43 @@ impl Greeting {
             // empty.
             size: Some(facts.len).filter(|&size| size > 0),
             mode: facts.mode,
-            name: None,
+            modified: facts.modified,
+            ..Greeting::default()
         }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if let Some(size) = self.size {
-            bytes.extend(format!("size={size}\n").bytes());
+        let mut lines = String::new();
+        let mut add = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                lines += &format!("{key}={value}\n");
+            }
+        };
+        add("size", self.size.map(|size| size.to_string()));
+        add("mode", self.mode.map(|mode| format!("{mode:o}")));
+        add("modified", self.modified.map(Stamp::to_text));
+        add("keep", self.keep.map(Keep::to_text));
+        let mut name = Vec::new();
+        if let Some(bytes) = self.name.as_deref().and_then(sys::name_to_bytes) {
+            name.extend(b"name=");
+            name.extend(bytes);
         }
-        if let Some(mode) = self.mode {
-            bytes.extend(format!("mode={mode:o}\n").bytes());
+        // For show only: left out if there is no room.
+        let shown = [
+            ("session", &self.session),
+            ("source", &self.source),
+            ("destination", &self.destination),
+        ];
+        for (key, shown) in shown {
+            if let Some(shown) = shown {
+                let shown = shown.replace(char::is_control, "?");
+                let line = format!("{key}={shown}\n");
+                if lines.len() + line.len() + name.len() <= GREETING_MAX {
+                    lines += &line;
+                }
+            }
         }
-        if let Some(name) = self.name.as_deref().and_then(sys::name_to_bytes) {
-            bytes.extend(b"name=");
-            bytes.extend(name);
-        }
-        bytes
+        [lines.into_bytes(), name].concat()
     }
 
     pub(crate) fn decode(mut bytes: &[u8]) -> Greeting {
@@ -89,11 +134,68 @@ impl Greeting {
                     let mode = u32::from_str_radix(value, 8).ok();
                     greeting.mode = mode.map(|mode| mode & 0o777);
                 }
+                Some(("modified", value)) => greeting.modified = Stamp::from_text(value),
+                Some(("keep", value)) => greeting.keep = Keep::from_text(value),
+                Some(("session", value)) => greeting.session = Some(shown(value)),
+                Some(("source", value)) => greeting.source = Some(shown(value)),
+                Some(("destination", value)) => greeting.destination = Some(shown(value)),
                 _ => {}
             }
             bytes = rest.get(1..).unwrap_or(&[]);
         }
         greeting
+    }
+}
+
+/// Fit to be printed.
+fn shown(value: &str) -> String {
+    value.replace(char::is_control, "?")
+}
+
+impl Keep {
+    /// What `settings` mean for the destination `path` as it is now; `None` if the
+    /// copy goes on.
+    pub(crate) fn of(path: &Path, settings: &Settings) -> Option<Keep> {
+        let found = sys::facts_at(path).ok()?;
+        match found.kind {
+            Kind::Directory => None,
+            _ if settings.no_clobber => Some(Keep::Always),
+            // What is written in place has a time, but not that of its content.
+            Kind::File if settings.update => found.modified.map(Keep::UnlessNewerThan),
+            _ => None,
+        }
+    }
+
+    /// What the user gets to hear of it.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Keep::Always => "it exists",
+            Keep::UnlessNewerThan(_) => "the source is not newer",
+        }
+    }
+
+    /// Whether a source of that age leaves the destination as it is.
+    pub(crate) fn applies_to(self, modified: Option<Stamp>) -> bool {
+        match (self, modified) {
+            (Keep::Always, _) => true,
+            (Keep::UnlessNewerThan(kept), Some(modified)) => modified <= kept,
+            // Of unknown age, so perhaps newer.
+            (Keep::UnlessNewerThan(_), None) => false,
+        }
+    }
+
+    fn to_text(self) -> String {
+        match self {
+            Keep::Always => "always".to_owned(),
+            Keep::UnlessNewerThan(stamp) => stamp.to_text(),
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Keep> {
+        match text {
+            "always" => Some(Keep::Always),
+            _ => Stamp::from_text(text).map(Keep::UnlessNewerThan),
+        }
     }
 }
 
@@ -107,11 +209,34 @@ mod tests {
             let greeting = Greeting {
                 size: Some(u64::MAX),
                 mode: Some(0o640),
+                modified: Some(Stamp {
+                    seconds: -1,
+                    nanoseconds: 999_999_999,
+                }),
+                keep: Some(Keep::Always),
+                session: Some("copy".to_owned()),
+                source: Some("/a/ü".to_owned()),
+                destination: Some("-".to_owned()),
                 name: Some(name.into()),
             };
             assert_eq!(Greeting::decode(&greeting.encode()), greeting);
         }
         assert_eq!(Greeting::decode(b""), Greeting::default());
+    }
+
+    #[test]
+    fn what_is_for_show_only_is_left_out_if_there_is_no_room() {
+        let greeting = Greeting {
+            source: Some("p".repeat(GREETING_MAX)),
+            session: Some("s".to_owned()),
+            name: Some("n".repeat(NAME_BYTES_MAX / 3).into()),
+            ..Greeting::default()
+        };
+        let encoded = greeting.encode();
+        assert!(encoded.len() <= GREETING_MAX);
+        let decoded = Greeting::decode(&encoded);
+        assert_eq!((decoded.source, decoded.name), (None, greeting.name));
+        assert_eq!(decoded.session, greeting.session);
     }
 
     #[test]

@@ -13,25 +13,15 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use brigade::{Monitor, Reader, Role, Seat, Side, Writer};
+use brigade::{Error, Monitor, Role, Seat, Side};
 
-use crate::destination::{Destination, Gate};
-use crate::durable::Durable;
+use crate::destination::Gate;
 use crate::failure::{Failure, Status};
 use crate::greeting::Greeting;
-use crate::plan::{Place, Plan, enter_directory};
+use crate::plan::{Place, Plan};
 use crate::source::Source;
 use crate::sys::{self, Interruption, Kind};
-
-/// The number of progress that both halves show: bytes that are as good as they
-/// will be (on disk, unless that was not asked for), from the Writer.
-pub(crate) const FIGURE_DONE: usize = 0;
-
-/// 1 once the destination is on disk, from the Writer.
-const FIGURE_ON_DISK: usize = 1;
-
-/// Permissions of a new file, before the mask, if the source says none.
-const DEFAULT_MODE: u32 = 0o666;
+use crate::{reading, wire, writing};
 
 /// What the supervisor gets to hear.
 pub(crate) enum Event {
@@ -63,8 +53,27 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) bytes: u64,
+    /// How many of these were holes, which were not read, or zeros not written.
+    pub(crate) holes: u64,
     pub(crate) took: Duration,
     pub(crate) on_disk: bool,
+    /// The hash of all data, if it was asked for.
+    pub(crate) digest: Option<[u8; 32]>,
+    /// The destination stays as it is, as was asked for: the Writer's words for it.
+    pub(crate) kept: Option<String>,
+}
+
+impl Report {
+    fn kept(words: String) -> Report {
+        Report {
+            bytes: 0,
+            holes: 0,
+            took: Duration::ZERO,
+            on_disk: false,
+            digest: None,
+            kept: Some(words),
+        }
+    }
 }
 
 /// Joins, and does this process's half.
@@ -126,45 +135,63 @@ fn read(
         return Err(missing("role"));
     };
     let monitor = reader.monitor();
+    if let Some(Err(failure)) = opened.as_mut().map(Source::begin) {
+        reader.abort(&failure.message);
+        return Err(failure);
+    }
     // What takes time to open (a fifo) has no size.
     let size = opened.as_ref().and_then(Source::size);
     paired(&monitor, size, events);
     let started = Instant::now();
+    let keep = Greeting::decode(reader.partner().greeting()).keep;
+    if keep.is_some_and(|keep| keep.applies_to(plan.greeting.modified)) {
+        // Nothing is taken from a source that others may want. The Writer decides
+        // alike, and then gives up.
+        let ended = reader.finish();
+        return ended_kept(ended.map(drop), &monitor);
+    }
     let filled = match opened {
         Some(source) => Ok(source),
         None => Source::open(place),
     }
-    .and_then(|mut source| fill(&reader, &mut source));
+    .and_then(|mut source| reading::fill(plan, &reader, &mut source));
     match filled {
-        Ok(bytes) => {
+        Ok(filled) => {
             let _ = events.send(Event::AllSent);
-            reader.finish()?;
+            if let Err(error) = reader.finish() {
+                return ended_kept(Err(error), &monitor);
+            }
             Ok(Report {
-                bytes,
+                bytes: filled.bytes,
+                holes: filled.holes,
                 took: started.elapsed(),
-                on_disk: monitor.partner_figures()[FIGURE_ON_DISK] == 1,
+                on_disk: monitor.partner_figures()[wire::ON_DISK] == 1,
+                digest: filled.digest,
+                kept: None,
             })
         }
         Err(failure) => {
+            let ended = reader.check();
             // The partner's own failure is no news to it, and this does nothing.
             reader.abort(&failure.message);
-            Err(failure)
+            ended_kept(ended, &monitor).map_err(|_| failure)
         }
     }
 }
 
-fn fill(reader: &Reader, source: &mut Source) -> Result<u64, Failure> {
-    let mut offset = 0;
-    loop {
-        let mut block = reader.empty_block()?;
-        let len = source.fill(&mut block).map_err(|error| {
-            Failure::io("read", source.path(), &error).remark(&format!("at byte {offset}"))
-        })?;
-        if len == 0 {
-            return Ok(offset);
+/// What is made of the end of a session that had no verdict: success, if the Writer
+/// gave up because its destination is kept.
+fn ended_kept(ended: Result<(), Error>, monitor: &Monitor) -> Result<Report, Failure> {
+    let is_kept = monitor.partner_figures()[wire::ON_DISK] == wire::KEPT;
+    match ended {
+        Err(Error::PartnerAborted {
+            reason, partner, ..
+        }) if is_kept && partner.side() == Side::Writer => Ok(Report::kept(reason)),
+        Err(error) => Err(error.into()),
+        Ok(()) => {
+            let message = "the writer did not keep its destination, though it said so";
+            Err(Failure::new(Status::Partner, message))
         }
-        block.send(len, offset)?;
-        offset += len as u64;
     }
 }
 
@@ -196,17 +223,26 @@ fn write(
         return Err(missing("role"));
     };
     let greeting = Greeting::decode(writer.partner().greeting());
-    paired(&writer.monitor(), greeting.size, events);
+    let monitor = writer.monitor();
+    paired(&monitor, greeting.size, events);
     let started = Instant::now();
-    match drain(plan, place, &greeting, gate, &writer) {
-        Ok((bytes, on_disk)) => {
+    if let Some(words) = writing::kept(plan, place, &greeting) {
+        monitor.set_figure(wire::ON_DISK, wire::KEPT);
+        writer.abort(&words);
+        return Ok(Report::kept(words));
+    }
+    match writing::drain(plan, place, &greeting, gate, &writer) {
+        Ok(drained) => {
             // The destination is complete. That the Reader may have died since it
             // was looked at last changes nothing about that.
             let _ = writer.finish();
             Ok(Report {
-                bytes,
+                bytes: drained.bytes,
+                holes: drained.holes,
                 took: started.elapsed(),
-                on_disk,
+                on_disk: drained.on_disk,
+                digest: drained.digest,
+                kept: None,
             })
         }
         Err(failure) => {
@@ -214,63 +250,6 @@ fn write(
             Err(failure)
         }
     }
-}
-
-/// Bytes written, and whether they are on disk.
-fn drain(
-    plan: &Plan,
-    place: &Place,
-    greeting: &Greeting,
-    gate: &Arc<Gate>,
-    writer: &Writer,
-) -> Result<(u64, bool), Failure> {
-    let mut place = place.clone();
-    if let Place::Path(path) = &mut place {
-        enter_directory(path, greeting.name.as_deref())?;
-    }
-    let new_mode = greeting.mode.unwrap_or(DEFAULT_MODE) & !plan.umask;
-    let mut destination = Destination::open(&place, new_mode, gate)?;
-    let path = destination.path().to_path_buf();
-    let failed = |what: &str| {
-        let (what, path) = (what.to_owned(), path.clone());
-        move |error| Failure::io(&what, &path, &error)
-    };
-    let sync = plan.sync && destination.can_sync();
-    let monitor = writer.monitor();
-    let durable = match sync {
-        true => {
-            let file = destination.handle().map_err(failed("sync"))?;
-            let monitor = monitor.clone();
-            let report = move |bytes| monitor.set_figure(FIGURE_DONE, bytes);
-            Some(Durable::start(file, report).map_err(failed("sync"))?)
-        }
-        false => None,
-    };
-    let mut written = 0;
-    while let Some(block) = writer.data_block()? {
-        if block.tag() != written {
-            return Err(Failure::new(
-                Status::Partner,
-                format!(
-                    "the reader sent byte {} where byte {written} is due",
-                    block.tag()
-                ),
-            ));
-        }
-        destination.write(&block).map_err(failed("write to"))?;
-        written += block.len() as u64;
-        match &durable {
-            Some(durable) => durable.written(written).map_err(failed("sync"))?,
-            None => monitor.set_figure(FIGURE_DONE, written),
-        }
-    }
-    if let Some(durable) = durable {
-        durable.finish().map_err(failed("sync"))?;
-    }
-    destination.commit(sync, || Ok(writer.check()?))?;
-    monitor.set_figure(FIGURE_DONE, written);
-    monitor.set_figure(FIGURE_ON_DISK, sync.into());
-    Ok((written, sync))
 }
 
 fn missing(what: &str) -> Failure {
@@ -305,11 +284,14 @@ fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
         let Err(error) = monitor.watch() else {
             return;
         };
-        let failure = Failure::from(error);
-        // That this half gave up is its own to tell.
-        if !failure.is_echo {
-            let _ = events.send(Event::PartnerGone(failure));
-        }
+        let event = match ended_kept(Err(error), &monitor) {
+            // The half itself may be stuck in a read of a silent source.
+            Ok(report) => Event::Done(Ok(report)),
+            // That this half gave up is its own to tell.
+            Err(failure) if failure.is_echo => return,
+            Err(failure) => Event::PartnerGone(failure),
+        };
+        let _ = events.send(event);
     });
 }
 
@@ -327,9 +309,7 @@ fn start(plan: &Plan) -> std::io::Result<Child> {
     command.arg(format!("--name={}", plan.name));
     command.arg("--block-size").arg(plan.block_size.to_string());
     command.arg("--blocks").arg(plan.blocks.to_string());
-    if !plan.sync {
-        command.arg("--no-sync");
-    }
+    command.args(plan.settings.words());
     command.arg("--");
     match &plan.destination {
         Some(Place::Path(path)) => command.arg(path),

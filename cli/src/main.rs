@@ -7,15 +7,23 @@
 
 mod args;
 mod destination;
+mod documents;
 mod durable;
 mod failure;
 mod greeting;
 mod halves;
+mod metadata;
 mod plan;
+mod preserving;
 mod progress;
+mod rate;
+mod reading;
+mod settings;
 mod source;
 mod supervise;
 mod sys;
+mod wire;
+mod writing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -33,6 +41,9 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return say_usage(&error),
     };
+    if let Some(printed) = print_document(&args) {
+        return printed;
+    }
     let plan = match Plan::new(&args) {
         Ok(plan) => plan,
         Err(failure) => {
@@ -53,6 +64,24 @@ fn main() -> ExitCode {
         both: args.both,
     };
     ExitCode::from(supervise::run(plan, voice))
+}
+
+/// The manual page or completions, if they were asked for.
+fn print_document(args: &Args) -> Option<ExitCode> {
+    let mut output = std::io::stdout().lock();
+    let printed = match args.completions {
+        _ if args.man => documents::man(&mut output),
+        Some(shell) => documents::completions(shell, &mut output),
+        None => return None,
+    };
+    let Err(error) = printed else {
+        return Some(ExitCode::SUCCESS);
+    };
+    failure::tell!(
+        "brigade: cannot write to standard output: {}",
+        failure::reason(&error)
+    );
+    Some(ExitCode::from(failure::Status::Failed as u8))
 }
 
 /// Help and version as they are; an error in one line, like every other.

@@ -10,7 +10,8 @@ use brigade::{Options, Side};
 
 use crate::args::{Args, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, RoleArg};
 use crate::failure::{Failure, Status};
-use crate::greeting::Greeting;
+use crate::greeting::{Greeting, Keep};
+use crate::settings::Settings;
 use crate::sys::{self, Kind};
 
 /// One end of the copy.
@@ -30,9 +31,11 @@ pub(crate) struct Plan {
     pub(crate) destination: Option<Place>,
     pub(crate) block_size: usize,
     pub(crate) blocks: usize,
-    pub(crate) sync: bool,
+    pub(crate) settings: Settings,
     pub(crate) started_by_both: bool,
     pub(crate) options: Options,
+    /// What the partner gets to see, as it was when this process started.
+    pub(crate) greeting: Greeting,
     /// The words that make the partner's command, for the user to type.
     pub(crate) partner_command: String,
     /// File mode creation mask of this process.
@@ -53,6 +56,14 @@ impl Plan {
         if let (Some(source), Some(destination)) = (&source, &destination) {
             refuse_same_file(source, destination)?;
         }
+        let settings = Settings::of(args);
+        if let Some(suffix) = &settings.backup {
+            refuse_backup(suffix, source.as_ref(), destination.as_ref())?;
+        }
+        let keep = match &destination {
+            Some(Place::Path(path)) => Keep::of(path, &settings),
+            _ => None,
+        };
         let side = match (args.both, args.role) {
             (true, _) | (_, Some(RoleArg::Reader)) => Some(Side::Reader),
             (_, Some(RoleArg::Writer)) => Some(Side::Writer),
@@ -62,15 +73,25 @@ impl Plan {
             Some(name) => name.clone(),
             None => derived_name(source.as_ref(), destination.as_ref(), args.both),
         };
+        let greeting = Greeting {
+            keep,
+            session: Some(name.clone()),
+            source: source.as_ref().map(Place::shown),
+            destination: destination.as_ref().map(Place::shown),
+            ..Greeting::of(source.as_ref())
+        };
         let mut options = Options::new()
             .block_size(args.block_size)
             .block_count(args.blocks)
-            .greeting(&Greeting::of(source.as_ref()).encode());
+            .greeting(&greeting.encode());
         if let Some(side) = side {
             options = options.side(side);
         }
         if let Some(wait) = args.wait {
             options = options.wait(wait);
+        }
+        for user in &args.allow_user {
+            options = options.allow_user(user);
         }
         Ok(Plan {
             name,
@@ -78,9 +99,10 @@ impl Plan {
             destination,
             block_size: args.block_size,
             blocks: args.blocks,
-            sync: !args.no_sync,
+            settings,
             started_by_both: args.started_by_both,
             options,
+            greeting,
             partner_command: partner_command(args),
             umask: sys::umask(),
         })
@@ -96,6 +118,14 @@ impl Place {
         let absolute =
             std::path::absolute(path).map_err(|error| Failure::io("use the path", path, &error))?;
         Ok(Place::Path(absolute))
+    }
+
+    /// For messages and for who looks from outside.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Place::Standard => "-".to_owned(),
+            Place::Path(path) => path.display().to_string(),
+        }
     }
 
     fn file_name(&self) -> Option<&OsStr> {
@@ -192,6 +222,52 @@ fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> 
         ));
     }
     Ok(())
+}
+
+/// A suffix that makes no file name beside the destination, and a backup that would
+/// replace the source.
+fn refuse_backup(
+    suffix: &OsStr,
+    source: Option<&Place>,
+    destination: Option<&Place>,
+) -> Result<(), Failure> {
+    // By itself a suffix may be what no name can be: "." for instance.
+    let mut name = OsString::from("x");
+    name.push(suffix);
+    let plain = sys::name_to_bytes(&name).and_then(sys::name_from_bytes);
+    if suffix.is_empty() || plain.is_none() {
+        let message = format!(
+            "--backup: {:?} cannot be the end of a file name; for instance ~ or .old",
+            suffix.display()
+        );
+        return Err(Failure::new(Status::Usage, message));
+    }
+    let (Some(Place::Path(source)), Some(Place::Path(destination))) = (source, destination) else {
+        return Ok(());
+    };
+    let backup = backup_path(destination, suffix);
+    let [source_facts, backup_facts] = [source, &backup].map(|path| sys::facts_at(path));
+    let (Ok(a), Ok(b)) = (source_facts, backup_facts) else {
+        return Ok(());
+    };
+    match a.kind == Kind::File && a.identity == b.identity {
+        true => Err(Failure::new(
+            Status::Failed,
+            format!(
+                "the backup of {} would replace the source {}; choose another suffix with --backup=SUFFIX",
+                destination.display(),
+                source.display()
+            ),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The name that a destination is kept under when it is replaced.
+pub(crate) fn backup_path(destination: &Path, suffix: &OsStr) -> PathBuf {
+    let mut path = destination.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// A name from the two paths: the same for the same two files, however their

@@ -1,23 +1,50 @@
 //! Where the bytes come from.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::failure::Failure;
+use crate::args::When;
+use crate::failure::{Failure, Status};
+use crate::metadata::Metadata;
 use crate::plan::Place;
+use crate::settings::Settings;
 use crate::sys::{self, Facts, Kind};
+
+/// What was read is dropped from the cache so many bytes at a time, where the system
+/// cannot be asked to keep it out in the first place.
+const FORGET_BYTES: u64 = 8 << 20;
 
 /// An open source.
 pub(crate) struct Source {
     file: File,
+    place: Place,
     path: PathBuf,
-    kind: Kind,
+    /// When the copy began.
+    before: Facts,
+    /// Where in the file the copy begins: standard input may have been moved.
+    start: u64,
+    /// Bytes that the file or disk had from there, when the copy began.
     size: Option<u64>,
-    /// Of a disk, what was not read yet: Windows refuses to read beyond the end,
-    /// instead of giving less.
-    left: u64,
+    /// Bytes of the source so far, holes among them.
+    offset: u64,
+    /// Up to here it is known to be no hole.
+    data_until: u64,
+    /// A regular file that says less than it has, as in /proc.
+    size_lies: bool,
     ended: bool,
+    cache: Cache,
+}
+
+/// What becomes of the system's copy of what was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cache {
+    /// The system's affair.
+    Kept,
+    /// It is not made.
+    Avoided,
+    /// It is dropped, up to this offset so far.
+    Dropped { until: u64 },
 }
 
 impl Source {
@@ -35,7 +62,7 @@ impl Source {
             Place::Standard => (sys::standard_input(), PathBuf::from("standard input")),
             Place::Path(path) => (sys::open_to_read(path), path.clone()),
         };
-        let mut file = opened.map_err(|error| Failure::io("open", &path, &error))?;
+        let file = opened.map_err(|error| Failure::io("open", &path, &error))?;
         let facts = sys::facts(&file).map_err(|error| Failure::io("look at", &path, &error))?;
         match facts.kind {
             Kind::Directory => {
@@ -45,42 +72,136 @@ impl Source {
             Kind::File => sys::expect_in_order(&file),
             Kind::Disk | Kind::Stream => {}
         }
-        let size = known_size(&mut file, &facts);
-        Ok(Source {
-            size,
-            left: size
-                .filter(|_| facts.kind == Kind::Disk)
-                .unwrap_or(u64::MAX),
+        let mut source = Source {
             file,
+            place: place.clone(),
             path,
-            kind: facts.kind,
+            before: facts,
+            start: 0,
+            size: None,
+            offset: 0,
+            data_until: 0,
+            size_lies: false,
             ended: false,
-        })
+            cache: Cache::Kept,
+        };
+        source.begin()?;
+        Ok(source)
+    }
+
+    /// Looks at the source anew: it may have grown while nobody was there to copy it
+    /// to.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        let failed = |error| Failure::io("look at", &self.path, &error);
+        self.before = sys::facts(&self.file).map_err(failed)?;
+        let len = match self.before.kind {
+            Kind::File => Some(self.before.len),
+            Kind::Disk => sys::capacity(&self.file),
+            Kind::Directory | Kind::Stream => None,
+        };
+        if let Some(len) = len {
+            self.start = self.file.stream_position().map_err(failed)?;
+            self.size = Some(len.saturating_sub(self.start));
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Size in bytes, if the source knows it.
+    /// Size in bytes, if the source knows it. Files that are made up as they are read
+    /// (in /proc) say that they are empty.
     pub(crate) fn size(&self) -> Option<u64> {
-        self.size
+        self.size.filter(|&size| size > 0)
+    }
+
+    /// Beside the data, for a destination that should keep it.
+    pub(crate) fn metadata(&self, with_attributes: bool) -> Metadata {
+        match self.before.kind {
+            Kind::File => sys::metadata(&self.file, with_attributes),
+            _ => Metadata::default(),
+        }
+    }
+
+    /// Reads so that others' files stay in the cache, if that was asked for.
+    pub(crate) fn spare_cache(&mut self, settings: &Settings) {
+        if self.before.kind == Kind::File && settings.spares_cache(self.size) {
+            self.cache = Cache::Avoided;
+        }
+    }
+
+    /// How many bytes from here on are a hole, which is passed; `None` if there may
+    /// be data, or the end.
+    pub(crate) fn skip_hole(&mut self) -> io::Result<Option<u64>> {
+        let Some(size) = self.size.filter(|_| self.before.kind == Kind::File) else {
+            return Ok(None);
+        };
+        if self.offset < self.data_until || self.offset >= size {
+            return Ok(None);
+        }
+        let here = self.start + self.offset;
+        let (data, until) = match sys::next_data(&self.file, here)? {
+            Some(data) => (data.start.max(here), data.end.saturating_sub(self.start)),
+            // Not beyond where it ends by now.
+            None => {
+                let end = sys::facts(&self.file)?.len.min(self.start + size);
+                (end.max(here), u64::MAX)
+            }
+        };
+        let hole = (data - here).min(size - self.offset);
+        self.data_until = until;
+        self.offset += hole;
+        let position = SeekFrom::Start(self.start + self.offset);
+        self.file.seek(position)?;
+        Ok(Some(hole).filter(|&hole| hole > 0))
     }
 
     /// Reads the next bytes into `block`, 0 at the end: as many as fit, or, from
     /// something that comes bit by bit, what is there. So a slow stream is passed
     /// on without delay, and a fast one in full blocks.
     pub(crate) fn fill(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        let len = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let len = len.min(block.len());
-        let block = &mut block[..len];
+        let left = match self.size {
+            Some(size) if !self.size_lies => size - self.offset,
+            _ => u64::MAX,
+        };
+        if left == 0 {
+            return self.fill_beyond_size(block);
+        }
+        // Where a hole begins, reading ends: it need not be read.
+        let data = self.data_until.saturating_sub(self.offset);
+        let most = if data == 0 { left } else { left.min(data) };
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(block.len());
+        let filled = self.read(&mut block[..len])?;
+        self.offset += filled as u64;
+        self.drop_from_cache();
+        Ok(filled)
+    }
+
+    /// At the end, as the size says: it may lie. A file that has more because it has
+    /// grown meanwhile ends here all the same; it could grow for ever.
+    fn fill_beyond_size(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        if self.before.kind != Kind::File || self.ended {
+            return Ok(0);
+        }
+        let filled = self.read(block)?;
+        if filled > 0 && sys::facts(&self.file)?.len != self.before.len {
+            self.ended = true;
+            return Ok(0);
+        }
+        self.size_lies = filled > 0;
+        self.offset += filled as u64;
+        Ok(filled)
+    }
+
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < block.len() && !self.ended {
             // A regular file gives less than asked for only at the end.
-            if filled > 0 && self.kind != Kind::File && !sys::is_ready(&self.file)? {
+            if filled > 0 && self.before.kind != Kind::File && !sys::is_ready(&self.file)? {
                 break;
             }
-            match sys::read(&self.file, &mut block[filled..]) {
+            match self.read_some(&mut block[filled..]) {
                 Ok(0) => self.ended = true,
                 Ok(len) => filled += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -91,25 +212,113 @@ impl Source {
                 Err(error) => return Err(error),
             }
         }
-        self.left -= filled as u64;
         Ok(filled)
+    }
+
+    fn read_some(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        if self.cache == Cache::Avoided {
+            match sys::read_past_cache(&self.file, block) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.cache = Cache::Dropped { until: self.offset };
+                }
+                read => return read,
+            }
+        }
+        sys::read(&self.file, block)
+    }
+
+    fn drop_from_cache(&mut self) {
+        if let Cache::Dropped { until } = self.cache
+            && self.offset - until >= FORGET_BYTES
+        {
+            let len = Some(self.offset - until);
+            sys::forget_cached(&self.file, self.start + until, len);
+            self.cache = Cache::Dropped { until: self.offset };
+        }
+    }
+
+    /// That what was read is what the source was all the time. Devices and streams
+    /// do not tell.
+    pub(crate) fn check_unchanged(&self) -> Result<(), Failure> {
+        if self.before.kind != Kind::File {
+            return Ok(());
+        }
+        let failed = |error| Failure::io("look at", &self.path, &error);
+        let after = sys::facts(&self.file).map_err(failed)?;
+        let named = match &self.place {
+            Place::Path(path) => Some(sys::facts_at(path)),
+            Place::Standard => None,
+        };
+        let Some(what) = what_changed(&self.before, &after, named) else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} changed while it was copied: {what}; copy it again, or accept what was read with --allow-changes",
+            self.path.display()
+        );
+        Err(Failure::new(Status::SourceChanged, message))
     }
 }
 
-/// Of a regular file its length, of a disk its capacity.
-fn known_size(file: &mut File, facts: &Facts) -> Option<u64> {
-    let size = match facts.kind {
-        Kind::File => {
-            // From where standard input may have been moved to.
-            let position = file.stream_position().ok()?;
-            facts.len.saturating_sub(position)
+/// `named` is what the path leads to now.
+fn what_changed(before: &Facts, after: &Facts, named: Option<io::Result<Facts>>) -> Option<String> {
+    match named {
+        Some(Ok(named)) if named.identity != before.identity => {
+            return Some("another file has its name now".to_owned());
         }
-        Kind::Disk => {
-            let position = file.stream_position().ok()?;
-            sys::capacity(file)?.saturating_sub(position)
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Some("it was removed".to_owned());
         }
-        Kind::Directory | Kind::Stream => return None,
+        _ => {}
+    }
+    if before.len != after.len {
+        let (before, after) = (before.len, after.len);
+        return Some(format!("it had {before} bytes and has {after}"));
+    }
+    if before.modified != after.modified {
+        return Some("it was written to".to_owned());
+    }
+    (before.changed != after.changed).then(|| "its owner, mode or names changed".to_owned())
+}
+
+/// Pieces of this size, from their own multiples on, become holes if they are all
+/// zeros: what file systems usually allocate.
+const ZEROS_BYTES: usize = 4096;
+
+/// How far `bytes` are alike, all zeros or none: how many, and whether they are zeros.
+pub(crate) fn run(bytes: &[u8]) -> (usize, bool) {
+    let mut pieces = bytes.chunks(ZEROS_BYTES).map(is_zero);
+    let Some(first) = pieces.next() else {
+        return (0, false);
     };
-    // Files that are made up as they are read (in /proc) say that they are empty.
-    (size > 0).then_some(size)
+    let alike = 1 + pieces.take_while(|&zero| zero == first).count();
+    (bytes.len().min(alike * ZEROS_BYTES), first)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Words at a time, where the compiler can see them.
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
+}
+
+/// Whether zeros are to be looked for.
+pub(crate) fn makes_holes(settings: &Settings) -> bool {
+    settings.sparse == When::Always
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_of_whole_pieces_and_end_with_the_bytes() {
+        let mut bytes = vec![0; 3 * ZEROS_BYTES + 10];
+        assert_eq!(run(&bytes), (bytes.len(), true));
+        bytes[2 * ZEROS_BYTES - 1] = 1;
+        assert_eq!(run(&bytes), (ZEROS_BYTES, true));
+        assert_eq!(run(&bytes[ZEROS_BYTES..]), (ZEROS_BYTES, false));
+        assert_eq!(run(&bytes[2 * ZEROS_BYTES..]), (ZEROS_BYTES + 10, true));
+        assert_eq!(run(b"x"), (1, false));
+        assert_eq!(run(b""), (0, false));
+    }
 }

@@ -9,10 +9,11 @@ use brigade::{Monitor, Side};
 
 use crate::destination::Gate;
 use crate::failure::{Failure, Status, tell};
-use crate::halves::{self, Event, FIGURE_DONE, Report};
+use crate::halves::{self, Event, Report};
 use crate::plan::Plan;
 use crate::progress::Bar;
 use crate::sys;
+use crate::wire;
 
 /// How long a half that should stop may take to do so by itself, with its own
 /// words for what happened. It may be stuck in the system; a second is promised.
@@ -278,8 +279,8 @@ impl Supervisor<'_> {
             return 0;
         };
         match self.side {
-            Some(Side::Writer) => monitor.figures()[FIGURE_DONE],
-            _ => monitor.partner_figures()[FIGURE_DONE],
+            Some(Side::Writer) => monitor.figures()[wire::DONE],
+            _ => monitor.partner_figures()[wire::DONE],
         }
     }
 
@@ -308,12 +309,16 @@ impl Supervisor<'_> {
     }
 
     fn say_done(&self, report: &Report) {
-        if !self.voice.quiet {
-            self.say(&crate::progress::summary(
+        if self.voice.quiet {
+            return;
+        }
+        match &report.kept {
+            Some(words) => self.say(words),
+            None => self.say(&crate::progress::summary(
                 report.bytes,
                 report.took,
                 report.on_disk,
-            ));
+            )),
         }
     }
 

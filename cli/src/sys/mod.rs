@@ -19,14 +19,30 @@
 //! | `expect_in_order(file)` | a hint that a regular file will be read from its beginning to its end; may do nothing |
 //! | `capacity(file)` | bytes that a disk holds, if it tells |
 //! | `read(file, block)` | some of the next bytes; 0 MUST mean the end, and nothing else; `Interrupted` asks for another try, `WouldBlock` for one after `wait_until_ready` |
+//! | `read_past_cache(file, block)` | the same, without the system keeping a copy; MUST be `Unsupported` if it would |
+//! | `next_data(file, position)` | where a regular file has data at or after `position`, `None` if it has nothing but a hole; everywhere, if the system does not tell; MAY move the file's position |
+//! | `metadata(file, with_attributes)` | what can be kept of a regular file beside its data |
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
 //! | `open_partial(path)` | opens for reading and writing, and makes the file if there is none, for nobody else to read if it can be so; MUST NOT follow a link, wait, or empty it |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
 //! | `Access::new(mode)` | who may do what with a file that does not exist yet |
 //! | `Access::to_replace(path)` | the same of a file that does; MUST be an error if this process may not write the file, and should be one if it cannot be replaced |
-//! | `Access::{begin, finish}` | gives the partial file that access: what is needed before there is data in it, and what can wait until all is |
+//! | `Access::begin(file)` | gives the partial file what is needed of that before there is data in it |
+//! | `Access::kept()` | what can wait until all data is there: mode, owner, attributes; those that no file has here are `None` |
+//! | `Access::is_new()` | whether there is no file yet |
+//! | `owner(file)` | user and group, if files have numbers for these |
+//! | `set_owner(file, user, group)` | gives the file away; may take special bits from it |
+//! | `set_mode(file, mode)` | sets permission bits, the special ones too |
+//! | `set_attribute(file, attribute)` | sets an extended attribute; an access list MUST be in force at once |
+//! | `is_access_list(name)` | whether the attribute of that name is the list of who may do what with a file |
+//! | `remove_access_list(file)` | leaves the mode alone to say that; no error if there is no list |
+//! | `mode_without(list)` | the bits that a mode may have, where that list is not in force, without letting in whom it keeps out |
+//! | `expect_holes(file)` | what is skipped in a new file need not take room; may do nothing |
+//! | `memory_bytes()` | the machine's memory, if it matters how large a file is beside it |
+//! | `forget_cached(file, offset, len)` | a hint that what is on disk of that range need not stay in memory; may do nothing |
 //! | `replace(from, to, durably)` | gives `from` the name `to`, which MUST always name either the old file or the new one; if `durably`, this is on disk when `sync_directory` has returned |
+//! | `rename_new(from, to, durably)` | the same if nothing has that name yet; MUST be `AlreadyExists`, and change nothing, if something has |
 //! | `sync_directory(path)` | see `replace` |
 //! | `is_in_use(error)` | whether it was another process's use of the file that was in the way, and may soon be no more |
 //! | `NAME_MAX`, `name_len(name)`, `name_beginning(name, len)` | the longest file name, in the system's own units; the length of one, and the beginning of one |
@@ -48,6 +64,8 @@ pub(crate) use unix::*;
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
+
+use crate::metadata::Stamp;
 
 /// What a path can lead to, or a handle stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +97,10 @@ pub(crate) struct Facts {
     pub(crate) is_own: bool,
     /// Permission bits, where there are any.
     pub(crate) mode: Option<u32>,
+    /// When its content was changed last.
+    pub(crate) modified: Option<Stamp>,
+    /// When anything about it was changed last, names and permissions too.
+    pub(crate) changed: Option<Stamp>,
 }
 
 /// What should end this process.

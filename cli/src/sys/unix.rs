@@ -3,13 +3,14 @@
 //! | Contract | Here |
 //! |---|---|
 //! | readiness | `poll` |
-//! | the partial file's access | mode 0600 at first; owner and mode at the end |
+//! | the partial file's access | mode 0600 at first; owner, attributes and mode at the end |
 //! | replacing | `rename`, then `fsync` of the directory |
 //! | interruptions | signals, 128 and their number |
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -21,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::{Facts, Interruption, Kind};
+use crate::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
 
 // ---- standard streams -------------------------------------------------------
 
@@ -77,6 +79,11 @@ impl Facts {
             names: metadata.nlink(),
             is_own: metadata.uid() == rustix::process::geteuid().as_raw(),
             mode: Some(metadata.mode() & 0o777),
+            modified: metadata.modified().ok().map(Stamp::of),
+            changed: Some(Stamp {
+                seconds: metadata.ctime(),
+                nanoseconds: metadata.ctime_nsec() as u32,
+            }),
         }
     }
 }
@@ -100,6 +107,76 @@ pub(crate) fn capacity(mut file: &File) -> Option<u64> {
 
 pub(crate) fn read(mut file: &File, block: &mut [u8]) -> io::Result<usize> {
     file.read(block)
+}
+
+/// From Linux 6.14 on: what was not in the cache before is not afterwards
+/// (`RWF_DONTCACHE`, linux/fs.h).
+pub(crate) fn read_past_cache(file: &File, block: &mut [u8]) -> io::Result<usize> {
+    use rustix::io::{Errno, ReadWriteFlags};
+    const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+    /// From where the file's position is, which moves on.
+    const HERE: u64 = u64::MAX;
+    let mut parts = [io::IoSliceMut::new(block)];
+    match rustix::io::preadv2(file, &mut parts, HERE, DONT_CACHE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
+        read => Ok(read?),
+    }
+}
+
+pub(crate) fn next_data(file: &File, position: u64) -> io::Result<Option<Range<u64>>> {
+    use rustix::io::Errno;
+    let seek = |from| rustix::fs::seek(file, from);
+    let start = match seek(rustix::fs::SeekFrom::Data(position)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => return Ok(Some(0..u64::MAX)),
+        Err(error) => return Err(error.into()),
+    };
+    match seek(rustix::fs::SeekFrom::Hole(start)) {
+        Ok(end) => Ok(Some(start..end)),
+        // It was cut meanwhile.
+        Err(Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn metadata(file: &File, with_attributes: bool) -> Kept {
+    let Ok(found) = file.metadata() else {
+        return Kept::default();
+    };
+    let mut kept = Kept {
+        mode: Some(found.mode() & 0o7777),
+        modified: found.modified().ok().map(Stamp::of),
+        accessed: found.accessed().ok().map(Stamp::of),
+        owner: Some((found.uid(), found.gid())),
+        ..Kept::default()
+    };
+    if with_attributes {
+        match attributes(file) {
+            Ok(attributes) => kept.attributes = attributes,
+            Err(error) => kept.attributes_error = Some(error.to_string()),
+        }
+    }
+    kept
+}
+
+/// All of an open file's; none where files have none.
+fn attributes(file: &File) -> rustix::io::Result<Vec<ExtendedAttribute>> {
+    let mut names = vec![0; ATTRIBUTE_BYTES_MAX];
+    let len = match rustix::fs::flistxattr(file, &mut names[..]) {
+        Err(rustix::io::Errno::NOTSUP) => 0,
+        len => len?,
+    };
+    let names = names[..len].split(|&byte| byte == 0);
+    let mut attributes = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
+        let len = rustix::fs::fgetxattr(file, name, &mut value[..])?;
+        value.truncate(len);
+        let name = name.to_vec();
+        attributes.push(ExtendedAttribute { name, value });
+    }
+    Ok(attributes)
 }
 
 pub(crate) fn is_ready(file: &File) -> io::Result<bool> {
@@ -138,16 +215,19 @@ pub(crate) fn handle_for_syncing(file: &File) -> io::Result<File> {
     file.try_clone()
 }
 
-/// Who may do what with a file.
+/// Who may do what with a file, and what else it has beside its data.
 pub(crate) struct Access {
-    mode: u32,
-    /// User and group of the file that is replaced.
-    owner: Option<(u32, u32)>,
+    kept: Kept,
+    is_new: bool,
 }
 
 impl Access {
     pub(crate) fn new(mode: u32) -> Access {
-        Access { mode, owner: None }
+        let kept = Kept {
+            mode: Some(mode),
+            ..Default::default()
+        };
+        Access { kept, is_new: true }
     }
 
     /// Replacing needs only the directory; but who protected the file against
@@ -155,9 +235,15 @@ impl Access {
     pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
         rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?;
         let metadata = std::fs::metadata(path)?;
-        Ok(Access {
-            mode: metadata.mode() & 0o777,
+        let kept = Kept {
+            mode: Some(metadata.mode() & 0o777),
             owner: Some((metadata.uid(), metadata.gid())),
+            attributes: attributes_to_keep(path)?,
+            ..Default::default()
+        };
+        Ok(Access {
+            kept,
+            is_new: false,
         })
     }
 
@@ -166,17 +252,122 @@ impl Access {
         Ok(())
     }
 
-    pub(crate) fn finish(&self, file: &File) -> io::Result<()> {
-        if let Some((user, group)) = self.owner {
-            // Only root can, and only root would take a file from its owner.
-            let _ = std::os::unix::fs::fchown(file, Some(user), Some(group));
-        }
-        file.set_permissions(Permissions::from_mode(self.mode))
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
     }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+}
+
+/// The extended attribute that holds a file's access control list.
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+
+/// The most that Linux lets an attribute, and the list of their names, have.
+const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a user gave to a file, and who may do what with it. The rest is the system's,
+/// which gives it to each file by its own rules.
+fn attributes_to_keep(path: &Path) -> io::Result<Vec<ExtendedAttribute>> {
+    let mut names = vec![0; ATTRIBUTE_BYTES_MAX];
+    // Where files have none, that is an error.
+    let len = rustix::fs::listxattr(path, &mut names[..]).unwrap_or(0);
+    let names = names[..len].split(|&byte| byte == 0);
+    let mut attributes = Vec::new();
+    for name in names {
+        if !is_access_list(name) && !name.starts_with(b"user.") {
+            continue;
+        }
+        let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
+        match rustix::fs::getxattr(path, name, &mut value[..]) {
+            Ok(len) => {
+                value.truncate(len);
+                let name = name.to_vec();
+                attributes.push(ExtendedAttribute { name, value });
+            }
+            // Without its list, others might get in.
+            Err(error) if is_access_list(name) => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(attributes)
+}
+
+pub(crate) fn is_access_list(name: &[u8]) -> bool {
+    name == ACCESS_LIST
+}
+
+pub(crate) fn set_attribute(file: &File, attribute: &ExtendedAttribute) -> io::Result<()> {
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::fsetxattr(file, &attribute.name[..], &attribute.value, flags)?;
+    Ok(())
+}
+
+pub(crate) fn remove_access_list(file: &File) -> io::Result<()> {
+    use rustix::io::Errno;
+    match rustix::fs::fremovexattr(file, ACCESS_LIST) {
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+/// The list's entry for the file's group is what the mode of a file with a list does
+/// not show: there it says what *any* entry gives at most.
+pub(crate) fn mode_without(list: &ExtendedAttribute) -> u32 {
+    /// As `linux/posix_acl_xattr.h` has it: a version, and then entries of kind,
+    /// permissions and identifier, little-endian.
+    const VERSION_BYTES: usize = 4;
+    const ENTRY_BYTES: usize = 8;
+    const GROUP: [u8; 2] = [4, 0];
+    let entries = list.value.get(VERSION_BYTES..).unwrap_or_default();
+    let mut entries = entries.chunks_exact(ENTRY_BYTES);
+    let group = entries.find(|entry| entry[..2] == GROUP);
+    let permissions = group.map_or(0, |entry| u32::from(entry[2]) & 0o7);
+    0o7707 | permissions << 3
+}
+
+pub(crate) fn owner(file: &File) -> Option<(u32, u32)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.uid(), metadata.gid()))
+}
+
+pub(crate) fn set_owner(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    std::os::unix::fs::fchown(file, user, group)
+}
+
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// What is skipped is a hole on every file system that has them.
+pub(crate) fn expect_holes(_file: &File) {}
+
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let system = rustix::system::sysinfo();
+    Some(system.totalram * u64::from(system.mem_unit))
+}
+
+pub(crate) fn forget_cached(file: &File, offset: u64, len: Option<u64>) {
+    let len = len.and_then(std::num::NonZeroU64::new);
+    let _ = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);
 }
 
 pub(crate) fn replace(from: &Path, to: &Path, _durably: bool) -> io::Result<()> {
     std::fs::rename(from, to)
+}
+
+pub(crate) fn rename_new(from: &Path, to: &Path, _durably: bool) -> io::Result<()> {
+    use rustix::io::Errno;
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags) {
+        // Not every file system can; but a second name never takes another's place.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        renamed => Ok(renamed?),
+    }
 }
 
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {

@@ -49,12 +49,15 @@ use windows_sys::Win32::System::Console::{
     SetConsoleCtrlHandler,
 };
 use windows_sys::Win32::System::IO::DeviceIoControl;
-use windows_sys::Win32::System::Ioctl::{GET_LENGTH_INFORMATION, IOCTL_DISK_GET_LENGTH_INFO};
+use windows_sys::Win32::System::Ioctl::{
+    FSCTL_SET_SPARSE, GET_LENGTH_INFORMATION, IOCTL_DISK_GET_LENGTH_INFO,
+};
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
 use windows_sys::core::BOOL;
 
 use super::{Facts, Interruption, Kind};
+use crate::metadata::{ExtendedAttribute, Metadata, Stamp};
 
 // ---- standard streams -------------------------------------------------------
 
@@ -140,6 +143,8 @@ impl Facts {
             names: 1,
             is_own: true,
             mode: None,
+            modified: None,
+            changed: None,
         }
     }
 
@@ -159,7 +164,20 @@ impl Facts {
             // files on a server to a user of that server.
             is_own: true,
             mode: None,
+            modified: Some(stamp(information.last_write_time())),
+            changed: None,
         }
+    }
+}
+
+/// The system counts units of 100 ns since 1601.
+fn stamp(file_time: Option<u64>) -> Stamp {
+    let file_time = file_time.unwrap_or(0) as i64;
+    const UNITS: i64 = 10_000_000;
+    const SECONDS_FROM_1601_TO_1970: i64 = 11_644_473_600;
+    Stamp {
+        seconds: file_time.div_euclid(UNITS) - SECONDS_FROM_1601_TO_1970,
+        nanoseconds: file_time.rem_euclid(UNITS) as u32 * 100,
     }
 }
 
@@ -236,6 +254,57 @@ fn read_console(file: &File, block: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Without the cache, Windows reads whole sectors into aligned memory only.
+pub(crate) fn read_past_cache(_file: &File, _block: &mut [u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn next_data(file: &File, position: u64) -> io::Result<Option<Range<u64>>> {
+    let asked = FILE_ALLOCATED_RANGE_BUFFER {
+        FileOffset: position as i64,
+        Length: i64::MAX - position as i64,
+    };
+    let mut found = FILE_ALLOCATED_RANGE_BUFFER::default();
+    let size = size_of_val(&found) as u32;
+    let mut len = 0;
+    // SAFETY: the handle is open, both buffers are live and of the sizes given.
+    let done = unsafe {
+        DeviceIoControl(
+            file.as_raw_handle(),
+            FSCTL_QUERY_ALLOCATED_RANGES,
+            (&raw const asked).cast(),
+            size,
+            (&raw mut found).cast(),
+            size,
+            &mut len,
+            ptr::null_mut(),
+        )
+    };
+    let more = io::Error::last_os_error().raw_os_error() == Some(ERROR_MORE_DATA as i32);
+    if done == 0 && !more {
+        // Files have no holes here, or nobody can tell.
+        return Ok(Some(0..u64::MAX));
+    }
+    if len < size {
+        return Ok(None);
+    }
+    let start = found.FileOffset as u64;
+    Ok(Some(start..start.saturating_add(found.Length as u64)))
+}
+
+pub(crate) fn metadata(file: &File, _with_attributes: bool) -> Metadata {
+    let found = file.metadata();
+    let time = |time: io::Result<SystemTime>| time.ok().map(Stamp::of);
+    found.map_or_else(
+        |_| Metadata::default(),
+        |found| Metadata {
+            modified: time(found.modified()),
+            accessed: time(found.accessed()),
+            ..Metadata::default()
+        },
+    )
+}
+
 pub(crate) fn is_ready(file: &File) -> io::Result<bool> {
     match peek(file) {
         Ok(len) => Ok(len > 0),
@@ -310,12 +379,17 @@ pub(crate) fn handle_for_syncing(file: &File) -> io::Result<File> {
 pub(crate) struct Access {
     /// That of the file that is replaced, on a file system that has such lists.
     list: Option<AccessList>,
+    /// Nothing.
+    kept: Metadata,
 }
 
 impl Access {
     /// Permission bits say nothing here.
     pub(crate) fn new(_mode: u32) -> Access {
-        Access { list: None }
+        Access {
+            list: None,
+            kept: Metadata::default(),
+        }
     }
 
     pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
@@ -334,7 +408,10 @@ impl Access {
             true => Some(AccessList::of(&file)?),
             false => None,
         };
-        Ok(Access { list })
+        Ok(Access {
+            list,
+            kept: Metadata::default(),
+        })
     }
 
     /// Before there is data that not everybody should read.
@@ -346,10 +423,69 @@ impl Access {
     }
 
     /// Nothing: `begin` did all.
-    pub(crate) fn finish(&self, _file: &File) -> io::Result<()> {
-        Ok(())
+    pub(crate) fn kept(&self) -> &Metadata {
+        &self.kept
+    }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.list.is_none()
     }
 }
+
+/// Access lists are no attributes here.
+pub(crate) fn is_access_list(_name: &[u8]) -> bool {
+    false
+}
+
+pub(crate) fn set_attribute(_file: &File, _attribute: &ExtendedAttribute) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn remove_access_list(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn mode_without(_list: &ExtendedAttribute) -> u32 {
+    0
+}
+
+pub(crate) fn owner(_file: &File) -> Option<(u32, u32)> {
+    None
+}
+
+pub(crate) fn set_owner(_file: &File, _user: Option<u32>, _group: Option<u32>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Otherwise what is skipped takes room, and is filled with zeros.
+pub(crate) fn expect_holes(file: &File) {
+    let mut len = 0;
+    // SAFETY: the handle is open; nothing goes in or out.
+    unsafe {
+        DeviceIoControl(
+            file.as_raw_handle(),
+            FSCTL_SET_SPARSE,
+            ptr::null(),
+            0,
+            ptr::null_mut(),
+            0,
+            &mut len,
+            ptr::null_mut(),
+        )
+    };
+}
+
+/// Nothing here depends on it.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    None
+}
+
+/// The system cannot be told.
+pub(crate) fn forget_cached(_file: &File, _offset: u64, _len: Option<u64>) {}
 
 /// Whether the file's file system has such lists; FAT has none. Yes if it does not
 /// say: better an error than a file without protection.
@@ -453,21 +589,23 @@ impl Drop for AccessList {
 /// counts (`ERROR_UNABLE_TO_MOVE_REPLACEMENT_2`, 1177).
 /// <https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-replacefilew>
 pub(crate) fn replace(from: &Path, to: &Path, durably: bool) -> io::Result<()> {
+    rename(from, to, durably, MOVEFILE_REPLACE_EXISTING)
+        .map_err(|error| why_not_removable(&error, to).unwrap_or(error))
+}
+
+pub(crate) fn rename_new(from: &Path, to: &Path, durably: bool) -> io::Result<()> {
+    rename(from, to, durably, 0)
+}
+
+fn rename(from: &Path, to: &Path, durably: bool, flags: u32) -> io::Result<()> {
     let through = if durably { MOVEFILE_WRITE_THROUGH } else { 0 };
-    let [wide_from, wide_to] = [verbatim(from)?, verbatim(to)?];
+    let [from, to] = [verbatim(from)?, verbatim(to)?];
     // SAFETY: both paths end in a zero and live.
-    let done = unsafe {
-        MoveFileExW(
-            wide_from.as_ptr(),
-            wide_to.as_ptr(),
-            MOVEFILE_REPLACE_EXISTING | through,
-        )
-    };
-    if done != 0 {
-        return Ok(());
+    let done = unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), flags | through) };
+    match done {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
-    let error = io::Error::last_os_error();
-    Err(why_not_removable(&error, to).unwrap_or(error))
 }
 
 /// That another process has a file open is a refusal like any other to

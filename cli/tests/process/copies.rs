@@ -126,18 +126,6 @@ fn three_gibibytes_with_a_hole_arrive() {
 }
 
 #[test]
-fn a_file_whose_size_is_a_lie_is_read_to_its_end() {
-    let Some(file) = sys::LYING_FILE else {
-        return skip("no file lies about its size here");
-    };
-    let place = Place::new();
-    Half::start(place.brigade(["--both", file, "b"]))
-        .end()
-        .expect(0);
-    assert!(std::fs::metadata(place.path("b")).unwrap().len() > 0);
-}
-
-#[test]
 fn a_slow_stream_is_passed_on_without_waiting_for_a_full_block() {
     let place = Place::new();
     let mut command = place.brigade(["--both", "-", "-"]);

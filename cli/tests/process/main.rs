@@ -6,5 +6,8 @@ mod copies;
 mod deaths;
 mod failures;
 mod harness;
+mod overwriting;
+mod preserving;
+mod reading;
 mod refusals;
 mod roles;

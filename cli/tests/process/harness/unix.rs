@@ -1,6 +1,6 @@
 //! What the tests ask of Linux; `windows.rs` offers the same.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -32,8 +32,11 @@ pub(crate) const BROKEN_PIPE: &[i32] = &[32];
 pub(crate) const NULL_DEVICE: &str = "/dev/null";
 pub(crate) const FULL_DEVICE: Option<&str> = Some("/dev/full");
 
-/// A file that says that it is empty, and is not.
-pub(crate) const LYING_FILE: Option<&str> = Some("/proc/self/mountinfo");
+/// Files that say that they are empty, or larger, than they are.
+pub(crate) const LYING_FILES: &[&str] = &[
+    "/proc/self/limits",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+];
 
 /// A source that can be opened, but not read; and why not.
 pub(crate) fn broken_source(_place: &Place) -> (String, String) {
@@ -130,6 +133,157 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, mode).unwrap();
 }
 
+/// With the special bits.
+pub(crate) fn whole_mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+pub(crate) fn owner(path: &Path) -> (u32, u32) {
+    let metadata = std::fs::metadata(path).unwrap();
+    (metadata.uid(), metadata.gid())
+}
+
+pub(crate) fn set_owner(path: &Path, user: u32, group: u32) {
+    std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+}
+
+/// The program as a user who may do nothing in particular.
+pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
+    let program = place.public_program();
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let program = [program.to_str().unwrap()];
+    place.command("setpriv".as_ref(), user.iter().chain(&program).chain(args))
+}
+
+/// Sets an extended attribute; false, with the reason said, where files have none.
+pub(crate) fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
+    let flags = rustix::fs::XattrFlags::empty();
+    match rustix::fs::setxattr(path, name, value, flags) {
+        Err(rustix::io::Errno::NOTSUP) => {
+            super::skip(&format!("{} cannot have {name}", path.display()));
+            false
+        }
+        set => set.map(|()| true).unwrap(),
+    }
+}
+
+pub(crate) fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = vec![0; 64 * 1024];
+    let len = rustix::fs::getxattr(path, name, &mut value[..]).ok()?;
+    value.truncate(len);
+    Some(value)
+}
+
+/// The names of the attributes with an access control list: of a file, and what a
+/// directory hands down to files.
+pub(crate) const ACCESS_LIST: &str = "system.posix_acl_access";
+pub(crate) const INHERITED_LIST: &str = "system.posix_acl_default";
+
+/// Bytes that a file takes on its disk.
+pub(crate) fn allocated_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// Bytes of a file that lie in the system's cache, if that can be seen.
+pub(crate) fn cached_bytes(path: &Path) -> Option<u64> {
+    let mut command = Command::new("fincore");
+    let Ok(output) = command.args(["-b", "-n", "-o", "RES"]).arg(path).output() else {
+        super::skip("no fincore here");
+        return None;
+    };
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// False if that is not possible here.
+pub(crate) fn drop_from_cache(path: &Path) -> bool {
+    let file = std::fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    let advice = rustix::fs::Advice::DontNeed;
+    rustix::fs::fadvise(&file, 0, None, advice).is_ok()
+}
+
+/// A file system of its own, unmounted when dropped.
+pub(crate) struct Mounted {
+    directory: tempfile::TempDir,
+}
+
+/// A new file system of `kind`, if this machine has it and lets this user mount it;
+/// else says why not.
+pub(crate) fn mounted(kind: &str) -> Option<Mounted> {
+    if !is_root() {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let image = directory.path().join("image");
+    let script = r#"
+        case $0 in
+            ramfs | tmpfs) exec mount -t "$0" none "$2" ;;
+        esac
+        truncate -s 400M "$1" && "mkfs.$0" -q "$1" && exec mount -o loop "$1" "$2"
+    "#;
+    let mut command = Command::new("sh");
+    let command = command.args(["-c", script, kind]).arg(image).arg(&root);
+    let output = command.output().unwrap();
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        super::skip(&format!("no {kind} can be mounted here: {}", why.trim()));
+        return None;
+    }
+    Some(Mounted { directory })
+}
+
+impl Mounted {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
+
+/// A disk that is a file, detached when dropped.
+pub(crate) struct Disk(String);
+
+/// The disk whose content is that of `file`; says why if there is none.
+pub(crate) fn disk(file: &Path) -> Option<Disk> {
+    if !is_root() {
+        return None;
+    }
+    let mut command = Command::new("losetup");
+    let output = command.args(["--find", "--show"]).arg(file).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            let path = String::from_utf8(output.stdout).unwrap();
+            Some(Disk(path.trim().to_owned()))
+        }
+        _ => {
+            super::skip("no file can be a disk here");
+            None
+        }
+    }
+}
+
+impl Disk {
+    pub(crate) fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
 /// Modes take their place.
 pub(crate) fn has_access_lists() -> bool {
     false
@@ -149,6 +303,12 @@ pub(crate) fn open_alone(_path: &Path) -> Option<std::fs::File> {
 pub(crate) fn link(target: &str, link: &Path) -> bool {
     std::os::unix::fs::symlink(target, link).unwrap();
     true
+}
+
+/// Which file it is, by whatever name.
+pub(crate) fn identity(path: &Path) -> (u64, u64) {
+    let metadata = std::fs::symlink_metadata(path).unwrap();
+    (metadata.dev(), metadata.ino())
 }
 
 /// Takes a name from a file that a process has open.
@@ -190,5 +350,9 @@ impl Fifo {
     /// All that one writer writes.
     pub(crate) fn read(self, _writer: &Half) -> Vec<u8> {
         std::fs::read(&self.0).unwrap()
+    }
+
+    pub(crate) fn remove(self) {
+        std::fs::remove_file(&self.0).unwrap();
     }
 }

@@ -25,7 +25,8 @@ use windows_sys::Win32::Security::{
     SetFileSecurityW,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    GetDiskFreeSpaceExW, PIPE_ACCESS_INBOUND, PIPE_ACCESS_OUTBOUND,
+    BY_HANDLE_FILE_INFORMATION, GetCompressedFileSizeW, GetDiskFreeSpaceExW,
+    GetFileInformationByHandle, PIPE_ACCESS_INBOUND, PIPE_ACCESS_OUTBOUND,
 };
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, GetConsoleCP,
@@ -63,8 +64,8 @@ pub(crate) const BROKEN_PIPE: &[i32] = &[ERROR_NO_DATA as i32, ERROR_BROKEN_PIPE
 pub(crate) const NULL_DEVICE: &str = "NUL";
 pub(crate) const FULL_DEVICE: Option<&str> = None;
 
-/// A file that says that it is empty, and is not.
-pub(crate) const LYING_FILE: Option<&str> = None;
+/// Files that say that they are empty, or larger, than they are.
+pub(crate) const LYING_FILES: &[&str] = &[];
 
 /// A source that can be opened, but not read; and why not. It is a pipe whose other
 /// end hangs up on everybody who comes.
@@ -188,6 +189,78 @@ pub(crate) fn mode(_path: &Path) -> u32 {
 
 pub(crate) fn set_mode(_path: &Path, _mode: u32) {}
 
+pub(crate) fn whole_mode(_path: &Path) -> u32 {
+    0
+}
+
+pub(crate) fn owner(_path: &Path) -> (u32, u32) {
+    (0, 0)
+}
+
+pub(crate) fn set_owner(_path: &Path, _user: u32, _group: u32) {}
+
+/// Never asked for, since nobody is root.
+pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
+    place.brigade(args)
+}
+
+pub(crate) fn set_attribute(_path: &Path, _name: &str, _value: &[u8]) -> bool {
+    super::skip("files have no extended attributes here");
+    false
+}
+
+pub(crate) fn attribute(_path: &Path, _name: &str) -> Option<Vec<u8>> {
+    None
+}
+
+pub(crate) const ACCESS_LIST: &str = "";
+pub(crate) const INHERITED_LIST: &str = "";
+
+/// Bytes that a file takes on its disk.
+pub(crate) fn allocated_bytes(path: &Path) -> u64 {
+    let mut high = 0;
+    // SAFETY: the path ends in a zero, and `high` lives.
+    let low = unsafe { GetCompressedFileSizeW(wide(path).as_ptr(), &mut high) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+pub(crate) fn drop_from_cache(_path: &Path) -> bool {
+    false
+}
+
+pub(crate) fn cached_bytes(_path: &Path) -> Option<u64> {
+    super::skip("what is cached cannot be seen here");
+    None
+}
+
+/// None can be mounted.
+pub(crate) struct Mounted;
+
+pub(crate) fn mounted(_kind: &str) -> Option<Mounted> {
+    super::skip("no file system can be mounted here");
+    None
+}
+
+impl Mounted {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        std::path::PathBuf::new()
+    }
+}
+
+/// None can be made.
+pub(crate) struct Disk;
+
+pub(crate) fn disk(_file: &Path) -> Option<Disk> {
+    super::skip("no file can be a disk here");
+    None
+}
+
+impl Disk {
+    pub(crate) fn path(&self) -> &str {
+        ""
+    }
+}
+
 pub(crate) fn has_access_lists() -> bool {
     true
 }
@@ -251,6 +324,16 @@ pub(crate) fn link(target: &str, link: &Path) -> bool {
     made
 }
 
+/// Which file it is, by whatever name: its number in its volume.
+pub(crate) fn identity(path: &Path) -> (u64, u64) {
+    let file = File::open(path).unwrap();
+    let mut found = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open, and `found` lives.
+    check(unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut found) });
+    let number = u64::from(found.nFileIndexHigh) << 32 | u64::from(found.nFileIndexLow);
+    (found.dwVolumeSerialNumber.into(), number)
+}
+
 /// Takes a name from a file that a process has open. Wine does not remove it before
 /// it is closed.
 pub(crate) fn take_name(path: &Path) {
@@ -292,6 +375,9 @@ impl Fifo {
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
+
+    /// It goes with its handle.
+    pub(crate) fn remove(self) {}
 
     /// All that one writer writes.
     pub(crate) fn read(mut self, _writer: &Half) -> Vec<u8> {

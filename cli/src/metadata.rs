@@ -1,0 +1,161 @@
+//! What a destination may keep of its source, beside the data.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// Told by the Reader when all was read, in blocks of kind `METADATA`; what the system
+/// does not have is `None`. None of it is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Metadata {
+    /// Permission bits, with the special ones.
+    pub(crate) mode: Option<u32>,
+    /// When the content was changed last.
+    pub(crate) modified: Option<Stamp>,
+    /// When it was read last, before this copy.
+    pub(crate) accessed: Option<Stamp>,
+    /// User and group, by number.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Extended attributes; access control lists are among them.
+    pub(crate) attributes: Vec<ExtendedAttribute>,
+    /// Why the attributes are not all there.
+    pub(crate) attributes_error: Option<String>,
+}
+
+impl Metadata {
+    /// As JSON of `len_max` bytes at most: without its attributes, if it must be.
+    pub(crate) fn encode(mut self, len_max: usize) -> Vec<u8> {
+        // What consists of numbers, strings and lists can always be encoded.
+        let encoded = serde_json::to_vec(&self).unwrap_or_default();
+        if encoded.len() <= len_max {
+            return encoded;
+        }
+        self.attributes.clear();
+        self.attributes_error = Some("they are too large to be sent".to_owned());
+        serde_json::to_vec(&self).unwrap_or_default()
+    }
+}
+
+/// A moment: seconds since 1970, and nanoseconds of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExtendedAttribute {
+    pub(crate) name: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+impl Stamp {
+    /// "SECONDS.NANOSECONDS"
+    pub(crate) fn to_text(self) -> String {
+        format!("{}.{:09}", self.seconds, self.nanoseconds)
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Stamp> {
+        let (seconds, nanoseconds) = text.split_once('.')?;
+        Some(Stamp {
+            seconds: seconds.parse().ok()?,
+            nanoseconds: nanoseconds.parse().ok().filter(|&n| n < 1_000_000_000)?,
+        })
+    }
+
+    /// As std knows it; `None` if no such moment can be.
+    pub(crate) fn to_time(self) -> Option<SystemTime> {
+        if self.nanoseconds >= 1_000_000_000 {
+            return None;
+        }
+        let whole = Duration::from_secs(self.seconds.unsigned_abs());
+        let second = match self.seconds {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(whole),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(whole),
+        };
+        second?.checked_add(Duration::from_nanos(self.nanoseconds.into()))
+    }
+
+    /// What std knows of a file's time, before 1970 too.
+    pub(crate) fn of(time: SystemTime) -> Stamp {
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Stamp {
+                seconds: after.as_secs() as i64,
+                nanoseconds: after.subsec_nanos(),
+            },
+            Err(error) => {
+                let before = error.duration();
+                let nanoseconds = before.subsec_nanos();
+                Stamp {
+                    seconds: -(before.as_secs() as i64) - i64::from(nanoseconds > 0),
+                    nanoseconds: (1_000_000_000 - nanoseconds) % 1_000_000_000,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_that_are_too_large_are_left_out_with_the_reason() {
+        let mut told = Metadata {
+            mode: Some(0o644),
+            ..Metadata::default()
+        };
+        let whole = told.clone().encode(1000);
+        let decode = |bytes: &[u8]| serde_json::from_slice::<Metadata>(bytes).ok();
+        assert_eq!(decode(&whole).as_ref(), Some(&told));
+        told.attributes = vec![ExtendedAttribute {
+            name: b"user.a".to_vec(),
+            value: vec![200; 1000],
+        }];
+        let cut = told.encode(1000);
+        assert!(cut.len() <= 1000);
+        let cut = decode(&cut).unwrap_or_default();
+        assert_eq!((cut.mode, cut.attributes.len()), (Some(0o644), 0));
+        assert!(cut.attributes_error.is_some());
+    }
+
+    #[test]
+    fn a_moment_survives_as_text_and_is_in_order_even_before_1970() {
+        let moment = |ms: u64, before: bool| {
+            let ms = Duration::from_millis(ms);
+            Stamp::of(match before {
+                true => SystemTime::UNIX_EPOCH - ms,
+                false => SystemTime::UNIX_EPOCH + ms,
+            })
+        };
+        let all = [
+            moment(1500, true),
+            moment(1000, true),
+            moment(1, true),
+            moment(0, false),
+            moment(1500, false),
+        ];
+        assert!(all.is_sorted());
+        assert_eq!(
+            all[0],
+            Stamp {
+                seconds: -2,
+                nanoseconds: 500_000_000
+            }
+        );
+        for stamp in all {
+            assert_eq!(Stamp::from_text(&stamp.to_text()), Some(stamp));
+            assert_eq!(stamp.to_time().map(Stamp::of), Some(stamp));
+        }
+        for seconds in [i64::MIN, 0, i64::MAX] {
+            let nanoseconds = u32::MAX;
+            let stamp = Stamp {
+                seconds,
+                nanoseconds,
+            };
+            assert_eq!(stamp.to_time(), None);
+        }
+        assert_eq!(Stamp::from_text("1.1000000000"), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! The Reader's work: from the source into empty blocks.
+//!
+//! ```text
+//! source ── hole ────────────────> empty block of kind HOLE
+//!        └─ data ─> block ─ hash ─> DATA
+//!                              at the end: unchanged? ─> METADATA, DIGEST
+//! ```
+
+use brigade::{Monitor, Reader};
+
+use crate::failure::Failure;
+use crate::plan::Plan;
+use crate::rate::Limiter;
+use crate::settings::{Preserve, Settings};
+use crate::source::{self, Source};
+use crate::wire;
+
+/// What a hole is to the hash.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What was read and sent.
+pub(crate) struct Filled {
+    pub(crate) bytes: u64,
+    pub(crate) holes: u64,
+    pub(crate) digest: Option<[u8; 32]>,
+}
+
+/// Sends all of `source`, and then what is told of it.
+pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<Filled, Failure> {
+    let settings = &plan.settings;
+    source.spare_cache(settings);
+    // Before reading changes when it was read last.
+    let preserve = settings.preserve;
+    // An access list belongs to the mode.
+    let told = source.metadata(preserve.xattr || preserve.acl || preserve.mode);
+    let mut pump = Pump {
+        settings,
+        reader,
+        monitor: reader.monitor(),
+        limiter: Limiter::new(settings.limit_rate),
+        hash: settings.verify.then(blake3::Hasher::new),
+        staged: match source::makes_holes(settings) {
+            true => vec![0; reader.block_size()],
+            false => Vec::new(),
+        },
+        sent: 0,
+        holes: 0,
+    };
+    while pump.step(source)? {}
+    if !settings.allow_changes {
+        source.check_unchanged()?;
+    }
+    if settings.preserve != Preserve::default() {
+        pump.tell(wire::METADATA, &told.encode(wire::METADATA_BYTES_MAX))?;
+    }
+    let digest = pump.hash.take().map(|hash| *hash.finalize().as_bytes());
+    if let Some(digest) = &digest {
+        pump.tell(wire::DIGEST, digest)?;
+    }
+    Ok(Filled {
+        bytes: pump.sent,
+        holes: pump.holes,
+        digest,
+    })
+}
+
+/// All that goes on while the source is read.
+struct Pump<'p> {
+    settings: &'p Settings,
+    reader: &'p Reader,
+    monitor: Monitor,
+    limiter: Limiter,
+    hash: Option<blake3::Hasher>,
+    /// What was read, if it is to be searched for zeros.
+    staged: Vec<u8>,
+    /// Bytes of the source that were sent, holes among them.
+    sent: u64,
+    holes: u64,
+}
+
+impl Pump<'_> {
+    /// Sends some more; false at the end.
+    fn step(&mut self, source: &mut Source) -> Result<bool, Failure> {
+        let at = self.sent;
+        let failed = |source: &Source, error| {
+            Failure::io("read", source.path(), &error).remark(&format!("at byte {at}"))
+        };
+        if self.settings.sparse != crate::args::When::Never {
+            let skipped = source.skip_hole();
+            if let Some(len) = skipped.map_err(|error| failed(source, error))? {
+                self.hole(len)?;
+                return Ok(true);
+            }
+        }
+        let len = match self.staged.is_empty() {
+            true => {
+                let mut block = self.reader.empty_block()?;
+                let most = self.limiter.piece(block.len());
+                let len = source.fill(&mut block[..most]);
+                let len = len.map_err(|error| failed(source, error))?;
+                if len > 0 {
+                    hash(&mut self.hash, &block[..len]);
+                    block.send_kind(len, wire::DATA, self.sent)?;
+                    self.note(len as u64);
+                }
+                len
+            }
+            false => {
+                let mut staged = std::mem::take(&mut self.staged);
+                let most = self.limiter.piece(staged.len());
+                let len = source.fill(&mut staged[..most]);
+                let len = len.map_err(|error| failed(source, error))?;
+                self.send_runs(&staged[..len])?;
+                self.staged = staged;
+                len
+            }
+        };
+        self.limiter.pace(len);
+        Ok(len > 0)
+    }
+
+    /// Zeros as holes, and what is between them as data.
+    fn send_runs(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            let (len, is_zero) = source::run(bytes);
+            let (run, rest) = bytes.split_at(len);
+            if is_zero {
+                self.hole(len as u64)?;
+            } else {
+                let mut block = self.reader.empty_block()?;
+                block[..len].copy_from_slice(run);
+                hash(&mut self.hash, run);
+                block.send_kind(len, wire::DATA, self.sent)?;
+                self.note(len as u64);
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn hole(&mut self, len: u64) -> Result<(), Failure> {
+        if self.hash.is_some() {
+            let mut left = len;
+            while left > 0 {
+                let zeros = left.min(ZEROS.len() as u64);
+                hash(&mut self.hash, &ZEROS[..zeros as usize]);
+                left -= zeros;
+                // It may take long, and nobody else would notice.
+                self.reader.check()?;
+            }
+        }
+        self.reader.empty_block()?.send_kind(0, wire::HOLE, len)?;
+        self.holes += len;
+        self.monitor.set_figure(wire::HOLES, self.holes);
+        self.note(len);
+        Ok(())
+    }
+
+    fn note(&mut self, len: u64) {
+        self.sent += len;
+        self.monitor.set_figure(wire::READ, self.sent);
+        let waited_ms = self.monitor.waited().as_millis() as u64;
+        self.monitor.set_figure(wire::WAITED_MS, waited_ms);
+    }
+
+    /// What is no data, in as many blocks as it takes.
+    fn tell(&self, kind: u16, bytes: &[u8]) -> Result<(), Failure> {
+        let mut offset = 0;
+        for piece in bytes.chunks(self.reader.block_size()) {
+            let mut block = self.reader.empty_block()?;
+            block[..piece.len()].copy_from_slice(piece);
+            block.send_kind(piece.len(), kind, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+fn hash(hash: &mut Option<blake3::Hasher>, bytes: &[u8]) {
+    if let Some(hash) = hash {
+        hash.update(bytes);
+    }
+}

@@ -1,0 +1,185 @@
+//! How to copy: what both halves should know alike.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::args::{Args, Attribute, When};
+use crate::sys;
+
+/// A file is large if it is more than one part in so many of the machine's memory.
+const LARGE_PART: u64 = 4;
+
+/// The options of a copy that are not about who meets whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) sync: bool,
+    pub(crate) verify: bool,
+    pub(crate) preserve: Preserve,
+    pub(crate) sparse: When,
+    pub(crate) no_clobber: bool,
+    /// Suffix of the name that a replaced destination gets.
+    pub(crate) backup: Option<OsString>,
+    pub(crate) update: bool,
+    pub(crate) allow_changes: bool,
+    /// Bytes in a second.
+    pub(crate) limit_rate: Option<u64>,
+    pub(crate) direct: When,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What the destination keeps of its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Preserve {
+    pub(crate) mode: bool,
+    pub(crate) timestamps: bool,
+    pub(crate) ownership: bool,
+    pub(crate) xattr: bool,
+    pub(crate) acl: bool,
+    /// All was asked for: what this system cannot keep is no error then.
+    pub(crate) all: bool,
+}
+
+impl Settings {
+    pub(crate) fn of(args: &Args) -> Settings {
+        Settings {
+            sync: !args.no_sync,
+            verify: args.verify,
+            preserve: Preserve::of(&args.preserve),
+            sparse: args.sparse,
+            no_clobber: args.no_clobber,
+            backup: args.backup.clone(),
+            update: args.update,
+            allow_changes: args.allow_changes,
+            limit_rate: args.limit_rate,
+            direct: args.direct,
+            timeout: args.timeout,
+        }
+    }
+
+    /// Whether a file of `size` bytes should not stay in the system's cache: what is
+    /// large would push out what others use.
+    pub(crate) fn spares_cache(&self, size: Option<u64>) -> bool {
+        match self.direct {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => {
+                let memory = sys::memory_bytes();
+                size.zip(memory)
+                    .is_some_and(|(size, memory)| size > memory / LARGE_PART)
+            }
+        }
+    }
+
+    /// The same as words, for the process that --both starts. The rate is limited
+    /// once, on the side that reads.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        let flags = [
+            ("--no-sync", !self.sync),
+            ("--verify", self.verify),
+            ("--no-clobber", self.no_clobber),
+            ("--update", self.update),
+            ("--allow-changes", self.allow_changes),
+        ];
+        let set = flags.iter().filter(|(_, is_set)| *is_set);
+        words.extend(set.map(|(flag, _)| OsString::from(flag)));
+        if let Some(list) = self.preserve.list() {
+            words.push(format!("--preserve={list}").into());
+        }
+        words.push(format!("--sparse={}", self.sparse.word()).into());
+        words.push(format!("--direct={}", self.direct.word()).into());
+        if let Some(suffix) = &self.backup {
+            let mut word = OsString::from("--backup=");
+            word.push(suffix);
+            words.push(word);
+        }
+        if let Some(timeout) = self.timeout {
+            words.push(format!("--timeout={}", timeout.as_secs_f64()).into());
+        }
+        words
+    }
+}
+
+impl Preserve {
+    fn of(list: &[Attribute]) -> Preserve {
+        let all = list.contains(&Attribute::All);
+        let has = |attribute| all || list.contains(&attribute);
+        Preserve {
+            mode: has(Attribute::Mode),
+            timestamps: has(Attribute::Timestamps),
+            ownership: has(Attribute::Ownership),
+            xattr: has(Attribute::Xattr),
+            acl: has(Attribute::Acl),
+            all,
+        }
+    }
+
+    fn list(self) -> Option<String> {
+        if self.all {
+            return Some("all".to_owned());
+        }
+        let words = [
+            ("mode", self.mode),
+            ("timestamps", self.timestamps),
+            ("ownership", self.ownership),
+            ("xattr", self.xattr),
+            ("acl", self.acl),
+        ];
+        let set: Vec<&str> = words
+            .iter()
+            .filter(|(_, is)| *is)
+            .map(|(word, _)| *word)
+            .collect();
+        (!set.is_empty()).then(|| set.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn the_second_process_of_both_gets_the_same_settings() {
+        let typed = [
+            "brigade",
+            "--no-sync",
+            "--verify",
+            "--preserve=mode,acl",
+            "--sparse",
+            "always",
+            "--backup=.old",
+            "--update",
+            "--allow-changes",
+            "--direct",
+            "never",
+            "--timeout",
+            "1.5",
+            "a",
+            "b",
+        ];
+        let settings = Settings::of(&Args::parse_from(typed));
+        let words = settings.words();
+        let again: Vec<OsString> = ["brigade".into()]
+            .into_iter()
+            .chain(words)
+            .chain(["a".into(), "b".into()])
+            .collect();
+        let again = Settings::of(&Args::parse_from(again));
+        assert_eq!(format!("{settings:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn preserve_without_a_list_is_what_it_is_for_cp() {
+        let settings = Settings::of(&Args::parse_from(["brigade", "-p", "a", "b"]));
+        let expected = Preserve {
+            mode: true,
+            timestamps: true,
+            ownership: true,
+            ..Preserve::default()
+        };
+        assert_eq!(settings.preserve, expected);
+        let settings = Settings::of(&Args::parse_from(["brigade", "a", "b"]));
+        assert_eq!(settings.preserve, Preserve::default());
+    }
+}

@@ -1,0 +1,348 @@
+//! The Writer's work: from blocks into the destination.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use brigade::{Monitor, Writer};
+
+use crate::args::When;
+
+use crate::destination::{Destination, Gate, Old};
+use crate::durable::Durable;
+use crate::failure::{Failure, Status};
+use crate::greeting::{Greeting, Keep};
+use crate::metadata::Metadata;
+use crate::plan::{Place, Plan, enter_directory};
+use crate::rate::Limiter;
+use crate::settings::{Preserve, Settings};
+use crate::sys;
+use crate::wire::{self, METADATA_BYTES_MAX};
+
+/// Permissions of a new file, before the mask, if the source says none.
+const DEFAULT_MODE: u32 = 0o666;
+
+/// What is written where a hole cannot be.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What is read again at a time to verify it.
+const VERIFIED_AT_ONCE: usize = 256 * 1024;
+
+/// What was written.
+pub(crate) struct Drained {
+    pub(crate) bytes: u64,
+    pub(crate) holes: u64,
+    pub(crate) on_disk: bool,
+    pub(crate) digest: Option<[u8; 32]>,
+}
+
+/// If the destination stays as it is: what the user gets to hear. The Reader has
+/// seen what this process found when it started; but which file is meant in a
+/// directory, only the Reader's greeting may tell.
+pub(crate) fn kept(plan: &Plan, place: &Place, greeting: &Greeting) -> Option<String> {
+    let path = final_path(place, greeting).ok()??;
+    let keep = plan
+        .greeting
+        .keep
+        .or_else(|| Keep::of(&path, &plan.settings))?;
+    let applies = keep.applies_to(greeting.modified);
+    applies.then(|| format!("kept {}: {}", path.display(), keep.reason()))
+}
+
+/// The file to be written; `None` for standard output.
+fn final_path(place: &Place, greeting: &Greeting) -> Result<Option<PathBuf>, Failure> {
+    let Place::Path(path) = place else {
+        return Ok(None);
+    };
+    let mut path = path.clone();
+    enter_directory(&mut path, greeting.name.as_deref())?;
+    Ok(Some(path))
+}
+
+/// Writes all that comes, and makes it the destination.
+pub(crate) fn drain(
+    plan: &Plan,
+    place: &Place,
+    greeting: &Greeting,
+    gate: &Arc<Gate>,
+    writer: &Writer,
+) -> Result<Drained, Failure> {
+    let destination = match final_path(place, greeting)? {
+        None => Destination::standard()?,
+        Some(path) => {
+            let new_mode = greeting.mode.unwrap_or(DEFAULT_MODE) & !plan.umask;
+            Destination::open(&path, new_mode, Old::of(&plan.settings), gate)?
+        }
+    };
+    let mut sink = Sink::new(plan, destination, greeting.size, writer.monitor())?;
+    let mut told = Told::default();
+    while let Some(block) = writer.data_block()? {
+        let tag = block.tag();
+        match block.kind() {
+            wire::DATA => sink.data(tag, &block)?,
+            wire::HOLE => sink.hole(tag)?,
+            wire::METADATA => add_piece(&mut told.metadata, tag, &block, METADATA_BYTES_MAX)?,
+            wire::DIGEST => add_piece(&mut told.digest, tag, &block, blake3::OUT_LEN)?,
+            kind => {
+                let message = format!("a block of kind {kind}, which is unknown");
+                return Err(nonsense(&message));
+            }
+        }
+    }
+    sink.finish(&told, || Ok(writer.check()?))
+}
+
+/// What the Reader has told of its source, in pieces.
+#[derive(Default)]
+struct Told {
+    metadata: Vec<u8>,
+    digest: Vec<u8>,
+}
+
+impl Told {
+    fn digest(&self) -> Result<[u8; blake3::OUT_LEN], Failure> {
+        match self.digest.as_slice().try_into() {
+            Ok(digest) => Ok(digest),
+            Err(_) if self.digest.is_empty() => Err(started_without("--verify")),
+            Err(_) => Err(nonsense("half a hash")),
+        }
+    }
+
+    fn metadata(&self, preserve: Preserve) -> Result<Metadata, Failure> {
+        if preserve == Preserve::default() {
+            return Ok(Metadata::default());
+        }
+        if self.metadata.is_empty() {
+            return Err(started_without("--preserve"));
+        }
+        serde_json::from_slice(&self.metadata).map_err(|_| nonsense("metadata that is no JSON"))
+    }
+}
+
+/// Pieces come one after the other, and are no more than `len_max` bytes in all.
+fn add_piece(all: &mut Vec<u8>, offset: u64, piece: &[u8], len_max: usize) -> Result<(), Failure> {
+    if offset != all.len() as u64 || piece.len() > len_max - all.len() {
+        return Err(nonsense("a piece that does not belong there"));
+    }
+    all.extend_from_slice(piece);
+    Ok(())
+}
+
+fn nonsense(what: &str) -> Failure {
+    Failure::new(Status::Partner, format!("the reader sent {what}"))
+}
+
+/// The two processes were started by hand, with different options.
+fn started_without(option: &str) -> Failure {
+    let message = format!("the reader was started without {option}; give it to both processes");
+    Failure::new(Status::Failed, message)
+}
+
+/// A destination, and all that goes on while it is written.
+struct Sink<'p> {
+    settings: &'p Settings,
+    destination: Destination,
+    durable: Option<Durable>,
+    monitor: Monitor,
+    /// Whether what is on disk should leave the cache.
+    spares_cache: bool,
+    /// Of what cannot be read again.
+    hash: Option<blake3::Hasher>,
+    limiter: Limiter,
+    /// Bytes of the source that the destination has, holes among them.
+    written: u64,
+    skipped: u64,
+}
+
+impl<'p> Sink<'p> {
+    fn new(
+        plan: &'p Plan,
+        destination: Destination,
+        size: Option<u64>,
+        monitor: Monitor,
+    ) -> Result<Sink<'p>, Failure> {
+        let settings = &plan.settings;
+        let mut sink = Sink {
+            settings,
+            spares_cache: settings.spares_cache(size),
+            hash: (settings.verify && !destination.can_read_again()).then(blake3::Hasher::new),
+            destination,
+            durable: None,
+            monitor,
+            limiter: Limiter::new(settings.limit_rate),
+            written: 0,
+            skipped: 0,
+        };
+        if sink.syncs() {
+            let started = sink.start_syncing();
+            sink.durable = Some(started.map_err(|error| sink.failed("sync", &error))?);
+        }
+        Ok(sink)
+    }
+
+    fn syncs(&self) -> bool {
+        self.settings.sync && self.destination.can_sync()
+    }
+
+    fn start_syncing(&self) -> io::Result<Durable> {
+        let monitor = self.monitor.clone();
+        let cached = match self.spares_cache {
+            true => Some(self.destination.handle()?),
+            false => None,
+        };
+        Durable::start(self.destination.handle()?, move |from, to| {
+            monitor.set_figure(wire::DONE, to);
+            if let Some(file) = &cached {
+                sys::forget_cached(file, from, Some(to - from));
+            }
+        })
+    }
+
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+        if offset != self.written {
+            let due = self.written;
+            return Err(nonsense(&format!("byte {offset} where byte {due} is due")));
+        }
+        self.end_after(bytes.len() as u64)?;
+        self.write(bytes)
+    }
+
+    fn hole(&mut self, len: u64) -> Result<(), Failure> {
+        let end = self.end_after(len)?;
+        if self.settings.sparse != When::Never {
+            let skipped = self.destination.skip(len);
+            if skipped.map_err(|error| self.failed("write to", &error))? {
+                self.written = end;
+                self.skipped += len;
+                return self.note();
+            }
+        }
+        while self.written < end {
+            let len = (end - self.written).min(ZEROS.len() as u64);
+            self.write(&ZEROS[..len as usize])?;
+        }
+        Ok(())
+    }
+
+    /// Where `len` more bytes end: no file can be longer than what a partner may tell.
+    fn end_after(&self, len: u64) -> Result<u64, Failure> {
+        let end = self.written.checked_add(len);
+        end.filter(|&end| i64::try_from(end).is_ok())
+            .ok_or_else(|| nonsense("more than a file can hold"))
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at(self.limiter.piece(bytes.len()));
+            let written = self.destination.write(piece);
+            written.map_err(|error| self.failed("write to", &error))?;
+            if let Some(hash) = &mut self.hash {
+                hash.update(piece);
+            }
+            self.written += piece.len() as u64;
+            self.note()?;
+            self.limiter.pace(piece.len());
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Tells how far it is.
+    fn note(&self) -> Result<(), Failure> {
+        self.monitor.set_figure(wire::WRITTEN, self.written);
+        let waited_ms = self.monitor.waited().as_millis() as u64;
+        self.monitor.set_figure(wire::WAITED_MS, waited_ms);
+        let Some(durable) = &self.durable else {
+            self.monitor.set_figure(wire::DONE, self.written);
+            return Ok(());
+        };
+        let noted = durable.written(self.written);
+        noted.map_err(|error| self.failed("sync", &error))
+    }
+
+    /// All is there: checks it, and makes it the destination.
+    fn finish(
+        mut self,
+        told: &Told,
+        last_check: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Drained, Failure> {
+        let ended = self.destination.end(self.written);
+        ended.map_err(|error| self.failed("write to", &error))?;
+        if let Some(durable) = self.durable.take() {
+            let synced = durable.finish();
+            synced.map_err(|error| self.failed("sync", &error))?;
+        }
+        let digest = match self.settings.verify {
+            true => Some(self.verify(told.digest()?)?),
+            false => None,
+        };
+        let preserve = self.settings.preserve;
+        self.destination
+            .finish(&told.metadata(preserve)?, preserve)?;
+        let sync = self.syncs();
+        let cached = self.destination.handle().ok().filter(|_| self.spares_cache);
+        self.destination.commit(sync, last_check)?;
+        if let Some(file) = cached {
+            sys::forget_cached(&file, 0, None);
+        }
+        self.monitor.set_figure(wire::DONE, self.written);
+        self.monitor.set_figure(wire::ON_DISK, sync.into());
+        Ok(Drained {
+            bytes: self.written,
+            holes: self.skipped,
+            on_disk: sync,
+            digest,
+        })
+    }
+
+    /// Compares what the destination holds with what the Reader has read.
+    fn verify(
+        &mut self,
+        expected: [u8; blake3::OUT_LEN],
+    ) -> Result<[u8; blake3::OUT_LEN], Failure> {
+        let found = match self.hash.take() {
+            Some(hash) => hash.finalize(),
+            None => {
+                let hashed = self.hash_again();
+                hashed.map_err(|error| self.failed("read again", &error))?
+            }
+        };
+        if found == expected {
+            return Ok(expected);
+        }
+        let message = format!(
+            "{} is not what was read: its BLAKE3 hash is {found}, the source's is {}",
+            self.destination.path().display(),
+            blake3::Hash::from(expected)
+        );
+        Err(Failure::new(Status::Failed, message))
+    }
+
+    fn hash_again(&self) -> io::Result<blake3::Hash> {
+        // A file has an end of its own, which should be where the data's is.
+        let most = match self.destination.is_file() {
+            true => u64::MAX,
+            false => self.written,
+        };
+        let mut file = self.destination.read_again()?.take(most);
+        let mut hash = blake3::Hasher::new();
+        let mut buffer = vec![0; VERIFIED_AT_ONCE];
+        let mut verified = 0;
+        loop {
+            let len = match file.read(&mut buffer) {
+                Ok(0) => return Ok(hash.finalize()),
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hash.update(&buffer[..len]);
+            verified += len as u64;
+            self.monitor
+                .set_figure(wire::WRITTEN, self.written + verified);
+        }
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> Failure {
+        Failure::io(what, self.destination.path(), error)
+    }
+}
