@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, Status, reason, tell};
+use crate::failure::{Failure, Status, reason};
 use crate::metadata::Metadata;
+use crate::output;
 use crate::plan::backup_path;
 use crate::preserving::Finish;
 use crate::settings::{Preserve, Settings};
@@ -584,7 +585,7 @@ fn remove(path: &Path, identity: Identity) {
     }
     if let Err(error) = std::fs::remove_file(path) {
         let (path, why) = (path.display(), reason(&error));
-        tell!("brigade: writer: cannot remove {path}: {why}");
+        output::warn(&format!("writer: cannot remove {path}: {why}"));
     }
 }
 

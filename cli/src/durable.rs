@@ -5,9 +5,13 @@
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Syncing less at a time would cost more in flushes than it gains.
 const STEP_BYTES: u64 = 16 << 20;
+
+/// But what comes slowly should not take for ever to be on disk.
+const STEP_TIME: Duration = Duration::from_secs(1);
 
 /// The thread, as seen by the one that writes. Dropped, it is left to itself: it
 /// may be stuck in the system, and the copy has failed anyway.
@@ -26,6 +30,7 @@ struct State {
     written: u64,
     /// `written` when the thread was notified last.
     noted: u64,
+    synced: u64,
     stop: bool,
     error: Option<io::Error>,
 }
@@ -68,7 +73,7 @@ impl Durable {
             return Err(error);
         }
         // Woken for every block, the thread would only get in the way.
-        let due = written - state.noted >= STEP_BYTES;
+        let due = state.noted == state.synced || written - state.noted >= STEP_BYTES;
         state.written = written;
         if due {
             state.noted = written;
@@ -99,23 +104,33 @@ impl Drop for Durable {
 }
 
 fn sync_on(shared: &Shared, file: &File, report: impl Fn(u64, u64)) {
-    let mut synced = 0;
     loop {
         let mut state = shared.state();
-        while !state.stop && state.written - synced < STEP_BYTES {
-            let woken = shared.changed.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+        let mut overdue = false;
+        while !state.stop && !overdue && state.written - state.synced < STEP_BYTES {
+            // With nothing to sync, no time of the processor is used.
+            if state.written == state.synced {
+                let woken = shared.changed.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let woken = shared.changed.wait_timeout(state, STEP_TIME);
+                let timeout;
+                (state, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+                overdue = timeout.timed_out();
+            }
         }
         if state.stop {
             return;
         }
-        let written = state.written;
+        let (synced, written) = (state.synced, state.written);
         drop(state);
         if let Err(error) = file.sync_data() {
             shared.state().error = Some(error);
             return;
         }
         report(synced, written);
-        synced = written;
+        let mut state = shared.state();
+        state.synced = written;
+        state.noted = state.noted.max(written);
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use brigade::Error;
 
 use crate::sys::{self, Interruption};
+use crate::{event, output};
 
 /// Exit status, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,14 @@ impl Failure {
         self.message.push_str("; ");
         self.message.push_str(remark);
         self
+    }
+
+    /// The last words of a process that did not get as far as to have a half.
+    pub(crate) fn say(&self) {
+        match output::is_json() {
+            true => output::event(event::failed(self, self.code)),
+            false => output::line(format!("brigade: {}", self.message)),
+        }
     }
 
     pub(crate) fn is_interruption(&self) -> bool {
@@ -127,12 +136,3 @@ pub(crate) fn reason(error: &io::Error) -> String {
         None => text,
     }
 }
-
-/// As `eprintln!`, but that nobody can hear it changes nothing about the copy.
-macro_rules! tell {
-    ($($word:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($word)*);
-    }};
-}
-pub(crate) use tell;

@@ -298,14 +298,11 @@ fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
 /// The Writer for --both, as the user would start it.
 fn start(plan: &Plan) -> std::io::Result<Child> {
     let mut command = sys::own_program()?;
-    command.args([
-        "--as",
-        "writer",
-        "--started-by-both",
-        "--quiet",
-        "--progress",
-        "never",
-    ]);
+    command.args(["--as", "writer", "--started-by-both"]);
+    match plan.json {
+        true => command.arg("--json"),
+        false => command.args(["--quiet", "--progress", "never"]),
+    };
     command.arg(format!("--name={}", plan.name));
     command.arg("--block-size").arg(plan.block_size.to_string());
     command.arg("--blocks").arg(plan.blocks.to_string());

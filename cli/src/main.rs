@@ -9,10 +9,12 @@ mod args;
 mod destination;
 mod documents;
 mod durable;
+mod event;
 mod failure;
 mod greeting;
 mod halves;
 mod metadata;
+mod output;
 mod plan;
 mod preserving;
 mod progress;
@@ -20,6 +22,7 @@ mod rate;
 mod reading;
 mod settings;
 mod source;
+mod status;
 mod supervise;
 mod sys;
 mod wire;
@@ -31,27 +34,41 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, When};
+use crate::failure::{Failure, Status};
 use crate::plan::Plan;
 use crate::supervise::Voice;
 
 fn main() -> ExitCode {
     // Before there are threads.
     brigade::prepare();
+    let umask = sys::umask();
+    output::watch_panics();
+    let ended = run(umask);
+    output::drain();
+    ended
+}
+
+fn run(umask: u32) -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return say_usage(&error),
     };
+    output::start(args.json);
     if let Some(printed) = print_document(&args) {
         return printed;
     }
-    let plan = match Plan::new(&args) {
+    if let Some(name) = &args.status {
+        return match status::run(name) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => give_up(&failure),
+        };
+    }
+    let plan = match Plan::new(&args, umask) {
         Ok(plan) => plan,
-        Err(failure) => {
-            failure::tell!("brigade: {failure}");
-            return ExitCode::from(failure.code);
-        }
+        Err(failure) => return give_up(&failure),
     };
     let bar = match args.progress {
+        _ if args.json => false,
         When::Auto => !args.quiet && std::io::stderr().is_terminal(),
         When::Always => true,
         When::Never => false,
@@ -62,8 +79,14 @@ fn main() -> ExitCode {
         bar,
         started_by_both: args.started_by_both,
         both: args.both,
+        json: args.json,
     };
     ExitCode::from(supervise::run(plan, voice))
+}
+
+fn give_up(failure: &Failure) -> ExitCode {
+    failure.say();
+    ExitCode::from(failure.code)
 }
 
 /// The manual page or completions, if they were asked for.
@@ -77,11 +100,8 @@ fn print_document(args: &Args) -> Option<ExitCode> {
     let Err(error) = printed else {
         return Some(ExitCode::SUCCESS);
     };
-    failure::tell!(
-        "brigade: cannot write to standard output: {}",
-        failure::reason(&error)
-    );
-    Some(ExitCode::from(failure::Status::Failed as u8))
+    let path = std::path::Path::new("standard output");
+    Some(give_up(&Failure::io("write to", path, &error)))
 }
 
 /// Help and version as they are; an error in one line, like every other.
@@ -95,6 +115,7 @@ fn say_usage(error: &clap::Error) -> ExitCode {
     let lines = text.lines().take_while(|line| !line.trim().is_empty());
     let what = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    failure::tell!("brigade: {what}; see --help");
-    ExitCode::from(failure::Status::Usage as u8)
+    // What was typed is not known as a whole, but perhaps by whom.
+    output::start(std::env::args_os().any(|word| word == "--json"));
+    give_up(&Failure::new(Status::Usage, format!("{what}; see --help")))
 }

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) blocks: usize,
     pub(crate) settings: Settings,
     pub(crate) started_by_both: bool,
+    /// Events are told, by the process that --both starts, too.
+    pub(crate) json: bool,
     pub(crate) options: Options,
     /// What the partner gets to see, as it was when this process started.
     pub(crate) greeting: Greeting,
@@ -43,7 +45,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(args: &Args) -> Result<Plan, Failure> {
+    pub(crate) fn new(args: &Args, umask: u32) -> Result<Plan, Failure> {
         let (source, destination) = split(args)?;
         let source = source.map(|path| Place::new(path)).transpose()?;
         let mut destination = destination.map(|path| Place::new(path)).transpose()?;
@@ -101,11 +103,27 @@ impl Plan {
             blocks: args.blocks,
             settings,
             started_by_both: args.started_by_both,
+            json: args.json,
             options,
             greeting,
             partner_command: partner_command(args),
-            umask: sys::umask(),
+            umask,
         })
+    }
+}
+
+impl Plan {
+    /// Where it is read from, and written to, as far as this process knows.
+    pub(crate) fn source_words(&self) -> String {
+        let words = |place: &Place| place.words("standard input");
+        self.source.as_ref().map_or("its source".to_owned(), words)
+    }
+
+    pub(crate) fn destination_words(&self) -> String {
+        let words = |place: &Place| place.words("standard output");
+        self.destination
+            .as_ref()
+            .map_or("its destination".to_owned(), words)
     }
 }
 
@@ -125,6 +143,14 @@ impl Place {
         match self {
             Place::Standard => "-".to_owned(),
             Place::Path(path) => path.display().to_string(),
+        }
+    }
+
+    /// The same in a sentence.
+    fn words(&self, standard: &str) -> String {
+        match self {
+            Place::Standard => standard.to_owned(),
+            Place::Path(_) => self.shown(),
         }
     }
 

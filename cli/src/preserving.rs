@@ -9,8 +9,9 @@ use std::fs::{File, FileTimes};
 use std::io;
 use std::path::Path;
 
-use crate::failure::{Failure, Status, reason, tell};
+use crate::failure::{Failure, Status, reason};
 use crate::metadata::{ExtendedAttribute, Metadata};
+use crate::output;
 use crate::settings::Preserve;
 use crate::sys;
 
@@ -179,7 +180,9 @@ impl Finish<'_> {
     /// for.
     fn warn(&self, what: &str, why: &str) {
         let path = self.path.display();
-        tell!("brigade: writer: warning: cannot keep the {what} of {path}: {why}");
+        output::warn(&format!(
+            "writer: warning: cannot keep the {what} of {path}: {why}"
+        ));
     }
 }
 

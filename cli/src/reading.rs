@@ -47,6 +47,7 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
         holes: 0,
     };
     while pump.step(source)? {}
+    pump.monitor.set_figure(wire::ALL_READ, 1);
     if !settings.allow_changes {
         source.check_unchanged()?;
     }
@@ -57,6 +58,7 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     if let Some(digest) = &digest {
         pump.tell(wire::DIGEST, digest)?;
     }
+    wire::set_waited(&pump.monitor);
     Ok(Filled {
         bytes: pump.sent,
         holes: pump.holes,
@@ -145,7 +147,9 @@ impl Pump<'_> {
                 let zeros = left.min(ZEROS.len() as u64);
                 hash(&mut self.hash, &ZEROS[..zeros as usize]);
                 left -= zeros;
-                // It may take long, and nobody else would notice.
+                // It may take long.
+                let read = self.sent + len - left;
+                self.monitor.set_figure(wire::READ, read);
                 self.reader.check()?;
             }
         }
@@ -159,8 +163,6 @@ impl Pump<'_> {
     fn note(&mut self, len: u64) {
         self.sent += len;
         self.monitor.set_figure(wire::READ, self.sent);
-        let waited_ms = self.monitor.waited().as_millis() as u64;
-        self.monitor.set_figure(wire::WAITED_MS, waited_ms);
     }
 
     /// What is no data, in as many blocks as it takes.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use brigade::{Monitor, Side};
 
 use crate::destination::Gate;
-use crate::failure::{Failure, Status, tell};
+use crate::failure::{Failure, Status};
 use crate::halves::{self, Event, Report};
-use crate::plan::Plan;
-use crate::progress::Bar;
+use crate::plan::{Place, Plan};
+use crate::progress::{self, Progress};
 use crate::sys;
 use crate::wire;
+use crate::{event, output};
 
 /// How long a half that should stop may take to do so by itself, with its own
 /// words for what happened. It may be stuck in the system; a second is promised.
@@ -25,6 +26,12 @@ const CHILD_GRACE: Duration = Duration::from_millis(200);
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often an event tells of progress.
+const EVENT_EVERY: Duration = Duration::from_secs(1);
+
+/// A half that is stuck says so itself; this much later, its partner does.
+const PARTNERS_GRACE: Duration = Duration::from_millis(500);
+
 /// How this process speaks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Voice {
@@ -35,6 +42,8 @@ pub(crate) struct Voice {
     pub(crate) started_by_both: bool,
     /// This process speaks for both.
     pub(crate) both: bool,
+    /// Events, and no text.
+    pub(crate) json: bool,
 }
 
 /// What is known of this half so far.
@@ -47,7 +56,12 @@ pub(crate) struct Supervisor<'p> {
     monitor: Option<Monitor>,
     paired: bool,
     all_sent: bool,
-    bar: Option<Bar>,
+    started: Instant,
+    size: Option<u64>,
+    /// What was told last of how far it is, and when.
+    told: (Progress, Instant),
+    /// How far it was when it moved last, and when that was.
+    moved: (Progress, Instant),
     child: ChildState,
     /// The second process has ended: until when this half may still find that it
     /// had joined before, and why it ended.
@@ -76,8 +90,15 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         }
     });
     if let Err(error) = watched {
-        tell!("brigade: cannot watch for signals: {error}");
-        return Status::Failed as u8;
+        let failure = Failure::new(
+            Status::Failed,
+            format!(
+                "cannot watch for signals: {}",
+                crate::failure::reason(&error)
+            ),
+        );
+        failure.say();
+        return failure.code;
     }
     std::thread::spawn({
         let (plan, gate) = (plan.clone(), Arc::clone(&gate));
@@ -85,10 +106,8 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
             let run = || halves::run(&plan, voice.both, &gate, &sender);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
                 .unwrap_or_else(|_| {
-                    Err(Failure::new(
-                        Status::Failed,
-                        "internal error: a thread panicked",
-                    ))
+                    let message = "the copy was ended by an internal error";
+                    Err(Failure::new(Status::Failed, message))
                 });
             let _ = sender.send(Event::Done(result));
         }
@@ -102,15 +121,17 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         monitor: None,
         paired: false,
         all_sent: false,
-        bar: None,
+        started: Instant::now(),
+        size: None,
+        told: (Progress::default(), Instant::now()),
+        moved: (Progress::default(), Instant::now()),
         child: ChildState::None,
         pair_by: None,
         stopped: None,
     };
+    supervisor.say_start();
     let result = supervisor.supervise();
-    if let Some(bar) = supervisor.bar.take() {
-        bar.clear();
-    }
+    output::end_of_progress();
     match result {
         Ok(report) => {
             supervisor.say_done(&report);
@@ -118,8 +139,9 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
             0
         }
         Err(failure) => {
-            supervisor.say_failure(&failure);
-            supervisor.exit_code(&failure)
+            let code = supervisor.exit_code(&failure);
+            supervisor.say_failure(&failure, code);
+            code
         }
     }
 }
@@ -162,13 +184,10 @@ impl Supervisor<'_> {
 
     /// The next event; `None` if it is time to draw, or to lose patience.
     fn next(&mut self) -> Option<Event> {
-        if let Some(bar) = &self.bar {
-            bar.draw(self.done_bytes());
-        }
+        let tick = self.tick();
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let stop = self.stopped.as_ref().map(|(_, deadline)| left(*deadline));
         let pair = self.pair_by.map(left);
-        let tick = self.bar.as_ref().map(|_| TICK);
         let received = match [stop, pair, tick].into_iter().flatten().min() {
             // Nothing to do in between: no time of the processor is used.
             None => self.events.recv().map_err(|_| RecvTimeoutError::Timeout),
@@ -198,10 +217,11 @@ impl Supervisor<'_> {
             Event::Waiting => self.say_waiting(),
             Event::Paired(monitor, size) => {
                 self.paired = true;
-                if let Some(partner) = monitor.partner() {
-                    self.say_verbose(&format!("the partner is {partner}"));
-                }
-                self.bar = self.voice.bar.then(|| Bar::new(size));
+                self.size = size;
+                self.started = Instant::now();
+                self.told.1 = self.started;
+                self.moved.1 = self.started;
+                self.say_paired(&monitor);
             }
             Event::AllSent => self.all_sent = true,
             Event::PartnerGone(failure) => self.stop(failure),
@@ -262,7 +282,8 @@ impl Supervisor<'_> {
 
     /// With --both, the second process has ended and cleaned up when this one ends.
     fn wait_for_child(&mut self, reason: &str) {
-        let deadline = Instant::now() + GRACE;
+        // It may itself be stuck, and give up after its own grace.
+        let deadline = Instant::now() + GRACE + CHILD_GRACE;
         while self.child == ChildState::Running {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
@@ -274,20 +295,99 @@ impl Supervisor<'_> {
         }
     }
 
-    fn done_bytes(&self) -> u64 {
-        let Some(monitor) = &self.monitor else {
-            return 0;
+    /// How far it is, once there are two.
+    fn progress(&self) -> Option<Progress> {
+        let (side, monitor) = (self.side?, self.monitor.as_ref()?);
+        let elapsed = self.started.elapsed();
+        self.paired.then(|| Progress {
+            elapsed,
+            size: self.size,
+            blocks: self.plan.blocks as u64,
+            on_disk: self.plan.settings.sync
+                && !matches!(self.plan.destination, Some(Place::Standard)),
+            ..Progress::of(side, monitor)
+        })
+    }
+
+    /// What is due from time to time; when to come again.
+    fn tick(&mut self) -> Option<Duration> {
+        let timeout = self.plan.settings.timeout;
+        let every = [
+            self.voice.bar.then_some(TICK),
+            self.speaks_json().then_some(EVENT_EVERY),
+            timeout.map(|timeout| (timeout / 4).clamp(TICK / 10, TICK)),
+        ];
+        let every = every.into_iter().flatten().min()?;
+        let Some(progress) = self.progress() else {
+            // Until then there is nothing to be late for.
+            return None;
         };
-        match self.side {
-            Some(Side::Writer) => monitor.figures()[wire::DONE],
-            _ => monitor.partner_figures()[wire::DONE],
+        if let Some(monitor) = &self.monitor {
+            wire::set_waited(monitor);
+        }
+        if self.speaks_json() && self.told.1.elapsed() >= EVENT_EVERY {
+            self.tell_progress(&progress);
+        }
+        if self.voice.bar {
+            output::progress(progress.clone());
+        }
+        if let Some(timeout) = timeout {
+            self.time_out(timeout, progress);
+        }
+        Some(every)
+    }
+
+    fn tell_progress(&mut self, progress: &Progress) {
+        let (earlier, since) = &self.told;
+        let bytes = progress.read.saturating_sub(earlier.read);
+        let rate = bytes as f64 / since.elapsed().as_secs_f64().max(1e-9);
+        output::event_of_progress(&event::progress(progress, rate));
+        self.told = (progress.clone(), Instant::now());
+    }
+
+    /// Ends both if nothing has moved for `timeout`.
+    fn time_out(&mut self, timeout: Duration, progress: Progress) {
+        if progress.has_moved_since(&self.moved.0) {
+            self.moved = (progress, Instant::now());
+            return;
+        }
+        let stuck = Stuck::of(&progress, self.plan);
+        let is_own = self.side == Some(stuck.side);
+        let limit = timeout
+            + if is_own {
+                Duration::ZERO
+            } else {
+                PARTNERS_GRACE
+            };
+        if self.stopped.is_none() && self.moved.1.elapsed() >= limit {
+            let status = if is_own {
+                Status::Failed
+            } else {
+                Status::Partner
+            };
+            let timeout = humantime::format_duration(timeout);
+            let message = format!(
+                "no progress for {timeout}: {}; a longer --timeout gives it more time",
+                stuck.what
+            );
+            self.stop(Failure::new(status, message));
+        }
+    }
+
+    fn speaks_json(&self) -> bool {
+        self.voice.json && !self.voice.started_by_both
+    }
+
+    fn say_start(&self) {
+        if self.speaks_json() {
+            output::event(event::start(self.plan, self.voice.both));
         }
     }
 
     fn say(&self, message: &str) {
         match self.side {
-            Some(side) if !self.voice.both => tell!("brigade: {side}: {message}"),
-            _ => tell!("brigade: {message}"),
+            Some(side) if !self.voice.both => output::line(format!("brigade: {side}: {message}")),
+            _ => output::line(format!("brigade: {message}")),
         }
     }
 
@@ -298,34 +398,77 @@ impl Supervisor<'_> {
     }
 
     fn say_waiting(&self) {
-        if self.voice.quiet {
-            return;
+        let side = self.side.unwrap_or(Side::Reader);
+        let command = &self.plan.partner_command;
+        if self.speaks_json() {
+            output::event(event::waiting(side, command));
+        } else if !self.voice.quiet && !self.voice.json {
+            let partner = side.other();
+            self.say(&format!("waiting for the {partner}; run next: {command}"));
         }
-        let partner = self.side.map_or(Side::Writer, Side::other);
-        self.say(&format!(
-            "waiting for the {partner}; run next: {}",
-            self.plan.partner_command
-        ));
+    }
+
+    fn say_paired(&self, monitor: &Monitor) {
+        let partner = monitor.partner();
+        if self.speaks_json() {
+            let side = self.side.unwrap_or(Side::Reader);
+            output::event(event::paired(side, partner.as_ref(), self.size));
+        } else if let Some(partner) = partner {
+            self.say_verbose(&format!("the partner is {partner}"));
+        }
     }
 
     fn say_done(&self, report: &Report) {
-        if self.voice.quiet {
+        let progress = self.progress().unwrap_or_default();
+        if self.speaks_json() {
+            output::event(event::done(report, &progress));
+        }
+        if self.voice.quiet || self.voice.json {
             return;
         }
-        match &report.kept {
-            Some(words) => self.say(words),
-            None => self.say(&crate::progress::summary(
-                report.bytes,
-                report.took,
-                report.on_disk,
-            )),
+        if let Some(words) = &report.kept {
+            return self.say(words);
         }
+        self.say(&progress::summary(report, &progress));
+        self.say_verbose(&progress::details(report, &progress));
     }
 
-    fn say_failure(&self, failure: &Failure) {
+    fn say_failure(&self, failure: &Failure, code: u8) {
         // Once paired, the process that speaks for both has heard it.
-        if !(self.voice.started_by_both && self.paired) {
-            self.say(&failure.message);
+        if self.voice.started_by_both && self.paired {
+            return;
+        }
+        match self.voice.json {
+            true => output::event(event::failed(failure, code)),
+            false => self.say(&failure.message),
+        }
+    }
+}
+
+/// The half that the other one waits for, and what it is at.
+struct Stuck {
+    side: Side,
+    what: String,
+}
+
+impl Stuck {
+    fn of(progress: &Progress, plan: &Plan) -> Stuck {
+        let (source, destination) = (plan.source_words(), plan.destination_words());
+        let (read, written) = (progress.read, progress.written);
+        match progress.blocks_full {
+            // All that was read has been written.
+            0 if !progress.all_read => Stuck {
+                side: Side::Reader,
+                what: format!("the reader is stuck reading {source} at byte {read}"),
+            },
+            0 => Stuck {
+                side: Side::Writer,
+                what: format!("the writer is stuck completing {destination} ({written} bytes)"),
+            },
+            _ => Stuck {
+                side: Side::Writer,
+                what: format!("the writer is stuck writing to {destination} at byte {written}"),
+            },
         }
     }
 }

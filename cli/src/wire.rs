@@ -1,6 +1,8 @@
 //! What travels from half to half beside the data: kinds of blocks, and numbers of
 //! progress.
 
+use brigade::Monitor;
+
 /// A block of data; its tag is the offset.
 pub(crate) const DATA: u16 = 0;
 
@@ -25,6 +27,9 @@ pub(crate) const METADATA_BYTES_MAX: usize = 1 << 20;
 pub(crate) const READ: usize = 0;
 pub(crate) const HOLES: usize = 1;
 
+/// Of the Reader: 1 once all was read.
+pub(crate) const ALL_READ: usize = 3;
+
 /// The Writer's numbers: bytes that are as good as they will be (on disk, unless that
 /// was not asked for); 1 once the whole destination is on disk, or [`KEPT`]; bytes
 /// written, to which those are added that were read again to verify them.
@@ -38,3 +43,9 @@ pub(crate) const KEPT: u64 = 2;
 
 /// Of both: how long it has waited for its partner, in milliseconds.
 pub(crate) const WAITED_MS: usize = 2;
+
+/// Lets the partner know how long this end has waited for it so far.
+pub(crate) fn set_waited(monitor: &Monitor) {
+    let waited_ms = u64::try_from(monitor.waited().as_millis());
+    monitor.set_figure(WAITED_MS, waited_ms.unwrap_or(u64::MAX));
+}

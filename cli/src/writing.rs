@@ -250,8 +250,6 @@ impl<'p> Sink<'p> {
     /// Tells how far it is.
     fn note(&self) -> Result<(), Failure> {
         self.monitor.set_figure(wire::WRITTEN, self.written);
-        let waited_ms = self.monitor.waited().as_millis() as u64;
-        self.monitor.set_figure(wire::WAITED_MS, waited_ms);
         let Some(durable) = &self.durable else {
             self.monitor.set_figure(wire::DONE, self.written);
             return Ok(());
@@ -287,6 +285,7 @@ impl<'p> Sink<'p> {
         }
         self.monitor.set_figure(wire::DONE, self.written);
         self.monitor.set_figure(wire::ON_DISK, sync.into());
+        wire::set_waited(&self.monitor);
         Ok(Drained {
             bytes: self.written,
             holes: self.skipped,

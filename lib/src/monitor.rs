@@ -63,6 +63,12 @@ impl Monitor {
         self.core.last().delivered
     }
 
+    /// Blocks that are sent and not given back yet. If it stays near the count of blocks,
+    /// the Writer is the slower one; if near 0, the Reader.
+    pub fn blocks_under_way(&self) -> u64 {
+        self.core.last().under_way
+    }
+
     /// How long this end has waited for its partner so far: for empty blocks or for
     /// data, and at the end for the verdict. Waits of some microseconds, which do not
     /// sleep, are not counted.

@@ -54,6 +54,8 @@ struct CoreState {
 pub(crate) struct Last {
     pub(crate) partner: Option<Partner>,
     pub(crate) delivered: Delivered,
+    /// Blocks that were sent and not given back.
+    pub(crate) under_way: u64,
     /// Time that this end has slept, waiting for its partner.
     pub(crate) waited: Duration,
     pub(crate) own_figures: [u64; FIGURES],
@@ -305,6 +307,18 @@ impl Pair {
         }
     }
 
+    fn under_way(&self) -> u64 {
+        let (reader, writer) = match self.side {
+            Side::Reader => (&self.own, &self.peer),
+            Side::Writer => (&self.peer, &self.own),
+        };
+        let blocks = |region: &Region| region.control().published.0.blocks.load(Ordering::Acquire);
+        // Looked at first, so that what is sent meanwhile does not make it negative.
+        let returned = blocks(writer);
+        let under_way = blocks(reader).saturating_sub(returned);
+        under_way.min(self.geometry.block_count() as u64)
+    }
+
     fn last(&self) -> Last {
         let figures = |region: &Region| {
             let figures = &region.control().figures.0;
@@ -313,6 +327,7 @@ impl Pair {
         Last {
             partner: Some(self.partner.clone()),
             delivered: self.delivered(),
+            under_way: self.under_way(),
             waited: self.waits.so_far(),
             own_figures: figures(&self.own),
             partner_figures: figures(&self.peer),

@@ -272,6 +272,10 @@ impl Half {
             std::thread::sleep(Duration::from_millis(1));
         };
         let _ = self.listener.take().unwrap().join();
+        // What is for the program's authors alone is not for its users.
+        for words in ["os error", "panicked", "RUST_BACKTRACE", "internal error"] {
+            assert!(!self.said().contains(words), "{}", self.said());
+        }
         let output = self.output.take().map(|thread| thread.join().unwrap());
         Outcome {
             code: status.code(),

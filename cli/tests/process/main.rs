@@ -11,3 +11,5 @@ mod preserving;
 mod reading;
 mod refusals;
 mod roles;
+mod telling;
+mod timeouts;

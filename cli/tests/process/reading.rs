@@ -146,7 +146,8 @@ fn a_source_that_changes_is_noticed_and_the_old_destination_stays() {
         let mut file = OpenOptions::new().write(true).open(a).unwrap();
         file.write_all(bytes).unwrap();
     };
-    let changes: [(&str, &dyn Fn(&Path)); 5] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+    let changes: [Change<'_>; 5] = [
         ("and has 1048576", &|a| {
             let file = OpenOptions::new().write(true).open(a).unwrap();
             file.set_len(1 << 20).unwrap();

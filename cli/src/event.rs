@@ -1,0 +1,123 @@
+//! What happens, for other programs: JSON as `docs/json.md` describes it.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::halves::Report;
+use crate::plan::Plan;
+use crate::progress::{Progress, bottleneck};
+use brigade::{Partner, Side};
+
+/// An event of `kind` with `fields`, and when it was.
+fn event(kind: &str, fields: Value) -> Value {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs_f64();
+    let mut event = json!({ "event": kind, "time": now });
+    if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
+        event.extend(fields);
+    }
+    event
+}
+
+pub(crate) fn start(plan: &Plan, both: bool) -> Value {
+    let shown = |place: &Option<crate::plan::Place>| place.as_ref().map(|place| place.shown());
+    event(
+        "start",
+        json!({
+            "process": std::process::id(),
+            "name": plan.name,
+            "source": shown(&plan.source),
+            "destination": shown(&plan.destination),
+            "block_size": plan.block_size,
+            "blocks": plan.blocks,
+            "both": both,
+        }),
+    )
+}
+
+pub(crate) fn waiting(side: Side, partner_command: &str) -> Value {
+    let fields = json!({ "role": role(side), "partner_command": partner_command });
+    event("waiting", fields)
+}
+
+pub(crate) fn paired(side: Side, partner: Option<&Partner>, size: Option<u64>) -> Value {
+    event(
+        "paired",
+        json!({
+            "role": role(side),
+            "partner_process": partner.map(Partner::process_id),
+            "size": size,
+        }),
+    )
+}
+
+pub(crate) fn progress(progress: &Progress, bytes_per_second: f64) -> Value {
+    let mut fields = figures(progress);
+    fields["bytes_per_second"] = (bytes_per_second.round() as u64).into();
+    event("progress", fields)
+}
+
+/// Also those of a session that is seen from outside.
+pub(crate) fn figures(progress: &Progress) -> Value {
+    json!({
+        "elapsed": seconds(progress.elapsed),
+        "size": progress.size,
+        "read": progress.read,
+        "holes": progress.holes,
+        "written": progress.written,
+        "done": progress.done,
+        "verified": progress.verified(),
+        "blocks_full": progress.blocks_full,
+        "blocks": progress.blocks,
+        "reader_waited": seconds(progress.reader_waited),
+        "writer_waited": seconds(progress.writer_waited),
+    })
+}
+
+pub(crate) fn status(fields: Value) -> Value {
+    event("status", fields)
+}
+
+pub(crate) fn warning(text: &str) -> Value {
+    event("warning", json!({ "message": text }))
+}
+
+pub(crate) fn done(report: &Report, progress: &Progress) -> Value {
+    let took = report.took.as_secs_f64();
+    let bottleneck = bottleneck(report.took, progress);
+    event(
+        "end",
+        json!({
+            "exit": 0,
+            "message": report.kept,
+            "kept": report.kept.is_some(),
+            "bytes": report.bytes,
+            "holes": report.holes,
+            "took": seconds(report.took),
+            "bytes_per_second": (report.bytes as f64 / took.max(1e-9)).round() as u64,
+            "on_disk": report.on_disk,
+            "blake3": report.digest.map(|digest| blake3::Hash::from(digest).to_string()),
+            "reader_waited": seconds(progress.reader_waited),
+            "writer_waited": seconds(progress.writer_waited),
+            "bottleneck": bottleneck.map(|slow| match slow.side {
+                Side::Reader => "source",
+                Side::Writer => "destination",
+            }),
+        }),
+    )
+}
+
+pub(crate) fn failed(failure: &Failure, code: u8) -> Value {
+    event("end", json!({ "exit": code, "message": failure.message }))
+}
+
+fn role(side: Side) -> String {
+    side.to_string()
+}
+
+/// To the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}

@@ -1,0 +1,187 @@
+//! Standard error, written by a thread of its own: if nobody reads what it is
+//! connected to, that thread waits, and nobody else.
+//!
+//! Lines are kept until they can be written; of progress only the latest matters, so
+//! none is passed on while there is some to be drawn.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::event;
+use crate::progress::{Bar, Progress};
+
+/// How long the end of the process waits for what was said last to be written.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+static OUTPUT: OnceLock<Output> = OnceLock::new();
+
+struct Output {
+    items: Sender<Item>,
+    /// Progress that is not drawn yet.
+    pending: Arc<AtomicBool>,
+    json: bool,
+}
+
+enum Item {
+    Line(String),
+    Progress(Box<Progress>),
+    EventOfProgress(String),
+    EndOfProgress,
+    /// Answered when all before it was written.
+    Drain(Sender<()>),
+}
+
+/// Decides how this process speaks. Without it, in text.
+pub(crate) fn start(json: bool) {
+    let _ = OUTPUT.set(Output::new(json));
+}
+
+fn output() -> &'static Output {
+    OUTPUT.get_or_init(|| Output::new(false))
+}
+
+/// Whether events are told, and not text.
+pub(crate) fn is_json() -> bool {
+    output().json
+}
+
+/// A line of text; to who wants events, as an event of its kind.
+pub(crate) fn line(text: impl Into<String>) {
+    output().send(Item::Line(text.into()));
+}
+
+/// Something that is no failure, but should be known.
+pub(crate) fn warn(text: &str) {
+    match is_json() {
+        true => event(event::warning(text)),
+        false => line(format!("brigade: {text}")),
+    }
+}
+
+pub(crate) fn event(event: Value) {
+    line(event.to_string());
+}
+
+/// What was asked for, on standard output.
+pub(crate) fn print(text: &str) {
+    let _ = io::stdout().write_all(format!("{text}\n").as_bytes());
+}
+
+/// How far it is, unless the last time is not written yet.
+pub(crate) fn progress(progress: Progress) {
+    output().send_if_idle(Item::Progress(Box::new(progress)));
+}
+
+pub(crate) fn event_of_progress(event: &Value) {
+    output().send_if_idle(Item::EventOfProgress(event.to_string()));
+}
+
+pub(crate) fn end_of_progress() {
+    output().send(Item::EndOfProgress);
+}
+
+/// Waits until all is written, but not for long.
+pub(crate) fn drain() {
+    let (sender, drained) = channel();
+    output().send(Item::Drain(sender));
+    let _ = drained.recv_timeout(PATIENCE);
+}
+
+impl Output {
+    fn new(json: bool) -> Output {
+        let (items, received) = channel();
+        let pending = Arc::new(AtomicBool::new(false));
+        let drawn = Arc::clone(&pending);
+        // Without the thread nothing can be said; the copy goes on.
+        let _ = std::thread::Builder::new()
+            .name("output".into())
+            .spawn(move || write_on(&received, &drawn));
+        Output {
+            items,
+            pending,
+            json,
+        }
+    }
+
+    fn send(&self, item: Item) {
+        let _ = self.items.send(item);
+    }
+
+    fn send_if_idle(&self, item: Item) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.send(item);
+        }
+    }
+}
+
+fn write_on(items: &Receiver<Item>, pending: &AtomicBool) {
+    let mut bar: Option<Bar> = None;
+    while let Ok(item) = items.recv() {
+        match item {
+            Item::Line(line) => match &bar {
+                Some(bar) => bar.beside(|| write(&line)),
+                None => write(&line),
+            },
+            Item::Progress(progress) => {
+                bar.get_or_insert_with(|| Bar::new(progress.size, progress.on_disk))
+                    .draw(&progress);
+                pending.store(false, Ordering::Release);
+            }
+            Item::EventOfProgress(line) => {
+                write(&line);
+                pending.store(false, Ordering::Release);
+            }
+            Item::EndOfProgress => {
+                if let Some(bar) = bar.take() {
+                    bar.clear();
+                }
+            }
+            Item::Drain(drained) => {
+                let _ = drained.send(());
+            }
+        }
+    }
+}
+
+/// In one piece, so that two processes that share a terminal do not mix their lines.
+fn write(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// What a bug in this program says, in one line.
+pub(crate) fn watch_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let what = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = info.location().map(ToString::to_string);
+        let line = bug(what.unwrap_or("?"), place.as_deref().unwrap_or("?"));
+        warn(&line);
+    }));
+}
+
+fn bug(what: &str, place: &str) -> String {
+    let what = what.replace(char::is_control, " ");
+    format!("internal error: {what} (at {place}); please report this")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_one_line_whatever_it_says() {
+        let line = bug("index out of\nbounds\x1b[2J", "cli/src/main.rs:1:2");
+        assert_eq!(
+            line,
+            "internal error: index out of bounds [2J (at cli/src/main.rs:1:2); please report this"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! `--status`: the copies of this user, as a third process sees them that only looks.
+
+use std::time::{Duration, Instant};
+
+use brigade::{Member, Session};
+use serde_json::{Value, json};
+
+use crate::event;
+use crate::failure::{Failure, Status};
+use crate::greeting::Greeting;
+use crate::output;
+use crate::progress::{Progress, bytes};
+
+/// A rate takes two looks.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+/// How often a copy is looked at that is followed.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// One copy, at one moment.
+struct Seen {
+    name: String,
+    reader: Option<u32>,
+    writer: Option<u32>,
+    source: String,
+    destination: String,
+    progress: Progress,
+    at: Instant,
+}
+
+/// Lists all, or follows that of `name` until it ends.
+pub(crate) fn run(name: &str) -> Result<(), Failure> {
+    match name {
+        "" => list(),
+        name => follow(name),
+    }
+}
+
+fn list() -> Result<(), Failure> {
+    let before = look()?;
+    if !before.is_empty() {
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    let now = look()?;
+    if now.is_empty() && !output::is_json() {
+        output::print("brigade: no copy of this user is running");
+    }
+    for seen in &now {
+        let earlier = before.iter().find(|earlier| earlier.is_same(seen));
+        seen.print(earlier);
+    }
+    Ok(())
+}
+
+fn follow(name: &str) -> Result<(), Failure> {
+    let find = || -> Result<Option<Seen>, Failure> {
+        Ok(look()?.into_iter().find(|seen| seen.name == name))
+    };
+    let Some(mut earlier) = find()? else {
+        let message = format!("no copy named {name} is running; --status without a name lists all");
+        return Err(Failure::new(Status::NoPartner, message));
+    };
+    earlier.print(None);
+    loop {
+        std::thread::sleep(EVERY);
+        let Some(seen) = find()?.filter(|seen| seen.is_same(&earlier)) else {
+            return Ok(());
+        };
+        seen.print(Some(&earlier));
+        earlier = seen;
+    }
+}
+
+fn look() -> Result<Vec<Seen>, Failure> {
+    let sessions = brigade::sessions()?;
+    let mut seen: Vec<Seen> = sessions.iter().filter_map(Seen::of).collect();
+    seen.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(seen)
+}
+
+impl Seen {
+    /// `None` if it is another program's.
+    fn of(session: &Session) -> Option<Seen> {
+        let greeting = |member: Option<&Member>| {
+            member.map_or_else(Greeting::default, |member| {
+                Greeting::decode(member.greeting())
+            })
+        };
+        let figures = |member: Option<&Member>| member.map(Member::figures).unwrap_or_default();
+        let (reader, writer) = (session.reader(), session.writer());
+        let (fills, drains) = (greeting(reader), greeting(writer));
+        Some(Seen {
+            name: fills.session.or(drains.session)?,
+            reader: reader.map(Member::process_id),
+            writer: writer.map(Member::process_id),
+            source: fills.source.or(drains.source).unwrap_or("?".to_owned()),
+            destination: drains
+                .destination
+                .or(fills.destination)
+                .unwrap_or("?".to_owned()),
+            progress: Progress {
+                size: fills.size,
+                blocks_full: session.blocks_under_way(),
+                blocks: session.block_count() as u64,
+                ..Progress::of_figures(figures(reader), figures(writer))
+            },
+            at: Instant::now(),
+        })
+    }
+
+    fn is_same(&self, other: &Seen) -> bool {
+        self.name == other.name
+            && [self.reader, self.writer]
+                .iter()
+                .zip([other.reader, other.writer])
+                .any(|(one, other)| one.is_some() && *one == other)
+    }
+
+    fn print(&self, earlier: Option<&Seen>) {
+        let rate = earlier.map(|earlier| {
+            let passed = (self.at - earlier.at).as_secs_f64().max(1e-9);
+            (self.progress.read.saturating_sub(earlier.progress.read) as f64 / passed) as u64
+        });
+        match output::is_json() {
+            true => output::print(&event::status(self.to_json(rate)).to_string()),
+            false => output::print(&self.to_text(rate)),
+        }
+    }
+
+    fn to_json(&self, rate: Option<u64>) -> Value {
+        let mut fields = event::figures(&self.progress);
+        if let Some(fields) = fields.as_object_mut() {
+            // When it began is not told.
+            fields.remove("elapsed");
+        }
+        fields["name"] = json!(self.name);
+        fields["reader_process"] = json!(self.reader);
+        fields["writer_process"] = json!(self.writer);
+        fields["source"] = json!(self.source);
+        fields["destination"] = json!(self.destination);
+        fields["bytes_per_second"] = json!(rate);
+        fields
+    }
+
+    fn to_text(&self, rate: Option<u64>) -> String {
+        let process = |id: Option<u32>| id.map_or("not there yet".to_owned(), |id| id.to_string());
+        let who = format!(
+            "{}: {} -> {} (reader {}, writer {})",
+            self.name,
+            self.source,
+            self.destination,
+            process(self.reader),
+            process(self.writer)
+        );
+        let progress = &self.progress;
+        if self.reader.is_none() || self.writer.is_none() {
+            return who;
+        }
+        let size = progress
+            .size
+            .map_or(String::new(), |size| format!(" of {}", bytes(size)));
+        let rate = rate.map_or(String::new(), |rate| format!(", {}/s", bytes(rate)));
+        let verified = match progress.verified() {
+            0 => String::new(),
+            verified => format!(", verified {}", bytes(verified)),
+        };
+        format!(
+            "{who}\n  read {}, done {}{size}{verified}{rate}, {} of {} blocks full",
+            bytes(progress.read),
+            bytes(progress.done),
+            progress.blocks_full,
+            progress.blocks
+        )
+    }
+}
