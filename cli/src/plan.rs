@@ -350,6 +350,10 @@ fn partner_command(args: &Args) -> String {
     if args.blocks != DEFAULT_BLOCKS {
         words.push(format!("--blocks={}", args.blocks).into());
     }
+    words.extend(Settings::of(args).words_for_both());
+    if !args.allow_user.is_empty() {
+        words.extend(sys::own_user().map(|user| format!("--allow-user={user}").into()));
+    }
     if args
         .paths
         .iter()

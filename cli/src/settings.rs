@@ -70,22 +70,26 @@ impl Settings {
         }
     }
 
+    /// What works only if both halves were told so, as words.
+    pub(crate) fn words_for_both(&self) -> Vec<OsString> {
+        let verify = self.verify.then(|| OsString::from("--verify"));
+        let list = self.preserve.list();
+        let preserve = list.map(|list| format!("--preserve={list}").into());
+        verify.into_iter().chain(preserve).collect()
+    }
+
     /// The same as words, for the process that --both starts. The rate is limited
     /// once, on the side that reads.
     pub(crate) fn words(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = Vec::new();
+        let mut words = self.words_for_both();
         let flags = [
             ("--no-sync", !self.sync),
-            ("--verify", self.verify),
             ("--no-clobber", self.no_clobber),
             ("--update", self.update),
             ("--allow-changes", self.allow_changes),
         ];
         let set = flags.iter().filter(|(_, is_set)| *is_set);
         words.extend(set.map(|(flag, _)| OsString::from(flag)));
-        if let Some(list) = self.preserve.list() {
-            words.push(format!("--preserve={list}").into());
-        }
         words.push(format!("--sparse={}", self.sparse.word()).into());
         words.push(format!("--direct={}", self.direct.word()).into());
         if let Some(suffix) = &self.backup {

@@ -51,6 +51,7 @@
 //! | `folded(path)` | bytes that are equal for paths that differ only in what the system's file names do not |
 //! | `quoted(word)` | a word as the usual shells read it; as it is, if nothing in it is special to them |
 //! | `umask()` | permissions that new files do not get, 0 if there are none; called before there are threads |
+//! | `own_user()` | this process's user, as `--allow-user` takes it, if other users can be let in at all |
 //! | `own_program()` | this very program, for starting another process of it |
 //! | `watch_interruptions(tell)` | from now on, what would have ended this process from outside is told instead, from any thread, but for what it was started to ignore |
 //! | `testing::{link, give_away}` | for unit tests: makes a symbolic link, gives a file to another user; false if that is not possible here |

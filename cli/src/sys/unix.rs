@@ -430,6 +430,10 @@ pub(crate) fn umask() -> u32 {
 }
 
 /// Not the path it was started by, where another version may be by now.
+pub(crate) fn own_user() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
+}
+
 pub(crate) fn own_program() -> io::Result<Command> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("brigade");

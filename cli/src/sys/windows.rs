@@ -15,6 +15,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
@@ -23,11 +24,12 @@ use std::process::Command;
 use std::ptr;
 use std::sync::OnceLock;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_INVALID_HANDLE, ERROR_LOCK_VIOLATION, ERROR_OPERATION_ABORTED,
-    ERROR_SHARING_VIOLATION, ERROR_SUCCESS, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE,
-    LocalFree, SetLastError,
+    ERROR_ACCESS_DENIED, ERROR_INVALID_HANDLE, ERROR_LOCK_VIOLATION, ERROR_MORE_DATA,
+    ERROR_OPERATION_ABORTED, ERROR_SHARING_VIOLATION, ERROR_SUCCESS, GENERIC_READ, GENERIC_WRITE,
+    INVALID_HANDLE_VALUE, LocalFree, SetLastError,
 };
 use windows_sys::Win32::Security::Authorization::{
     GetSecurityInfo, SE_FILE_OBJECT, SetSecurityInfo,
@@ -50,7 +52,8 @@ use windows_sys::Win32::System::Console::{
 };
 use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
-    FSCTL_SET_SPARSE, GET_LENGTH_INFORMATION, IOCTL_DISK_GET_LENGTH_INFO,
+    FILE_ALLOCATED_RANGE_BUFFER, FSCTL_QUERY_ALLOCATED_RANGES, FSCTL_SET_SPARSE,
+    GET_LENGTH_INFORMATION, IOCTL_DISK_GET_LENGTH_INFO,
 };
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
@@ -728,6 +731,10 @@ pub(crate) fn umask() -> u32 {
 }
 
 /// A program that runs cannot be replaced by another version.
+pub(crate) fn own_user() -> Option<u32> {
+    None
+}
+
 pub(crate) fn own_program() -> io::Result<Command> {
     Ok(Command::new(std::env::current_exe()?))
 }

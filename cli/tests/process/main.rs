@@ -13,3 +13,4 @@ mod refusals;
 mod roles;
 mod telling;
 mod timeouts;
+mod users;

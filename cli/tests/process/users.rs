@@ -1,0 +1,116 @@
+//! Halves of different users, and in different containers.
+
+use crate::harness::{Half, Place, skip, sys};
+
+/// Where all users may write, as in /tmp.
+fn shared(place: &Place) -> String {
+    let path = place.path("shared");
+    std::fs::create_dir(&path).unwrap();
+    sys::set_mode(&path, 0o1777);
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn two_users_that_allow_each_other_copy_from_one_to_the_other() {
+    if !sys::is_root() {
+        return;
+    }
+    for reader_is_root in [true, false] {
+        let place = Place::new();
+        let shared = shared(&place);
+        place.file("a", "water");
+        let (name, b) = (format!("{shared}/copy"), format!("{shared}/b"));
+        let start = |is_root: bool, side: &str, path: &str| {
+            let other = if is_root { "nobody" } else { "0" };
+            let args = ["--as", side, "--name", &name, "--allow-user", other, path];
+            Half::start(match is_root {
+                true => place.brigade(args),
+                false => sys::as_nobody(&place, &args),
+            })
+        };
+        let reader = start(reader_is_root, "reader", "a");
+        reader.hear("waiting");
+        let own = if reader_is_root { "0" } else { "65534" };
+        assert!(
+            reader.said().contains(&format!("--allow-user={own} ")),
+            "{}",
+            reader.said()
+        );
+        start(!reader_is_root, "writer", &b).end().expect(0);
+        reader.end().expect(0);
+        assert_eq!(std::fs::read(&b).unwrap(), b"water");
+        let writer = if reader_is_root { 65534 } else { 0 };
+        assert_eq!(sys::owner(b.as_ref()).0, writer);
+    }
+}
+
+#[test]
+fn a_user_that_only_one_half_allows_is_refused() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    let shared = shared(&place);
+    place.file("a", "water");
+    let (name, b) = (format!("{shared}/copy"), format!("{shared}/b"));
+    let reader = [
+        "--as",
+        "reader",
+        "--name",
+        &name,
+        "--allow-user=nobody",
+        "a",
+    ];
+    let reader = Half::start(place.brigade(reader));
+    reader.hear("waiting");
+    let writer = sys::as_nobody(&place, &["--as", "writer", "--name", &name, &b]);
+    let outcome = Half::start(writer).end().expect(1);
+    assert!(outcome.said.contains("root"), "{outcome:?}");
+    let writer = ["--as", "writer", "--name", &name, "--allow-user=nobody", &b];
+    Half::start(place.brigade(writer)).end().expect(0);
+    reader.end().expect(0);
+}
+
+#[test]
+fn a_user_that_does_not_exist_is_an_error_that_names_it() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.file("a", "water");
+    let name = place.name();
+    let args = ["--both", "--name", &name, "--allow-user=no one", "a", "b"];
+    let outcome = Half::start(place.brigade(args)).end();
+    assert!(matches!(outcome.code, Some(1 | 2)), "{outcome:?}");
+    assert!(outcome.said.contains("no one"), "{outcome:?}");
+}
+
+#[test]
+fn processes_in_two_containers_meet_in_a_directory_that_they_share() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    let shared = shared(&place);
+    place.file("a", "water");
+    let name = format!("{shared}/copy");
+    let reader = ["--as", "reader", "--name", &name, "a"];
+    let reader = Half::start(place.brigade(reader));
+    reader.hear("waiting");
+    // Namespaces of its own for mounts, users and processes; the directory is
+    // elsewhere there.
+    let script = r#"
+        mount --bind "$1" /mnt || exit 99
+        exec "$0" --as writer --name /mnt/copy /mnt/b
+    "#;
+    let namespaces = ["--mount", "--user", "--map-root-user", "--pid", "--fork"];
+    let shell = ["sh", "-c", script, env!("CARGO_BIN_EXE_brigade"), &shared];
+    let args = namespaces.iter().chain(&shell);
+    let outcome = Half::start(place.command("unshare".as_ref(), args)).end();
+    if outcome.code == Some(99) || outcome.said.contains("unshare") {
+        return skip("no namespaces can be made here");
+    }
+    outcome.expect(0);
+    reader.end().expect(0);
+    assert_eq!(std::fs::read(format!("{shared}/b")).unwrap(), b"water");
+}
