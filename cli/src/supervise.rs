@@ -56,7 +56,8 @@ pub(crate) struct Supervisor<'p> {
     monitor: Option<Monitor>,
     paired: bool,
     all_sent: bool,
-    started: Instant,
+    /// When both were there.
+    started: Option<Instant>,
     size: Option<u64>,
     /// What was told last of how far it is, and when.
     told: (Progress, Instant),
@@ -121,7 +122,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         monitor: None,
         paired: false,
         all_sent: false,
-        started: Instant::now(),
+        started: None,
         size: None,
         told: (Progress::default(), Instant::now()),
         moved: (Progress::default(), Instant::now()),
@@ -218,9 +219,10 @@ impl Supervisor<'_> {
             Event::Paired(monitor, size) => {
                 self.paired = true;
                 self.size = size;
-                self.started = Instant::now();
-                self.told.1 = self.started;
-                self.moved.1 = self.started;
+                let now = Instant::now();
+                self.started = Some(now);
+                self.told.1 = now;
+                self.moved.1 = now;
                 self.say_paired(&monitor);
             }
             Event::AllSent => self.all_sent = true,
@@ -298,9 +300,8 @@ impl Supervisor<'_> {
     /// How far it is, once there are two.
     fn progress(&self) -> Option<Progress> {
         let (side, monitor) = (self.side?, self.monitor.as_ref()?);
-        let elapsed = self.started.elapsed();
-        self.paired.then(|| Progress {
-            elapsed,
+        Some(Progress {
+            elapsed: self.started?.elapsed(),
             size: self.size,
             blocks: self.plan.blocks as u64,
             on_disk: self.plan.settings.sync
