@@ -262,6 +262,8 @@ fn a_process_that_holds_a_name_but_is_frozen_is_reported_as_such() {
     place.file("a", "water");
     let mut first = Half::start(place.brigade(["a", "b"]));
     first.hear("waiting");
+    // It says so a moment before anybody can join.
+    std::thread::sleep(Duration::from_millis(300));
     first.freeze();
     let second = Half::start(place.brigade(["a", "b"])).end();
     second.expect_line(5, &["does not answer"]);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::harness::{Half, Outcome, Place, noise, skip, sys, why};
@@ -265,21 +266,26 @@ fn the_destination_never_lacks_a_file_while_its_backup_is_made() {
     let place = Place::new();
     place.file("a", "new");
     let b = place.file("b", "old");
-    let looking = std::sync::atomic::AtomicBool::new(true);
+    let looking = AtomicBool::new(true);
     let missing = std::thread::scope(|scope| {
         let looker = scope.spawn(|| {
             let mut missing = 0;
-            while looking.load(std::sync::atomic::Ordering::Relaxed) {
-                missing += u32::from(std::fs::symlink_metadata(&b).is_err());
+            while looking.load(Ordering::Relaxed) {
+                missing += u32::from(!sys::exists(&b));
             }
             missing
         });
-        for _ in 0..20 {
-            Half::start(place.brigade(["--both", "--no-sync", "--backup", "a", "b"]))
-                .end()
-                .expect(0);
+        let copies: Vec<_> = (0..20)
+            .map(|_| {
+                let args = ["--both", "--no-sync", "--backup", "a", "b"];
+                Half::start(place.brigade(args)).end()
+            })
+            .collect();
+        // Before anything can fail: the scope waits for the other thread.
+        looking.store(false, Ordering::Relaxed);
+        for copy in copies {
+            copy.expect(0);
         }
-        looking.store(false, std::sync::atomic::Ordering::Relaxed);
         looker.join().unwrap()
     });
     assert_eq!(missing, 0);

@@ -94,6 +94,10 @@ pub(crate) fn processor_time(child: &Child) -> Duration {
     Duration::from_nanos(run_ns.sum())
 }
 
+pub(crate) fn tells_processor_time(_half: &Half) -> bool {
+    true
+}
+
 pub(crate) fn is_gone(process_id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))
@@ -196,6 +200,21 @@ pub(crate) fn cached_bytes(path: &Path) -> Option<u64> {
         .trim()
         .parse()
         .ok()
+}
+
+/// Whether a file's facts can be asked for without an access to its data.
+pub(crate) fn looking_is_no_access() -> bool {
+    true
+}
+
+/// Whether the system says where a file has holes.
+pub(crate) fn finds_holes(_path: &Path) -> bool {
+    true
+}
+
+/// Whether a name is there.
+pub(crate) fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// False if that is not possible here.

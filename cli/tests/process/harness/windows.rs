@@ -10,7 +10,8 @@ use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::ptr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Foundation::{
     ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_INVALID_HANDLE, ERROR_NO_DATA,
@@ -25,12 +26,19 @@ use windows_sys::Win32::Security::{
     SetFileSecurityW,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, GetCompressedFileSizeW, GetDiskFreeSpaceExW,
-    GetFileInformationByHandle, PIPE_ACCESS_INBOUND, PIPE_ACCESS_OUTBOUND,
+    BY_HANDLE_FILE_INFORMATION, FILE_STANDARD_INFO, FileStandardInfo, GetCompressedFileSizeW,
+    GetDiskFreeSpaceExW, GetFileAttributesW, GetFileInformationByHandle,
+    GetFileInformationByHandleEx, INVALID_FILE_ATTRIBUTES, PIPE_ACCESS_INBOUND,
+    PIPE_ACCESS_OUTBOUND,
 };
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, GetConsoleCP,
 };
+use windows_sys::Win32::System::IO::DeviceIoControl;
+use windows_sys::Win32::System::Ioctl::{
+    FILE_ALLOCATED_RANGE_BUFFER, FSCTL_QUERY_ALLOCATED_RANGES,
+};
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Pipes::{
     ConnectNamedPipe, CreateNamedPipeW, DisconnectNamedPipe, PIPE_TYPE_BYTE, PIPE_WAIT,
 };
@@ -147,6 +155,20 @@ pub(crate) fn processor_time(child: &Child) -> Duration {
     Duration::from_nanos((ticks(kernel) + ticks(user)) * 100)
 }
 
+/// Whether `processor_time` is that of the process that was asked for; Wine tells that
+/// of who asks. Says so if not.
+pub(crate) fn tells_processor_time(half: &Half) -> bool {
+    const WORK: Duration = Duration::from_millis(300);
+    let before = half.processor_time();
+    let start = Instant::now();
+    while start.elapsed() < WORK {}
+    let is_told = half.processor_time() - before < WORK / 4;
+    if !is_told {
+        super::skip("the system does not tell how long another process ran");
+    }
+    is_told
+}
+
 pub(crate) fn is_gone(process_id: u32) -> bool {
     // SAFETY: plain values.
     let process = unsafe { OpenProcess(PROCESS_SYNCHRONIZE, 0, process_id) };
@@ -216,12 +238,73 @@ pub(crate) fn attribute(_path: &Path, _name: &str) -> Option<Vec<u8>> {
 pub(crate) const ACCESS_LIST: &str = "";
 pub(crate) const INHERITED_LIST: &str = "";
 
-/// Bytes that a file takes on its disk.
+/// Bytes that a file takes on its disk. The first answer is the one that counts on
+/// Windows; Wine takes the file's size for it, and has the second.
 pub(crate) fn allocated_bytes(path: &Path) -> u64 {
     let mut high = 0;
     // SAFETY: the path ends in a zero, and `high` lives.
     let low = unsafe { GetCompressedFileSizeW(wide(path).as_ptr(), &mut high) };
-    u64::from(high) << 32 | u64::from(low)
+    let file = File::open(path).unwrap();
+    let mut found = FILE_STANDARD_INFO::default();
+    // SAFETY: the handle is open, and `found` is as large as is said.
+    let done = unsafe {
+        GetFileInformationByHandleEx(
+            file.as_raw_handle(),
+            FileStandardInfo,
+            (&raw mut found).cast(),
+            size_of_val(&found) as u32,
+        )
+    };
+    check(done);
+    (u64::from(high) << 32 | u64::from(low)).min(found.AllocationSize as u64)
+}
+
+/// Whether a file's facts can be asked for without an access to its data; says so if
+/// not. Wine reads the first bytes, to tell whether the file stands for a link.
+pub(crate) fn looking_is_no_access() -> bool {
+    // SAFETY: both names end in a zero; the library is in every process.
+    let wine = unsafe {
+        let library = GetModuleHandleW(wide("ntdll.dll".as_ref()).as_ptr());
+        GetProcAddress(library, c"wine_get_version".as_ptr().cast())
+    };
+    if wine.is_some() {
+        super::skip("times of access: Wine reads what is looked at");
+    }
+    wine.is_none()
+}
+
+/// Whether the system says where a file has holes; says so if not.
+pub(crate) fn finds_holes(path: &Path) -> bool {
+    let file = File::open(path).unwrap();
+    let asked = FILE_ALLOCATED_RANGE_BUFFER {
+        FileOffset: 0,
+        Length: i64::MAX,
+    };
+    let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); 16];
+    let mut len = 0;
+    // SAFETY: the handle is open, both buffers are live and of the sizes given.
+    let done = unsafe {
+        DeviceIoControl(
+            file.as_raw_handle(),
+            FSCTL_QUERY_ALLOCATED_RANGES,
+            (&raw const asked).cast(),
+            size_of_val(&asked) as u32,
+            (&raw mut found).cast(),
+            size_of_val(&found) as u32,
+            &mut len,
+            ptr::null_mut(),
+        )
+    };
+    if done == 0 {
+        super::skip("the system does not say where holes are");
+    }
+    done != 0
+}
+
+/// Whether a name is there. Nothing is opened: a file that is open cannot be replaced.
+pub(crate) fn exists(path: &Path) -> bool {
+    // SAFETY: the path ends in a zero.
+    unsafe { GetFileAttributesW(wide(path).as_ptr()) != INVALID_FILE_ATTRIBUTES }
 }
 
 pub(crate) fn drop_from_cache(_path: &Path) -> bool {
@@ -397,7 +480,10 @@ impl Fifo {
 
 /// A new one that one client at a time can open, and its path.
 fn pipe(what: &str, direction: u32) -> (String, File) {
-    let path = format!(r"\\.\pipe\brigade-test-{what}-{}", std::process::id());
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let path = format!(r"\\.\pipe\brigade-test-{what}-{process}-{count}");
     // SAFETY: the path ends in a zero.
     let pipe = unsafe {
         CreateNamedPipeW(
