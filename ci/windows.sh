@@ -21,7 +21,8 @@ step "lints for Windows"
 "$cargo" clippy --locked --target $target --workspace --all-targets -- -D warnings
 
 step "tests for Windows"
-"$cargo" test --locked --target $target --workspace
+# A process that hangs ends this, and is named above.
+timeout -k 10 900 "$cargo" test --locked --target $target --workspace
 
 step "documentation for Windows"
 RUSTDOCFLAGS="-D warnings" "$cargo" doc --locked --target $target --workspace --no-deps

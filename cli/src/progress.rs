@@ -1,11 +1,12 @@
 //! How far the copy is: figures, the bar, and the report in words.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use brigade::{FIGURES, Monitor, Side};
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use crate::halves::Report;
 use crate::wire;
@@ -147,16 +148,25 @@ impl Bar {
             target = ProgressDrawTarget::term_like_with_hz(Box::new(StandardError), RATE_HZ);
         }
         let bar = ProgressBar::with_draw_target(size, target);
-        let done = if on_disk { " on disk" } else { "" };
+        let on_disk = if on_disk { " on disk" } else { "" };
         let template = match size {
             Some(_) => format!(
-                "{{percent:>3}}% [{{wide_bar}}] {{binary_bytes}} of {{binary_total_bytes}}{done}, {{binary_bytes_per_sec}}, {{eta}} left\n     {{msg}}"
+                "{{percent:>3}}% [{{wide_bar}}] {{done}} of {{size}}{on_disk}, {{rate}}, {{eta}} left\n     {{msg}}"
             ),
-            None => {
-                format!("{{binary_bytes}}{done}, {{binary_bytes_per_sec}}, {{elapsed}}\n{{msg}}")
-            }
+            None => format!("{{done}}{on_disk}, {{rate}}, {{elapsed}}\n{{msg}}"),
         };
         if let Ok(style) = ProgressStyle::with_template(&template) {
+            // In the words of the report, not in indicatif's own.
+            let style = style
+                .with_key("done", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                    let _ = to.write_str(&bytes(state.pos()));
+                })
+                .with_key("size", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                    let _ = to.write_str(&bytes(state.len().unwrap_or(0)));
+                })
+                .with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                    let _ = write!(to, "{}/s", bytes(state.per_sec() as u64));
+                });
             bar.set_style(style.progress_chars("=> "));
         }
         Bar(bar)
