@@ -102,35 +102,13 @@ fn read(
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
     let place = plan.source.as_ref().ok_or_else(|| missing("SOURCE"))?;
-    // What is wrong with the source should not wait for a partner.
-    let mut opened = None;
-    if Source::opens_at_once(place) {
-        match Source::open(place) {
-            Ok(source) => opened = Some(source),
-            Err(failure) => {
-                seat.abort(&failure.message);
-                return Err(failure);
-            }
-        }
-    }
-    if start_partner {
-        if !seat.is_first() {
-            let failure = Failure::new(
-                Status::TooManyInstances,
-                "another process is already at this copy; choose another --name",
-            );
+    let mut opened = match prepare(plan, place, start_partner, &seat, events) {
+        Ok(opened) => opened,
+        Err(failure) => {
             seat.abort(&failure.message);
             return Err(failure);
         }
-        let child = start(plan).map_err(|error| {
-            let program = Path::new("the second process");
-            Failure::io("start", program, &error)
-        })?;
-        let _ = events.send(Event::ChildStarted);
-        wait_for(child, events.clone());
-    } else if seat.is_first() {
-        let _ = events.send(Event::Waiting);
-    }
+    };
     let Role::Reader(reader) = seat.wait()? else {
         return Err(missing("role"));
     };
@@ -177,6 +155,33 @@ fn read(
             ended_kept(ended, &monitor).map_err(|_| failure)
         }
     }
+}
+
+/// What need not wait for the partner, above all what is wrong with the source.
+fn prepare(
+    plan: &Plan,
+    place: &Place,
+    start_partner: bool,
+    seat: &Seat,
+    events: &Sender<Event>,
+) -> Result<Option<Source>, Failure> {
+    let opened = match Source::opens_at_once(place) {
+        true => Some(Source::open(place)?),
+        false => None,
+    };
+    if start_partner {
+        if !seat.is_first() {
+            let message = "another process is already at this copy; choose another --name";
+            return Err(Failure::new(Status::TooManyInstances, message));
+        }
+        let program = Path::new("the second process");
+        let child = start(plan).map_err(|error| Failure::io("start", program, &error))?;
+        let _ = events.send(Event::ChildStarted);
+        wait_for(child, events.clone());
+    } else if seat.is_first() {
+        let _ = events.send(Event::Waiting);
+    }
+    Ok(opened)
 }
 
 /// What is made of the end of a session that had no verdict: success, if the Writer

@@ -8,6 +8,7 @@
 
 use brigade::{Monitor, Reader};
 
+use crate::args::When;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::rate::Limiter;
@@ -39,9 +40,9 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
         monitor: reader.monitor(),
         limiter: Limiter::new(settings.limit_rate),
         hash: settings.verify.then(blake3::Hasher::new),
-        staged: match source::makes_holes(settings) {
-            true => vec![0; reader.block_size()],
-            false => Vec::new(),
+        staged: match settings.sparse {
+            When::Always => vec![0; reader.block_size()],
+            When::Auto | When::Never => Vec::new(),
         },
         sent: 0,
         holes: 0,

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::args::When;
 use crate::failure::{Failure, Status};
 use crate::metadata::Metadata;
 use crate::plan::Place;
@@ -299,11 +298,6 @@ fn is_zero(bytes: &[u8]) -> bool {
     // Words at a time, where the compiler can see them.
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
-}
-
-/// Whether zeros are to be looked for.
-pub(crate) fn makes_holes(settings: &Settings) -> bool {
-    settings.sparse == When::Always
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Half, Interruption, PROMISED, Place, noise, sys};
+use crate::harness::{Half, Interruption, PROMISED, Place, noise, sys, wait_until};
 
 /// A pair that is copying from a stream.
 struct Copying {
@@ -229,14 +229,8 @@ fn writer_of(said: &str) -> u32 {
 }
 
 fn wait_until_gone(process_id: u32) {
-    let deadline = std::time::Instant::now() + PROMISED;
-    while !sys::is_gone(process_id) {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "process {process_id} lives on"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let what = format!("process {process_id} is gone");
+    wait_until(&what, PROMISED, || sys::is_gone(process_id));
 }
 
 #[test]

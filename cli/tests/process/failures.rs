@@ -165,7 +165,7 @@ fn set_read_only(path: &Path, read_only: bool) {
 fn a_destination_that_another_process_opens_while_it_is_copied() {
     let place = Place::new();
     let b = place.file("b", "old");
-    let mut copy = wait_for_partial(&place);
+    let mut copy = place.begin(&[]);
     let Some(open) = sys::open_alone(&b) else {
         return skip("an open file can be replaced here");
     };
@@ -178,18 +178,6 @@ fn a_destination_that_another_process_opens_while_it_is_copied() {
     drop(open);
     assert_eq!(std::fs::read(&b).unwrap(), b"old");
     place.assert_nothing_left();
-}
-
-/// A copy from standard input to `b` that has begun.
-fn wait_for_partial(place: &Place) -> Half {
-    let mut command = place.brigade(["--both", "-v", "-", "b"]);
-    command.stdin(Stdio::piped());
-    let copy = Half::start(command);
-    copy.hear("the partner is");
-    while !place.path(".b.brigade-partial").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    copy
 }
 
 #[test]
@@ -208,7 +196,7 @@ fn a_dangling_link_is_not_written_through() {
 fn two_copies_to_one_destination_do_not_mix() {
     let place = Place::new();
     place.file("b", "old");
-    let mut first = wait_for_partial(&place);
+    let mut first = place.begin(&[]);
     place.file("a", "second");
     let second = Half::start(place.brigade(["--both", "a", "b"])).end();
     second.expect_line(1, &["another copy is being written"]);
@@ -235,7 +223,7 @@ fn a_reader_of_the_output_that_leaves_is_no_success() {
 fn a_partial_file_that_was_replaced_by_hand_does_not_become_the_destination() {
     let place = Place::new();
     place.file("b", "old");
-    let mut copy = wait_for_partial(&place);
+    let mut copy = place.begin(&[]);
     let partial = place.path(".b.brigade-partial");
     let mut input = copy.input();
     input.write_all(b"ne").unwrap();

@@ -25,6 +25,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// What is promised after a death or a signal.
 pub(crate) const PROMISED: Duration = Duration::from_secs(1);
 
+/// What `b` is called until it is whole.
+pub(crate) const PARTIAL: &str = ".b.brigade-partial";
+
 /// Directories of one test: files in `path`, the private directory of names in
 /// `run`.
 pub(crate) struct Place {
@@ -82,6 +85,25 @@ impl Place {
         [(); 2].map(|()| Half::start(self.brigade(args)))
     }
 
+    /// A copy with both halves from standard input to `b`, which has begun.
+    pub(crate) fn begin(&self, options: &[&str]) -> Half {
+        let mut command = self.brigade([&["--both"], options, &["-v", "-", "b"]].concat());
+        command.stdin(Stdio::piped());
+        let copy = Half::start(command);
+        copy.hear("the partner is");
+        let partial = self.path(PARTIAL);
+        wait_until("a partial file", SOON, || partial.exists());
+        copy
+    }
+
+    /// Waits until a copy to `b` has written something.
+    #[track_caller]
+    pub(crate) fn wait_for_data(&self) {
+        let partial = self.path(PARTIAL);
+        let has_data = || std::fs::metadata(&partial).is_ok_and(|found| found.len() > 0);
+        wait_until("data", SOON, has_data);
+    }
+
     /// Nothing of a session is left but lock files: no socket, no partial file.
     pub(crate) fn assert_nothing_left(&self) {
         let mut left = Vec::new();
@@ -132,6 +154,16 @@ pub(crate) fn native(path: &str) -> String {
 pub(crate) enum Stream {
     Input,
     Output,
+}
+
+/// Waits until `is_so`.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, limit: Duration, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// What ends a process and lets it clean up.
@@ -265,9 +297,10 @@ impl Half {
             }
             assert!(
                 Instant::now() < deadline,
-                "process {} has not ended within {limit:?}; it said: {}",
+                "process {} has not ended within {limit:?}; it said: {}\n{}",
                 self.pid(),
-                self.said()
+                self.said(),
+                sys::whereabouts(self.pid())
             );
             std::thread::sleep(Duration::from_millis(1));
         };

@@ -98,7 +98,7 @@ fn no_clobber_in_a_directory_whose_file_only_the_reader_can_name() {
 #[test]
 fn a_destination_that_came_meanwhile_is_kept_and_no_clobber_fails() {
     let place = Place::new();
-    let mut copy = wait_for_partial(&place, &["--no-clobber"]);
+    let mut copy = place.begin(&["--no-clobber"]);
     let b = place.file("b", "another's");
     copy.feed(b"new".to_vec());
     let outcome = copy.end().expect(1);
@@ -108,18 +108,6 @@ fn a_destination_that_came_meanwhile_is_kept_and_no_clobber_fails() {
     );
     assert_eq!(content(&b), "another's");
     place.assert_nothing_left();
-}
-
-/// A copy from standard input to `b` that has begun.
-fn wait_for_partial(place: &Place, options: &[&str]) -> Half {
-    let mut command = place.brigade([&["--both", "-v", "-", "b"][..], options].concat());
-    command.stdin(Stdio::piped());
-    let copy = Half::start(command);
-    copy.hear("the partner is");
-    while !place.path(".b.brigade-partial").exists() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    copy
 }
 
 #[test]
@@ -159,7 +147,7 @@ fn update_copies_where_there_is_nothing_and_from_what_has_no_time() {
     run(&place, &["--update"], "a", "b");
     assert_eq!(content(&place.path("b")), "new");
     set_modified(&a, 5, 0);
-    let mut copy = wait_for_partial(&place, &["--update"]);
+    let mut copy = place.begin(&["--update"]);
     copy.feed(b"stream".to_vec());
     copy.end().expect(0);
     assert_eq!(content(&place.path("b")), "stream");

@@ -4,7 +4,6 @@
 use std::fs::{File, FileTimes};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use brigade::{Options, Role, Side};
@@ -163,18 +162,6 @@ fn what_is_written_in_place_keeps_nothing_of_the_source() {
 
 // ---- what only its user may read until it is there ----------------------------
 
-/// A copy from standard input to `b` that has begun.
-fn wait_for_partial(place: &Place, options: &[&str]) -> Half {
-    let mut command = place.brigade([&["--both"], options, &["-v", "-", "b"]].concat());
-    command.stdin(Stdio::piped());
-    let copy = Half::start(command);
-    copy.hear("the partner is");
-    while !place.path(".b.brigade-partial").exists() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    copy
-}
-
 #[test]
 fn the_partial_file_is_its_user_s_alone_though_others_may_read_the_destination() {
     if !sys::has_modes() {
@@ -189,7 +176,7 @@ fn the_partial_file_is_its_user_s_alone_though_others_may_read_the_destination()
             sys::set_mode(&place.file(".b.brigade-partial", "secret"), 0o666);
             stranger = Some(File::open(&partial).unwrap());
         }
-        let mut copy = wait_for_partial(&place, &[]);
+        let mut copy = place.begin(&[]);
         let mut input = copy.input();
         input.write_all(b"new").unwrap();
         while std::fs::read(&partial).unwrap_or_default() != b"new" {
@@ -458,7 +445,7 @@ fn holes_overwrite_what_is_on_a_disk_and_a_disk_is_verified() {
 
 /// A copy that was fed one half, which is in the partial file by now.
 fn half_way(place: &Place, data: &[u8], options: &[&str]) -> Half {
-    let mut copy = wait_for_partial(place, options);
+    let mut copy = place.begin(options);
     let mut input = copy.input();
     let first = data[..data.len() / 2].to_vec();
     let len = first.len() as u64;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Half, Outcome, Place, SOON, noise, skip, sys};
+use crate::harness::{Half, Outcome, Place, noise, skip, sys};
 
 fn both(place: &Place, args: &[&str]) -> Outcome {
     Half::start(place.brigade([&["--both"], args].concat())).end()
@@ -129,18 +129,9 @@ fn changed(place: &Place, options: &[&str], change: impl FnOnce(&Path)) -> Outco
     let a = place.file("a", noise(SIZE));
     place.file("b", "old");
     let copy = Half::start(place.brigade([&["--both", RATE, "a", "b"], options].concat()));
-    wait_for_data(place);
+    place.wait_for_data();
     change(&a);
     copy.end()
-}
-
-fn wait_for_data(place: &Place) {
-    let partial = place.path(".b.brigade-partial");
-    let since = Instant::now();
-    while !std::fs::metadata(&partial).is_ok_and(|found| found.len() > 0) {
-        assert!(since.elapsed() < SOON, "no data comes");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]
@@ -197,7 +188,7 @@ fn both_halves_know_that_the_source_changed() {
     let name = place.name();
     let start = |side| Half::start(place.brigade(["--as", side, "--name", &name, RATE, "a", "b"]));
     let (reader, writer) = (start("reader"), start("writer"));
-    wait_for_data(&place);
+    place.wait_for_data();
     place.file("a", "short");
     reader.end().expect_line(6, &["reader", "a changed"]);
     writer.end().expect_line(4, &["the reader", "a changed"]);

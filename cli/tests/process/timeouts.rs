@@ -71,10 +71,7 @@ fn a_partner_that_is_frozen_is_named_by_the_other_half() {
     let args = ["-v", "--as", "reader", "--name", &name, TIMEOUT, "a"];
     let reader = Half::start(place.brigade(args));
     reader.hear("the partner is");
-    let partial = place.path(".b.brigade-partial");
-    while !std::fs::metadata(&partial).is_ok_and(|found| found.len() > 0) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    place.wait_for_data();
     writer.freeze();
     let outcome = reader.end().expect(4);
     assert!(

@@ -94,6 +94,20 @@ pub(crate) fn processor_time(child: &Child) -> Duration {
     Duration::from_nanos(run_ns.sum())
 }
 
+/// What its threads are at: their state, and where in the kernel they wait.
+pub(crate) fn whereabouts(process_id: u32) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{process_id}/task"));
+    let tasks = tasks.into_iter().flatten().flatten().map(|task| {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file));
+        let [name, status, call, stack] =
+            ["comm", "status", "syscall", "stack"].map(|file| read(file).unwrap_or_default());
+        let state = status.lines().find(|line| line.starts_with("State:"));
+        let (name, state) = (name.trim(), state.unwrap_or_default());
+        format!("{name}: {state}, system call {call}{stack}")
+    });
+    tasks.collect()
+}
+
 pub(crate) fn tells_processor_time(_half: &Half) -> bool {
     true
 }
