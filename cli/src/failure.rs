@@ -7,7 +7,7 @@ use std::path::Path;
 use brigade::Error;
 
 use crate::sys::{self, Interruption};
-use crate::{event, output};
+use crate::tell::{json as event, output};
 
 /// Exit status, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +108,8 @@ impl From<Error> for Failure {
             Error::OutOfMemory { needed, available } => format!(
                 "a pool of {} does not fit into memory ({} available); \
                  choose a smaller --block-size or --blocks",
-                crate::progress::bytes(*needed),
-                crate::progress::bytes(*available),
+                crate::tell::progress::bytes(*needed),
+                crate::tell::progress::bytes(*available),
             ),
             _ => error.to_string(),
         };

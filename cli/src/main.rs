@@ -1,42 +1,31 @@
 //! brigade: a copy by two processes through shared memory.
 //!
-//! From what was typed ([`args`]) comes what is meant ([`plan`]); a thread of its
-//! own does this process's half ([`halves`]) from a [`source`] or into a
-//! [`destination`], while the main thread watches ([`supervise`]). What is asked of
+//! From what was typed comes what is meant ([`request`]); a thread of its own does this
+//! process's half ([`copy`]), as [`reader`] or as [`writer`], while the main thread
+//! watches. The halves [`talk`]; what users hear of it is in [`tell`]. What is asked of
 //! the system goes through [`sys`].
 
-mod args;
-mod destination;
-mod documents;
-mod durable;
-mod event;
+mod copy;
 mod failure;
-mod greeting;
-mod halves;
-mod metadata;
-mod output;
-mod plan;
-mod preserving;
-mod progress;
 mod rate;
-mod reading;
-mod settings;
-mod source;
-mod status;
-mod supervise;
+mod reader;
+mod request;
 mod sys;
-mod wire;
-mod writing;
+mod talk;
+mod tell;
+mod writer;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, When};
+use crate::copy::supervise::{self, Voice};
 use crate::failure::{Failure, Status};
-use crate::plan::Plan;
-use crate::supervise::Voice;
+use crate::request::args::{Args, When};
+use crate::request::manual;
+use crate::request::plan::Plan;
+use crate::tell::{output, status};
 
 fn main() -> ExitCode {
     // Before there are threads.
@@ -93,8 +82,8 @@ fn give_up(failure: &Failure) -> ExitCode {
 fn print_document(args: &Args) -> Option<ExitCode> {
     let mut output = std::io::stdout().lock();
     let printed = match args.completions {
-        _ if args.man => documents::man(&mut output),
-        Some(shell) => documents::completions(shell, &mut output),
+        _ if args.man => manual::man(&mut output),
+        Some(shell) => manual::completions(shell, &mut output),
         None => return None,
     };
     let Err(error) = printed else {

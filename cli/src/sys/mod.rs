@@ -66,7 +66,7 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
-use crate::metadata::Stamp;
+use crate::talk::metadata::Stamp;
 
 /// What a path can lead to, or a handle stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

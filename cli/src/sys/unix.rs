@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::{Facts, Interruption, Kind};
-use crate::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
+use crate::talk::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
 
 // ---- standard streams -------------------------------------------------------
 

@@ -60,7 +60,7 @@ use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
 use windows_sys::core::BOOL;
 
 use super::{Facts, Interruption, Kind};
-use crate::metadata::{ExtendedAttribute, Metadata, Stamp};
+use crate::talk::metadata::{ExtendedAttribute, Metadata, Stamp};
 
 // ---- standard streams -------------------------------------------------------
 

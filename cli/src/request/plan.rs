@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use brigade::{Options, Side};
 
-use crate::args::{Args, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, RoleArg};
 use crate::failure::{Failure, Status};
-use crate::greeting::{Greeting, Keep};
-use crate::settings::Settings;
+use crate::request::args::{Args, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, RoleArg};
+use crate::request::settings::Settings;
 use crate::sys::{self, Kind};
+use crate::talk::greeting::{Greeting, Keep};
 
 /// One end of the copy.
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use brigade::{Member, Session};
 use serde_json::{Value, json};
 
-use crate::event;
 use crate::failure::{Failure, Status};
-use crate::greeting::Greeting;
-use crate::output;
-use crate::progress::{Progress, bytes};
+use crate::talk::greeting::Greeting;
+use crate::tell::json as event;
+use crate::tell::output;
+use crate::tell::progress::{Progress, bytes};
 
 /// A rate takes two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);

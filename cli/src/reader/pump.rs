@@ -8,13 +8,13 @@
 
 use brigade::{Monitor, Reader};
 
-use crate::args::When;
 use crate::failure::Failure;
-use crate::plan::Plan;
 use crate::rate::Limiter;
-use crate::settings::{Preserve, Settings};
-use crate::source::{self, Source};
-use crate::wire;
+use crate::reader::source::{self, Source};
+use crate::request::args::When;
+use crate::request::plan::Plan;
+use crate::request::settings::{Preserve, Settings};
+use crate::talk::wire;
 
 /// What a hole is to the hash.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -88,7 +88,7 @@ impl Pump<'_> {
         let failed = |source: &Source, error| {
             Failure::io("read", source.path(), &error).remark(&format!("at byte {at}"))
         };
-        if self.settings.sparse != crate::args::When::Never {
+        if self.settings.sparse != crate::request::args::When::Never {
             let skipped = source.skip_hole();
             if let Some(len) = skipped.map_err(|error| failed(source, error))? {
                 self.hole(len)?;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::args::{Args, Attribute, When};
+use crate::request::args::{Args, Attribute, When};
 use crate::sys;
 
 /// A file is large if it is more than one part in so many of the machine's memory.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::event;
-use crate::progress::{Bar, Progress};
+use crate::tell::json as event;
+use crate::tell::progress::{Bar, Progress};
 
 /// How long the end of the process waits for what was said last to be written.
 const PATIENCE: Duration = Duration::from_millis(200);

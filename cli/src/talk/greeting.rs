@@ -7,10 +7,10 @@ use std::path::Path;
 
 use brigade::GREETING_MAX;
 
-use crate::metadata::Stamp;
-use crate::plan::Place;
-use crate::settings::Settings;
+use crate::request::plan::Place;
+use crate::request::settings::Settings;
 use crate::sys::{self, Facts, Kind};
+use crate::talk::metadata::Stamp;
 
 /// Longest file name, in bytes: 255 units of UTF-16 may take three each. A greeting
 /// has to hold it.

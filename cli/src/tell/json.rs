@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::copy::half::Report;
 use crate::failure::Failure;
-use crate::halves::Report;
-use crate::plan::Plan;
-use crate::progress::{Progress, bottleneck};
+use crate::request::plan::Plan;
+use crate::tell::progress::{Progress, bottleneck};
 use brigade::{Partner, Side};
 
 /// An event of `kind` with `fields`, and when it was.
@@ -22,7 +22,8 @@ fn event(kind: &str, fields: Value) -> Value {
 }
 
 pub(crate) fn start(plan: &Plan, both: bool) -> Value {
-    let shown = |place: &Option<crate::plan::Place>| place.as_ref().map(|place| place.shown());
+    let shown =
+        |place: &Option<crate::request::plan::Place>| place.as_ref().map(|place| place.shown());
     event(
         "start",
         json!({

@@ -5,10 +5,10 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Status};
-use crate::metadata::Metadata;
-use crate::plan::Place;
-use crate::settings::Settings;
+use crate::request::plan::Place;
+use crate::request::settings::Settings;
 use crate::sys::{self, Facts, Kind};
+use crate::talk::metadata::Metadata;
 
 /// What was read is dropped from the cache so many bytes at a time, where the system
 /// cannot be asked to keep it out in the first place.

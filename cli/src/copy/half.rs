@@ -15,13 +15,15 @@ use std::time::{Duration, Instant};
 
 use brigade::{Error, Monitor, Role, Seat, Side};
 
-use crate::destination::Gate;
 use crate::failure::{Failure, Status};
-use crate::greeting::Greeting;
-use crate::plan::{Place, Plan};
-use crate::source::Source;
+use crate::reader::pump;
+use crate::reader::source::Source;
+use crate::request::plan::{Place, Plan};
 use crate::sys::{self, Interruption, Kind};
-use crate::{reading, wire, writing};
+use crate::talk::greeting::Greeting;
+use crate::talk::wire;
+use crate::writer::destination::Gate;
+use crate::writer::sink;
 
 /// What the supervisor gets to hear.
 pub(crate) enum Event {
@@ -132,7 +134,7 @@ fn read(
         Some(source) => Ok(source),
         None => Source::open(place),
     }
-    .and_then(|mut source| reading::fill(plan, &reader, &mut source));
+    .and_then(|mut source| pump::fill(plan, &reader, &mut source));
     match filled {
         Ok(filled) => {
             let _ = events.send(Event::AllSent);
@@ -231,12 +233,12 @@ fn write(
     let monitor = writer.monitor();
     paired(&monitor, greeting.size, events);
     let started = Instant::now();
-    if let Some(words) = writing::kept(plan, place, &greeting) {
+    if let Some(words) = sink::kept(plan, place, &greeting) {
         monitor.set_figure(wire::ON_DISK, wire::KEPT);
         writer.abort(&words);
         return Ok(Report::kept(words));
     }
-    match writing::drain(plan, place, &greeting, gate, &writer) {
+    match sink::drain(plan, place, &greeting, gate, &writer) {
         Ok(drained) => {
             // The destination is complete. That the Reader may have died since it
             // was looked at last changes nothing about that.

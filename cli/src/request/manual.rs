@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use crate::args::Args;
+use crate::request::args::Args;
 
 /// Writes the manual page, in roff: `brigade --man | man -l -`.
 pub(crate) fn man(output: &mut impl Write) -> io::Result<()> {

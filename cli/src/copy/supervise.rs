@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use brigade::{Monitor, Side};
 
-use crate::destination::Gate;
+use crate::copy::half::{self, Event, Report};
 use crate::failure::{Failure, Status};
-use crate::halves::{self, Event, Report};
-use crate::plan::{Place, Plan};
-use crate::progress::{self, Progress};
+use crate::request::plan::{Place, Plan};
 use crate::sys;
-use crate::wire;
-use crate::{event, output};
+use crate::talk::wire;
+use crate::tell::progress::{self, Progress};
+use crate::tell::{json as event, output};
+use crate::writer::destination::Gate;
 
 /// How long a half that should stop may take to do so by itself, with its own
 /// words for what happened. It may be stuck in the system; a second is promised.
@@ -104,7 +104,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     std::thread::spawn({
         let (plan, gate) = (plan.clone(), Arc::clone(&gate));
         move || {
-            let run = || halves::run(&plan, voice.both, &gate, &sender);
+            let run = || half::run(&plan, voice.both, &gate, &sender);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
                 .unwrap_or_else(|_| {
                     let message = "the copy was ended by an internal error";

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use brigade::{Monitor, Writer};
 
-use crate::args::When;
+use crate::request::args::When;
 
-use crate::destination::{Destination, Gate, Old};
-use crate::durable::Durable;
 use crate::failure::{Failure, Status};
-use crate::greeting::{Greeting, Keep};
-use crate::metadata::Metadata;
-use crate::plan::{Place, Plan, enter_directory};
 use crate::rate::Limiter;
-use crate::settings::{Preserve, Settings};
+use crate::request::plan::{Place, Plan, enter_directory};
+use crate::request::settings::{Preserve, Settings};
 use crate::sys;
-use crate::wire::{self, METADATA_BYTES_MAX};
+use crate::talk::greeting::{Greeting, Keep};
+use crate::talk::metadata::Metadata;
+use crate::talk::wire::{self, METADATA_BYTES_MAX};
+use crate::writer::destination::{Destination, Gate, Old};
+use crate::writer::syncer::Durable;
 
 /// Permissions of a new file, before the mask, if the source says none.
 const DEFAULT_MODE: u32 = 0o666;

@@ -10,10 +10,10 @@ use std::io;
 use std::path::Path;
 
 use crate::failure::{Failure, Status, reason};
-use crate::metadata::{ExtendedAttribute, Metadata};
-use crate::output;
-use crate::settings::Preserve;
+use crate::request::settings::Preserve;
 use crate::sys;
+use crate::talk::metadata::{ExtendedAttribute, Metadata};
+use crate::tell::output;
 
 /// Permission bits without the special ones.
 const PLAIN_BITS: u32 = 0o777;
@@ -145,7 +145,7 @@ impl Finish<'_> {
         if !self.preserve.timestamps {
             return Ok(());
         }
-        let time = |stamp: Option<crate::metadata::Stamp>| stamp.map(|stamp| stamp.to_time());
+        let time = |stamp: Option<crate::talk::metadata::Stamp>| stamp.map(|stamp| stamp.to_time());
         let (Some(modified), accessed) = (time(self.source.modified), time(self.source.accessed))
         else {
             return Ok(());

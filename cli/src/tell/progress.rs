@@ -8,8 +8,8 @@ use brigade::{FIGURES, Monitor, Side};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
-use crate::halves::Report;
-use crate::wire;
+use crate::copy::half::Report;
+use crate::talk::wire;
 
 /// Times a second that the bar may change.
 const RATE_HZ: u8 = 10;

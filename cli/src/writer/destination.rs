@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Status, reason};
-use crate::metadata::Metadata;
-use crate::output;
-use crate::plan::backup_path;
-use crate::preserving::Finish;
-use crate::settings::{Preserve, Settings};
+use crate::request::plan::backup_path;
+use crate::request::settings::{Preserve, Settings};
 use crate::sys::{self, Access, Facts, Identity, Kind};
+use crate::talk::metadata::Metadata;
+use crate::tell::output;
+use crate::writer::attributes::Finish;
 
 /// How long to wait for another process to let go of the partial file: a killed
 /// copy's second half may still be cleaning up.

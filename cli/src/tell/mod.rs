@@ -1,0 +1,7 @@
+//! What users and other programs get to hear: lines and the bar on standard error
+//! ([`output`], [`progress`]), events ([`json`]), and the copies that run ([`status`]).
+
+pub(crate) mod json;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod status;
