@@ -1,0 +1,46 @@
+//! What a file is.
+
+use std::fs::{File, Metadata};
+use std::io::{self};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::super::{Facts, Kind};
+use crate::talk::metadata::Stamp;
+
+pub(crate) fn facts(file: &File) -> io::Result<Facts> {
+    Ok(Facts::from_metadata(&file.metadata()?))
+}
+
+pub(crate) fn facts_at(path: &Path) -> io::Result<Facts> {
+    Ok(Facts::from_metadata(&std::fs::metadata(path)?))
+}
+
+pub(crate) fn facts_of_name(path: &Path) -> io::Result<Facts> {
+    Ok(Facts::from_metadata(&std::fs::symlink_metadata(path)?))
+}
+
+impl Facts {
+    fn from_metadata(metadata: &Metadata) -> Facts {
+        let kind = match metadata.file_type() {
+            kind if kind.is_file() => Kind::File,
+            kind if kind.is_dir() => Kind::Directory,
+            kind if kind.is_block_device() => Kind::Disk,
+            _ => Kind::Stream,
+        };
+        Facts {
+            kind,
+            is_link: metadata.is_symlink(),
+            len: metadata.len(),
+            identity: (metadata.dev(), metadata.ino()),
+            names: metadata.nlink(),
+            is_own: metadata.uid() == rustix::process::geteuid().as_raw(),
+            mode: Some(metadata.mode() & 0o777),
+            modified: metadata.modified().ok().map(Stamp::of),
+            changed: Some(Stamp {
+                seconds: metadata.ctime(),
+                nanoseconds: metadata.ctime_nsec() as u32,
+            }),
+        }
+    }
+}

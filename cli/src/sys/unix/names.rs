@@ -1,0 +1,76 @@
+//! File names, and words as shells read them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// In bytes: that of the usual file systems.
+pub(crate) const NAME_MAX: usize = 255;
+
+pub(crate) fn name_len(name: &OsStr) -> usize {
+    name.len()
+}
+
+pub(crate) fn name_beginning(name: &OsStr, len: usize) -> OsString {
+    let bytes = name.as_bytes();
+    OsStr::from_bytes(&bytes[..len.min(bytes.len())]).to_owned()
+}
+
+pub(crate) fn name_to_bytes(name: &OsStr) -> Option<&[u8]> {
+    Some(name.as_bytes())
+}
+
+pub(crate) fn name_from_bytes(bytes: &[u8]) -> Option<OsString> {
+    let plain =
+        !matches!(bytes, b"" | b"." | b"..") && !bytes.contains(&b'/') && !bytes.contains(&0);
+    plain.then(|| OsString::from_vec(bytes.to_vec()))
+}
+
+/// All that differs makes another name.
+pub(crate) fn folded(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::path::Path;
+
+    pub(crate) fn link(target: &Path, link: &Path) -> bool {
+        std::os::unix::fs::symlink(target, link).is_ok()
+    }
+
+    pub(crate) fn give_away(path: &Path) -> bool {
+        std::os::unix::fs::chown(path, Some(12345), None).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_in_anything_are_different_names() {
+        assert_ne!(folded(Path::new("/d/a")), folded(Path::new("/d/A")));
+    }
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_it_was() {
+        for (word, expected) in [
+            ("a", "a"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What is asked of a source.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+pub(crate) fn expect_in_order(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+}
+
+pub(crate) fn capacity(mut file: &File) -> Option<u64> {
+    let position = file.stream_position().ok()?;
+    let end = file.seek(SeekFrom::End(0)).ok()?;
+    file.seek(SeekFrom::Start(position)).ok()?;
+    Some(end)
+}
+
+pub(crate) fn read(mut file: &File, block: &mut [u8]) -> io::Result<usize> {
+    file.read(block)
+}
+
+/// From Linux 6.14 on: what was not in the cache before is not afterwards
+/// (`RWF_DONTCACHE`, linux/fs.h).
+pub(crate) fn read_past_cache(file: &File, block: &mut [u8]) -> io::Result<usize> {
+    use rustix::io::{Errno, ReadWriteFlags};
+    const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+    /// From where the file's position is, which moves on.
+    const HERE: u64 = u64::MAX;
+    let mut parts = [io::IoSliceMut::new(block)];
+    match rustix::io::preadv2(file, &mut parts, HERE, DONT_CACHE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
+        read => Ok(read?),
+    }
+}
+
+pub(crate) fn next_data(file: &File, position: u64) -> io::Result<Option<Range<u64>>> {
+    use rustix::io::Errno;
+    let seek = |from| rustix::fs::seek(file, from);
+    let start = match seek(rustix::fs::SeekFrom::Data(position)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => return Ok(Some(0..u64::MAX)),
+        Err(error) => return Err(error.into()),
+    };
+    match seek(rustix::fs::SeekFrom::Hole(start)) {
+        Ok(end) => Ok(Some(start..end)),
+        // It was cut meanwhile.
+        Err(Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

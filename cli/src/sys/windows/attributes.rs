@@ -1,0 +1,226 @@
+//! Who may do what with a file, and what else it has beside its data.
+#![expect(unsafe_code, reason = "the system's interface is all unsafe functions")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self};
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::AsRawHandle;
+use std::path::Path;
+use std::ptr;
+use std::time::SystemTime;
+
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, GENERIC_WRITE, LocalFree};
+use windows_sys::Win32::Security::Authorization::{
+    GetSecurityInfo, SE_FILE_OBJECT, SetSecurityInfo,
+};
+use windows_sys::Win32::Security::{
+    ACL, DACL_SECURITY_INFORMATION, GetSecurityDescriptorControl,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SE_DACL_PROTECTED,
+    UNPROTECTED_DACL_SECURITY_INFORMATION,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    DELETE, FILE_ATTRIBUTE_READONLY, FILE_FLAG_BACKUP_SEMANTICS, GetVolumeInformationByHandleW,
+    READ_CONTROL,
+};
+use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
+
+use super::errors::*;
+use super::facts::*;
+use crate::talk::metadata::{ExtendedAttribute, Metadata, Stamp};
+
+pub(crate) fn metadata(file: &File, _with_attributes: bool) -> Metadata {
+    let found = file.metadata();
+    let time = |time: io::Result<SystemTime>| time.ok().map(Stamp::of);
+    found.map_or_else(
+        |_| Metadata::default(),
+        |found| Metadata {
+            modified: time(found.modified()),
+            accessed: time(found.accessed()),
+            ..Metadata::default()
+        },
+    )
+}
+
+/// Who may do what with a file.
+pub(crate) struct Access {
+    /// That of the file that is replaced, on a file system that has such lists.
+    list: Option<AccessList>,
+    /// Nothing.
+    kept: Metadata,
+}
+
+impl Access {
+    /// Permission bits say nothing here.
+    pub(crate) fn new(_mode: u32) -> Access {
+        Access {
+            list: None,
+            kept: Metadata::default(),
+        }
+    }
+
+    pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
+        let information =
+            winapi_util::file::information(&open_to_look(path, FILE_FLAG_BACKUP_SEMANTICS)?)?;
+        if information.file_attributes() & u64::from(FILE_ATTRIBUTE_READONLY) != 0 {
+            let kind = io::ErrorKind::PermissionDenied;
+            return Err(io::Error::new(kind, "it is read-only"));
+        }
+        // Fails now, and not only when all is written, if another process has the
+        // file open and lets nobody write or remove it.
+        let file = OpenOptions::new()
+            .access_mode(GENERIC_WRITE | DELETE | READ_CONTROL)
+            .open(path)?;
+        let list = match has_access_lists(&file) {
+            true => Some(AccessList::of(&file)?),
+            false => None,
+        };
+        Ok(Access {
+            list,
+            kept: Metadata::default(),
+        })
+    }
+
+    /// Before there is data that not everybody should read.
+    pub(crate) fn begin(&self, file: &File) -> io::Result<()> {
+        match &self.list {
+            Some(list) => list.give_to(file),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing: `begin` did all.
+    pub(crate) fn kept(&self) -> &Metadata {
+        &self.kept
+    }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.list.is_none()
+    }
+}
+
+/// Access lists are no attributes here.
+pub(crate) fn is_access_list(_name: &[u8]) -> bool {
+    false
+}
+
+pub(crate) fn set_attribute(_file: &File, _attribute: &ExtendedAttribute) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn remove_access_list(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn mode_without(_list: &ExtendedAttribute) -> u32 {
+    0
+}
+
+pub(crate) fn owner(_file: &File) -> Option<(u32, u32)> {
+    None
+}
+
+pub(crate) fn set_owner(_file: &File, _user: Option<u32>, _group: Option<u32>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the file's file system has such lists; FAT has none. Yes if it does not
+/// say: better an error than a file without protection.
+fn has_access_lists(file: &File) -> bool {
+    let mut flags = 0;
+    // SAFETY: the handle is open, and `flags` lives; nothing else is asked for.
+    let done = unsafe {
+        GetVolumeInformationByHandleW(
+            file.as_raw_handle(),
+            ptr::null_mut(),
+            0,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut flags,
+            ptr::null_mut(),
+            0,
+        )
+    };
+    done == 0 || flags & FILE_PERSISTENT_ACLS != 0
+}
+
+/// A file's discretionary access list.
+struct AccessList {
+    /// Owned, and to be freed with `LocalFree`.
+    descriptor: PSECURITY_DESCRIPTOR,
+    /// Lies in `descriptor`; null if everybody may do everything.
+    list: *mut ACL,
+}
+
+impl AccessList {
+    /// Of a file that is open with `READ_CONTROL`.
+    fn of(file: &File) -> io::Result<AccessList> {
+        let mut found = AccessList {
+            descriptor: ptr::null_mut(),
+            list: ptr::null_mut(),
+        };
+        // SAFETY: the handle is open, and both places for pointers live.
+        let code = unsafe {
+            GetSecurityInfo(
+                file.as_raw_handle(),
+                SE_FILE_OBJECT,
+                DACL_SECURITY_INFORMATION,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                &mut found.list,
+                ptr::null_mut(),
+                &mut found.descriptor,
+            )
+        };
+        match code {
+            ERROR_SUCCESS => Ok(found),
+            code => Err(system_error(code)),
+        }
+    }
+
+    /// To a file that is open with `WRITE_DAC`.
+    fn give_to(&self, file: &File) -> io::Result<()> {
+        let inheritance = match self.is_protected()? {
+            true => PROTECTED_DACL_SECURITY_INFORMATION,
+            false => UNPROTECTED_DACL_SECURITY_INFORMATION,
+        };
+        // SAFETY: the handle is open; the list lives as long as its descriptor.
+        let code = unsafe {
+            SetSecurityInfo(
+                file.as_raw_handle(),
+                SE_FILE_OBJECT,
+                DACL_SECURITY_INFORMATION | inheritance,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                self.list,
+                ptr::null(),
+            )
+        };
+        match code {
+            ERROR_SUCCESS => Ok(()),
+            code => Err(system_error(code)),
+        }
+    }
+
+    /// Whether what the directory hands down does not reach the file.
+    fn is_protected(&self) -> io::Result<bool> {
+        let (mut control, mut revision) = (0, 0);
+        // SAFETY: the descriptor is the system's own, and lives.
+        let done =
+            unsafe { GetSecurityDescriptorControl(self.descriptor, &mut control, &mut revision) };
+        match done {
+            0 => Err(io::Error::last_os_error()),
+            _ => Ok(control & SE_DACL_PROTECTED != 0),
+        }
+    }
+}
+
+impl Drop for AccessList {
+    fn drop(&mut self) {
+        // SAFETY: `GetSecurityInfo` gave it to this value alone; null does nothing.
+        unsafe { LocalFree(self.descriptor) };
+    }
+}
