@@ -64,23 +64,24 @@
 //! say) do not meet.
 
 mod error;
-mod layout;
-mod memory;
+mod inspect;
+mod join;
 mod monitor;
-mod observe;
 mod options;
 mod pair;
 mod reader;
+mod region;
 mod ring;
-mod session;
+mod stream;
 mod sys;
 mod writer;
 
 pub use crate::error::{Delivered, Error, Violation};
-pub use crate::layout::{BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX};
+pub use crate::inspect::{Member, Session, sessions};
+pub use crate::join::{Role, Seat, join, prepare};
 pub use crate::monitor::Monitor;
-pub use crate::observe::{Member, Session, sessions};
 pub use crate::options::{Options, Partner, Side};
-pub use crate::reader::{EmptyBlock, Reader, SendStream};
-pub use crate::session::{Role, Seat, join, prepare};
-pub use crate::writer::{DataBlock, ReceiveStream, Writer};
+pub use crate::reader::{EmptyBlock, Reader};
+pub use crate::region::layout::{BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX};
+pub use crate::stream::{ReceiveStream, SendStream};
+pub use crate::writer::{DataBlock, Writer};

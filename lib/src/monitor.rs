@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::{Delivered, Error, Violation};
-use crate::layout::FIGURES;
 use crate::options::Partner;
 use crate::pair::Core;
+use crate::region::layout::FIGURES;
 use crate::sys::Wake;
 
 /// A second handle on a session, for other threads: it sees the partner's fate,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::layout::{Geometry, ROLE_READER, ROLE_WRITER};
+use crate::region::layout::{Geometry, ROLE_READER, ROLE_WRITER};
 use crate::sys;
 
 /// Blocks of 256 KiB are large enough that waking up for one costs little...

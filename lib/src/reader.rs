@@ -1,16 +1,16 @@
 //! The end that fills blocks.
 
-use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Delivered, Error, Violation};
-use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
-use crate::memory::Block;
 use crate::monitor::Monitor;
 use crate::options::Partner;
 use crate::pair::{Core, End, Pair, Patience};
+use crate::region::Block;
+use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
+use crate::stream::SendStream;
 
 /// The end that takes empty blocks, fills them and sends them.
 ///
@@ -276,48 +276,5 @@ impl Drop for EmptyBlock<'_> {
         if let Some(block) = self.block.take() {
             self.reader.end.pool().put_back(block);
         }
-    }
-}
-
-/// A [`std::io::Write`] over a [`Reader`]: made by [`Reader::stream`].
-///
-/// Blocks are sent when full and at `flush`, tagged with their offset in the
-/// stream. What is not flushed when this is dropped is not sent.
-#[derive(Debug)]
-pub struct SendStream<'r> {
-    reader: &'r Reader,
-    block: Option<EmptyBlock<'r>>,
-    filled: usize,
-    offset: u64,
-}
-
-impl io::Write for SendStream<'_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if data.is_empty() {
-            return Ok(0);
-        }
-        let block = match &mut self.block {
-            Some(block) => block,
-            None => self.block.insert(self.reader.empty_block()?),
-        };
-        let room = &mut block[self.filled..];
-        let len = room.len().min(data.len());
-        room[..len].copy_from_slice(&data[..len]);
-        let full = len == room.len();
-        self.filled += len;
-        if full {
-            self.flush()?;
-        }
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Some(block) = self.block.take() else {
-            return Ok(());
-        };
-        block.send(self.filled, self.offset)?;
-        self.offset += self.filled as u64;
-        self.filled = 0;
-        Ok(())
     }
 }

@@ -26,7 +26,7 @@
 use std::cell::Cell;
 
 use crate::error::Violation;
-use crate::layout::{AtomicU64, Control};
+use crate::region::layout::{AtomicU64, Control};
 
 #[cfg(not(loom))]
 use std::sync::atomic::{Ordering, fence};

@@ -28,7 +28,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
 
 use super::*;
-use crate::layout::{ENDED, RETURNED_WORDS, RUNNING, SENT_WORDS, Sent};
+use crate::region::layout::{ENDED, RETURNED_WORDS, RUNNING, SENT_WORDS, Sent};
 
 /// What `sleep` and `ring` come down to.
 struct Bell {

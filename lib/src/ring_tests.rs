@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
+use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 
 fn queue(blocks: usize, words: usize) -> Vec<AtomicU64> {
     let entries = blocks.next_power_of_two();

@@ -1,17 +1,17 @@
 //! The end that drains blocks.
 
 use std::cell::Cell;
-use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Delivered, Error};
-use crate::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
-use crate::memory::Block;
 use crate::monitor::Monitor;
 use crate::options::Partner;
 use crate::pair::{Core, End, Pair, Patience};
+use crate::region::Block;
+use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
+use crate::stream::ReceiveStream;
 
 /// The end that takes filled blocks, drains them and gives them back.
 ///
@@ -234,39 +234,6 @@ impl Drop for DataBlock<'_> {
             self.writer.end.count(block.len());
             let number = self.writer.end.pool().depart(block);
             self.writer.end.publish([number as u64]);
-        }
-    }
-}
-
-/// A [`std::io::Read`] over a [`Writer`]: made by [`Writer::stream`].
-#[derive(Debug)]
-pub struct ReceiveStream<'w> {
-    writer: &'w Writer,
-    block: Option<DataBlock<'w>>,
-    drained: usize,
-}
-
-impl io::Read for ReceiveStream<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            if let Some(block) = &self.block {
-                let left = &block[self.drained..];
-                if !left.is_empty() {
-                    let len = left.len().min(buffer.len());
-                    buffer[..len].copy_from_slice(&left[..len]);
-                    self.drained += len;
-                    return Ok(len);
-                }
-            }
-            self.drained = 0;
-            self.block = None;
-            match self.writer.data_block()? {
-                Some(block) => self.block = Some(block),
-                None => return Ok(0),
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A back end offers the items below under these names and signatures, and the
 //! rest of the crate uses nothing else of the system. It **translates**: it turns
 //! each item into system calls. It **decides** nothing: who may join, what a
-//! value in shared memory means and what a death leads to is `session`'s affair.
+//! value in shared memory means and what a death leads to is `join`'s and `pair`'s affair.
 //! A further back end can be written from this page and `docs/protocol.md` alone.
 //!
 //! In all items:
@@ -48,12 +48,32 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::*;
+use linux as kernel;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use kernel::{
+    inspect::observe,
+    memory::{Memory, available_memory},
+    wake::{Alarm, Bell, RemoteBell, barrier_remotely, can_barrier_remotely},
+};
+#[cfg(unix)]
+pub(crate) use unix::{
+    channel::Channel,
+    link::Link,
+    names::Name,
+    rendezvous::{Host, arrive},
+    users::User,
+};
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub(crate) use windows::*;
+pub(crate) use windows::{
+    Alarm, Bell, Channel, Host, Link, Memory, Name, RemoteBell, User, arrive, available_memory,
+    barrier_remotely, can_barrier_remotely, observe,
+};
 
 #[cfg(not(any(target_os = "linux", windows)))]
 compile_error!("brigade has back ends for Linux and Windows; see lib/src/sys/mod.rs");
@@ -61,7 +81,7 @@ compile_error!("brigade has back ends for Linux and Windows; see lib/src/sys/mod
 /// What `arrive` found.
 pub(crate) enum Arrival {
     /// The name was free; it is this process's now.
-    First(Host),
+    Host(Host),
     /// Its holder is reachable: a channel to it.
     Second(Channel),
     /// Its holder admits nobody (any more).

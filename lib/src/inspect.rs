@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Delivered, Error};
-use crate::layout::{self, FIGURES, Geometry, load_text};
-use crate::memory::Region;
 use crate::options::Side;
+use crate::region::Region;
+use crate::region::layout::{self, FIGURES, Geometry, load_text};
 use crate::sys;
 
 /// A session of processes of this user, as it was when [`sessions`] looked.

@@ -1,0 +1,88 @@
+//! The host's side of joining.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::terms::{allocation_limit, check_peer, check_sides, check_user, partner, refuse};
+use crate::error::Error;
+use crate::options::Side;
+use crate::pair::{Core, Pair};
+use crate::region::Region;
+use crate::region::layout::Geometry;
+use crate::sys::{self, Message};
+
+/// How long a joining process may keep its host from looking at the next.
+const JOINER_LIMIT: Duration = Duration::from_secs(1);
+
+pub(super) struct Host {
+    pub(super) host: sys::Host,
+    pub(super) own: Arc<Region>,
+    pub(super) geometry: Geometry,
+    pub(super) guests: Vec<sys::User>,
+}
+
+impl Host {
+    /// The first process's side of joining (protocol J1, J3, J5).
+    pub(super) fn wait(
+        mut self,
+        core: &Core,
+        side: Side,
+        limit: Option<Duration>,
+    ) -> Result<Pair, Error> {
+        let since = Instant::now();
+        // A limit beyond what a clock can count is no limit.
+        let deadline = limit.and_then(|limit| since.checked_add(limit));
+        loop {
+            let Some(channel) = self.host.next(&core.alarm, deadline)? else {
+                core.check()?;
+                let waited = since.elapsed();
+                return Err(Error::NoPartner { waited });
+            };
+            let bell = sys::Bell::new()?;
+            // Whatever is wrong with one joiner is no reason to stop waiting for
+            // the right one; it has been told.
+            let Ok(Some((peer, remote_bell))) = self.consider(&channel, core, side, &bell) else {
+                continue;
+            };
+            let partner = partner(&channel, &peer, side);
+            let seat = self.host.close();
+            let link = channel.into_link(bell, remote_bell, Some(seat));
+            return Ok(Pair::new(
+                side,
+                self.geometry,
+                self.own,
+                peer,
+                partner,
+                link,
+            ));
+        }
+    }
+
+    /// Admits the process at the other end of `channel`, or refuses it.
+    fn consider(
+        &self,
+        channel: &sys::Channel,
+        core: &Core,
+        side: Side,
+        bell: &sys::Bell,
+    ) -> Result<Option<(Arc<Region>, sys::RemoteBell)>, Error> {
+        check_user(channel, &self.guests).or_else(|reason| refuse(channel, reason))?;
+        channel.offer(self.own.memory(), bell)?;
+        let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
+        match channel.receive(&core.alarm, Some(limit))? {
+            Some(Message::Offer(memory, remote_bell)) => {
+                let Some(peer) = Region::new(memory) else {
+                    return Ok(None);
+                };
+                let fits = check_peer(channel, &peer, &self.geometry);
+                if let Err(reason) = fits.and_then(|theirs| check_sides(side, theirs)) {
+                    return refuse(channel, reason);
+                }
+                channel.admit()?;
+                Ok(Some((peer, remote_bell)))
+            }
+            Some(Message::Malformed(why)) => refuse(channel, why.to_string()),
+            _ => Ok(None),
+        }
+    }
+}

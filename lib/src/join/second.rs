@@ -1,0 +1,64 @@
+//! The second's side of joining.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::terms::{allocation_limit, check_peer, check_sides, new_region, partner, refuse};
+use crate::error::Error;
+use crate::options::Options;
+use crate::pair::{Core, Pair};
+use crate::region::Region;
+use crate::region::layout::{Geometry, printable};
+use crate::sys::{self, Message};
+
+/// How long a holder that was reached may take to answer. Far longer than
+/// needed, since a busy machine is no reason to refuse the rightful second.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The second process's way in (protocol J2, J4, J6), once the host's user was
+/// checked. `None` if the host went away or took another.
+pub(super) fn join_host(
+    channel: sys::Channel,
+    core: &Core,
+    geometry: &Geometry,
+    options: &Options,
+    name: &str,
+) -> Result<Option<Pair>, Error> {
+    let limit = ANSWER_LIMIT + allocation_limit(geometry);
+    let answer = || match channel.receive(&core.alarm, Some(Instant::now() + limit))? {
+        None => Err(Error::NotAnswering { name: name.into() }),
+        Some(Message::Refused(reason)) => Err(Error::Refused(printable(&reason))),
+        Some(Message::Malformed(why)) => {
+            let id = channel.peer().process_id;
+            refuse(&channel, format!("process {id} cannot be joined: {why}"))
+        }
+        Some(message) => Ok(message),
+    };
+    let Message::Offer(memory, remote_bell) = answer()? else {
+        return Ok(None);
+    };
+    let Some(peer) = Region::new(memory) else {
+        return Ok(None);
+    };
+    let own_side = match check_peer(&channel, &peer, geometry).and_then(|theirs| {
+        let own = options.side.unwrap_or(theirs.other());
+        check_sides(own, theirs).map(|()| own)
+    }) {
+        Ok(side) => side,
+        Err(reason) => return refuse(&channel, reason),
+    };
+    let session = peer.control().session.load(Ordering::Relaxed);
+    let own = new_region(own_side, geometry, &options.greeting, session)?;
+    let bell = sys::Bell::new()?;
+    if channel.offer(own.memory(), &bell).is_err() {
+        return Ok(None);
+    }
+    let Message::Admitted = answer()? else {
+        return Ok(None);
+    };
+    let partner = partner(&channel, &peer, own_side);
+    let link = channel.into_link(bell, remote_bell, None);
+    Ok(Some(Pair::new(
+        own_side, *geometry, own, peer, partner, link,
+    )))
+}

@@ -1,0 +1,168 @@
+//! What each process shows the other, and whether it fits.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::options::{Partner, Side};
+use crate::region::Region;
+use crate::region::layout::{self, Control, Geometry, load_text, store_text};
+use crate::sys;
+
+/// How fast a process allocates its region, at the least, in bytes a second: with
+/// a large pool, the limits above grow by the time for that.
+const ALLOCATION_RATE: u64 = 64 << 20;
+
+pub(super) fn allocation_limit(geometry: &Geometry) -> Duration {
+    Duration::from_secs(geometry.reader_region_size() / ALLOCATION_RATE)
+}
+
+/// A number that no other session has, as far as chance can see to that.
+pub(super) fn unused_number() -> u64 {
+    // Seeded by the system, anew in each process.
+    RandomState::new().build_hasher().finish()
+}
+
+pub(super) fn new_region(
+    side: Side,
+    geometry: &Geometry,
+    greeting: &[u8],
+    session: u64,
+) -> Result<Arc<Region>, Error> {
+    let memory = sys::Memory::create(side.region_size(geometry))?;
+    let region = Region::new(memory).ok_or(Error::InvalidUse("a region without a head"))?;
+    let control = region.control();
+    let relaxed = Ordering::Relaxed;
+    control.version.store(layout::VERSION, relaxed);
+    control.role.store(side.role(), relaxed);
+    control.stamp.store(layout::STAMP, relaxed);
+    let (size, count) = (geometry.block_size(), geometry.block_count());
+    control.block_size.store(size as u64, relaxed);
+    control.block_count.store(count as u64, relaxed);
+    control.session.store(session, relaxed);
+    if sys::can_barrier_remotely() {
+        let feature = layout::FEATURE_REMOTE_BARRIER;
+        control.features.store(feature, relaxed);
+    }
+    store_text(&control.greeting, greeting);
+    control.greeting_len.store(greeting.len() as u32, relaxed);
+    // Whoever sees the magic sees the rest; the message that shows the region to
+    // the partner orders it all the same.
+    control.magic.store(layout::MAGIC, Ordering::Release);
+    Ok(region)
+}
+
+/// What a region's head says of its owner; for the comparison and the message.
+/// These fields keep their place in every version of the protocol.
+#[derive(PartialEq)]
+struct Terms {
+    magic: u64,
+    version: u32,
+    stamp: u64,
+    block_size: u64,
+    block_count: u64,
+}
+
+impl Terms {
+    fn of(control: &Control) -> Terms {
+        Terms {
+            magic: control.magic.load(Ordering::Acquire),
+            version: control.version.load(Ordering::Relaxed),
+            stamp: control.stamp.load(Ordering::Relaxed),
+            block_size: control.block_size.load(Ordering::Relaxed),
+            block_count: control.block_count.load(Ordering::Relaxed),
+        }
+    }
+
+    fn ours(geometry: &Geometry) -> Terms {
+        Terms {
+            magic: layout::MAGIC,
+            version: layout::VERSION,
+            stamp: layout::STAMP,
+            block_size: geometry.block_size() as u64,
+            block_count: geometry.block_count() as u64,
+        }
+    }
+}
+
+impl std::fmt::Display for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.magic != layout::MAGIC {
+            return write!(f, "is not brigade");
+        }
+        let (version, size, count) = (self.version, self.block_size, self.block_count);
+        write!(
+            f,
+            "has protocol version {version} and {count} blocks of {size} bytes"
+        )?;
+        if self.version == layout::VERSION && self.stamp != layout::STAMP {
+            write!(f, " in layout {:#x}", self.stamp)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the region that `channel`'s peer shows fits; its side, or why not, in
+/// words that are right in both processes.
+pub(super) fn check_peer(
+    channel: &sys::Channel,
+    region: &Region,
+    geometry: &Geometry,
+) -> Result<Side, String> {
+    let theirs = Terms::of(region.control());
+    let ours = Terms::ours(geometry);
+    if theirs != ours {
+        return Err(format!(
+            "the two processes do not fit: process {} {ours}, process {} {theirs}",
+            std::process::id(),
+            channel.peer().process_id,
+        ));
+    }
+    let malformed = |what| format!("process {} shows {what}", channel.peer().process_id);
+    let role = region.control().role.load(Ordering::Relaxed);
+    let side = Side::from_role(role).ok_or_else(|| malformed("a role that does not exist"))?;
+    if region.memory().len() as u64 != side.region_size(geometry) {
+        return Err(malformed("a region of the wrong size"));
+    }
+    Ok(side)
+}
+
+/// Whether `channel`'s peer is a user that may join; or why not.
+pub(super) fn check_user(channel: &sys::Channel, guests: &[sys::User]) -> Result<(), String> {
+    let (own, theirs) = (sys::User::own(), &channel.peer().user);
+    if own == *theirs || guests.contains(theirs) {
+        return Ok(());
+    }
+    Err(format!(
+        "the two processes must be of one user, or each must allow the other's: \
+         process {} is of {own}, process {} of {theirs}",
+        std::process::id(),
+        channel.peer().process_id,
+    ))
+}
+
+pub(super) fn check_sides(own: Side, theirs: Side) -> Result<(), String> {
+    if own != theirs {
+        return Ok(());
+    }
+    Err(format!("both processes want to be the {own}"))
+}
+
+/// Tells the peer, and this process, why they do not pair.
+pub(super) fn refuse<T>(channel: &sys::Channel, reason: String) -> Result<T, Error> {
+    channel.refuse(&reason);
+    Err(Error::Refused(reason))
+}
+
+/// The process at the other end of `channel`, which shows `region`.
+pub(super) fn partner(channel: &sys::Channel, region: &Region, own_side: Side) -> Partner {
+    let control = region.control();
+    let len = control.greeting_len.load(Ordering::Relaxed);
+    Partner {
+        side: own_side.other(),
+        peer: channel.peer().clone(),
+        greeting: load_text(&control.greeting, len),
+    }
+}

@@ -1,0 +1,300 @@
+//! One side's half of the traffic.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::Pair;
+use super::shared::Core;
+use crate::error::{Delivered, Error, Violation};
+use crate::monitor::Monitor;
+use crate::options::{Partner, Side};
+use crate::region::layout;
+use crate::region::{Pool, View};
+use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
+use crate::sys::{self, Wake};
+
+/// How often to look before sleeping: some twenty microseconds, about what a sleep
+/// and a wake cost. With 200 looks, a copy of 1 GiB in memory took 1.06 times as
+/// long as with 1000.
+const SPINS: u32 = 1000;
+
+/// The same with small blocks, where each look lasts longer (`ring::Incoming`
+/// lags).
+const SPINS_SMALL: u32 = 100;
+
+/// Blocks up to this size, in bytes, take less time to copy than the two ends to
+/// tell each other of one.
+const SMALL_BLOCK: usize = 4096;
+
+/// How long a call may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until then.
+    Until(Instant),
+    /// For ever.
+    Endless,
+}
+
+/// One side's half of the traffic: what it publishes, what it observes, and the
+/// blocks. `OUT` and `IN` are the words of an entry in its own and in the
+/// partner's queue.
+pub(crate) struct End<const OUT: usize, const IN: usize> {
+    core: Arc<Core>,
+    pair: Arc<Pair>,
+    own: View,
+    peer: View,
+    outgoing: Outgoing<OUT>,
+    incoming: Incoming<IN>,
+    sleeps: Sleeps,
+    barrier: Barrier,
+    spins: u32,
+    pool: Pool,
+}
+
+impl<const OUT: usize, const IN: usize> std::fmt::Debug for End<OUT, IN> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("End")
+            .field("pair", &self.pair)
+            .field("published", &self.outgoing.published())
+            .field("taken", &self.incoming.taken())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const OUT: usize, const IN: usize> End<OUT, IN> {
+    pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Self {
+        let blocks = match pair.side {
+            Side::Reader => &pair.own,
+            Side::Writer => &pair.peer,
+        };
+        // On one processor, spinning only keeps the partner from running.
+        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+        let small_blocks = pair.geometry.block_size() <= SMALL_BLOCK;
+        let spins = match (alone, small_blocks) {
+            (true, _) => 0,
+            (false, true) => SPINS_SMALL,
+            (false, false) => SPINS,
+        };
+        End {
+            own: View::new(&pair.own, &pair.geometry, OUT),
+            peer: View::new(&pair.peer, &pair.geometry, IN),
+            outgoing: Outgoing::new(),
+            incoming: Incoming::new(small_blocks),
+            sleeps: Sleeps::new(),
+            barrier: pair.barrier,
+            spins,
+            pool: Pool::new(blocks, &pair.geometry),
+            core,
+            pair,
+        }
+    }
+
+    pub(crate) fn partner(&self) -> &Partner {
+        &self.pair.partner
+    }
+
+    pub(crate) fn monitor(&self) -> Monitor {
+        Monitor::new(&self.core)
+    }
+
+    pub(crate) fn block_count(&self) -> usize {
+        self.pair.geometry.block_count()
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn published(&self) -> u64 {
+        self.outgoing.published()
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.incoming.taken()
+    }
+
+    /// Publishes `entry`, and wakes the partner if it sleeps.
+    #[inline(always)]
+    pub(crate) fn publish(&self, entry: [u64; OUT]) {
+        self.outgoing
+            .publish(self.own.control(), self.own.queue(), entry);
+        if self
+            .sleeps
+            .partner_wants_ring(self.peer.control(), self.barrier)
+        {
+            self.ring();
+        }
+    }
+
+    /// Out of line, like all that the fast path does not do: what remains is
+    /// small enough to be inlined where it is used, and the tokens stay in
+    /// registers.
+    #[cold]
+    #[inline(never)]
+    fn ring(&self) {
+        self.pair.link.ring();
+    }
+
+    /// The partner's next entry, if there is one; `out` blocks are with it at
+    /// most.
+    #[inline(always)]
+    pub(crate) fn take(&self, out: impl FnOnce() -> u64) -> Result<Option<[u64; IN]>, Error> {
+        self.incoming
+            .take(self.peer.control(), self.peer.queue(), out)
+            .map_err(|violation| self.violation(violation))
+    }
+
+    /// Counts the bytes of a block about to be given back.
+    #[inline(always)]
+    pub(crate) fn count(&self, len: usize) {
+        // One writer, so no read-modify-write is needed.
+        let bytes = &self.own.control().published.0.bytes;
+        bytes.store(
+            bytes.load(Ordering::Relaxed) + len as u64,
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(crate) fn delivered(&self) -> Delivered {
+        self.pair.delivered()
+    }
+
+    pub(crate) fn partner_ended(&self) -> Result<bool, Error> {
+        self.core.tell(self.pair.partner_ended())
+    }
+
+    /// Tells the partner of its breach, and makes the error.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn violation(&self, violation: Violation) -> Error {
+        let error = self.pair.violation(violation);
+        self.core.abort(&error.to_string());
+        error
+    }
+
+    /// Looks until there is something, sleeping in between.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wait<T>(
+        &self,
+        patience: Patience,
+        look: impl Fn() -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        let deadline = match patience {
+            Patience::None => return self.look_once(look),
+            Patience::Until(deadline) => Some(deadline),
+            Patience::Endless => None,
+        };
+        // Set before the last look: what a dying partner published is found
+        // before its death is reported.
+        let gone = std::cell::Cell::new(false);
+        self.sleeps.wait(
+            self.own.control(),
+            self.spins,
+            || match look()? {
+                None if gone.get() => Err(self.pair.died()),
+                found => Ok(found),
+            },
+            || match self.barrier {
+                Barrier::Remote => sys::barrier_remotely(),
+                Barrier::Fence => {
+                    ring::full_fence();
+                    Ok(())
+                }
+            },
+            || match self.sleep(deadline)? {
+                Wake::Bell => Ok(()),
+                Wake::Gone => {
+                    gone.set(true);
+                    Ok(())
+                }
+                Wake::Message => Err(self.violation(Violation::Message)),
+                Wake::Alarm => self.core.check(),
+                Wake::Timeout => Err(Error::TimedOut),
+            },
+        )
+    }
+
+    fn sleep(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
+        let sleep = || self.pair.link.wait(&self.core.alarm, deadline);
+        self.pair.waits.count(sleep)
+    }
+
+    fn look_once<T>(&self, look: impl Fn() -> Result<Option<T>, Error>) -> Result<T, Error> {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        self.core.check()?;
+        match self
+            .pair
+            .link
+            .watch(&self.core.alarm, Some(Instant::now()))?
+        {
+            Wake::Gone => look()?.ok_or_else(|| self.pair.died()),
+            _ => Err(Error::TimedOut),
+        }
+    }
+
+    /// This end's last word: no more data, or the verdict.
+    pub(crate) fn end(&self) -> Result<(), Error> {
+        // Release: whoever sees the state sees the last `published`.
+        let state = &self.own.control().status.0.state;
+        let swapped = state.compare_exchange(
+            layout::RUNNING,
+            layout::ENDED,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if swapped.is_err() {
+            return self.core.check();
+        }
+        if self
+            .sleeps
+            .partner_wants_ring(self.peer.control(), self.barrier)
+        {
+            self.ring();
+        }
+        Ok(())
+    }
+
+    /// Whether the partner is alive and has not given up.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.core.check()?;
+        self.partner_ended()?;
+        match self
+            .pair
+            .link
+            .watch(&self.core.alarm, Some(Instant::now()))?
+        {
+            Wake::Gone => self.core.tell(self.pair.gone()),
+            Wake::Message => Err(self.violation(Violation::Message)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn abort(&self, reason: &str) {
+        self.core.abort(reason);
+    }
+
+    /// The session has ended well: dropping this end is no abort any more.
+    pub(crate) fn set_over(&self) {
+        self.core.set_over();
+    }
+}
+
+impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
+    fn drop(&mut self) {
+        let how = if std::thread::panicking() {
+            "panicked"
+        } else {
+            "stopped"
+        };
+        // Does nothing once the session is over or aborted.
+        self.core
+            .abort(&format!("it {how} before the end of the session"));
+        self.core.release();
+    }
+}

@@ -1,0 +1,9 @@
+//! The two regions of shared memory: what lies where, and the only places where its
+//! bytes become Rust references.
+
+pub(crate) mod layout;
+mod mapped;
+mod pool;
+
+pub(crate) use mapped::{Region, View};
+pub(crate) use pool::{Block, Pool};

@@ -1,0 +1,76 @@
+//! Regions of this user's processes, found through `/proc`.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::memory::{Memory, SEALS};
+use crate::error::Error;
+use crate::region::layout::CONTROL_SIZE;
+use crate::sys::unix::users::User;
+
+/// As the kernel shows a region's memfd.
+const REGION_LINK: &str = "/memfd:brigade";
+
+pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
+    let failed = |error| Error::os("list the processes in /proc", error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        let is_own = || std::fs::metadata(&path).is_ok_and(|m| m.uid() == User::own().0);
+        if let Some(process_id) = number
+            && is_own()
+        {
+            // One that ends meanwhile is none.
+            let regions = own_regions(&path).unwrap_or_default();
+            found.extend(regions.into_iter().map(|memory| (process_id, memory)));
+        }
+    }
+    Ok(found)
+}
+
+/// The regions that the process at `path` has mapped writable: it alone can.
+fn own_regions(path: &Path) -> std::io::Result<Vec<Memory>> {
+    let maps = std::fs::read_to_string(path.join("maps"))?;
+    // Address, access, offset, device, number of the file, its name: proc_pid_maps(5).
+    let files: Vec<u64> = maps
+        .lines()
+        .filter(|line| line.contains(REGION_LINK))
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.get(1) == Some(&"rw-s"))
+        .filter_map(|words| words.get(4)?.parse().ok())
+        .collect();
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut regions = Vec::new();
+    for entry in std::fs::read_dir(path.join("fd"))? {
+        let link = entry?.path();
+        let is_region = std::fs::read_link(&link).is_ok_and(|target| {
+            target
+                .as_os_str()
+                .as_encoded_bytes()
+                .starts_with(REGION_LINK.as_bytes())
+        });
+        if is_region && let Ok(memory) = open_first_page(&link, &files) {
+            regions.push(memory);
+        }
+    }
+    Ok(regions)
+}
+
+fn open_first_page(link: &Path, files: &[u64]) -> Result<Memory, Errno> {
+    let file = rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&file)?;
+    // Of fixed size, so that it can be looked at in peace.
+    let is_sealed = rustix::fs::fcntl_get_seals(&file)?.contains(SEALS);
+    if !files.contains(&stat.st_ino) || !is_sealed || stat.st_size < CONTROL_SIZE as i64 {
+        return Err(Errno::NOENT);
+    }
+    Memory::map(file, CONTROL_SIZE as u64, false)
+}

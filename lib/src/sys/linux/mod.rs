@@ -1,0 +1,14 @@
+//! What is Linux's own among the systems of `unix/`, 5.4 and later.
+//!
+//! | Contract | Here |
+//! |---|---|
+//! | `Memory` | `memfd_create`, allocated, sealed: dies with its last user |
+//! | the peer's process | `SO_PEERPIDFD` where the kernel has it (6.5), or `pidfd_open` |
+//! | doorbell, alarm | `eventfd` |
+//! | death | `pidfd` |
+//! | remote barrier | `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)` |
+
+pub(super) mod inspect;
+pub(super) mod memory;
+pub(super) mod process;
+pub(super) mod wake;

@@ -1,0 +1,20 @@
+//! What POSIX systems have in common: see the contract in `sys/mod.rs`. What is one
+//! system's own is in its folder, which this one knows as `kernel`.
+//!
+//! | Contract | Here |
+//! |---|---|
+//! | the name's first seat | `flock` on `NAME.lock`: given back by the kernel at death |
+//! | reaching the holder | a `SOCK_SEQPACKET` socket `NAME.sock`, bound only under that lock |
+//! | the peer's identity | what the kernel recorded for the socket |
+//! | death | a descriptor of the partner's process, and the socket's hang-up |
+//!
+//! After a kill there may be left: `NAME.lock` (always; an empty file, never
+//! removed, since removing a lock file that others may have open gives two
+//! holders), and `NAME.sock` if the holder was killed while it waited; the next
+//! process with that name removes it.
+
+pub(super) mod channel;
+pub(super) mod link;
+pub(super) mod names;
+pub(super) mod rendezvous;
+pub(super) mod users;

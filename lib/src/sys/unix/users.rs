@@ -1,0 +1,70 @@
+//! Users, by their number; shown with the name.
+#![expect(unsafe_code, reason = "the system's accounts are read by C functions")]
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::error::Error;
+
+/// A user, by number; shown with the name, which is looked up only then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct User(pub(in crate::sys) u32);
+
+impl User {
+    pub(crate) fn own() -> User {
+        User(rustix::process::geteuid().as_raw())
+    }
+
+    /// A number, or a name that the system knows.
+    pub(crate) fn parse(text: &str) -> Result<User, Error> {
+        if let Ok(number) = text.parse() {
+            return Ok(User(number));
+        }
+        let unknown = || Error::InvalidOption(format!("there is no user {text:?}"));
+        let name = CString::new(text).map_err(|_| unknown())?;
+        // SAFETY: the name ends with a zero, the other pointers are to live objects of
+        // the sizes given.
+        let find = |entry: &mut libc::passwd, buffer: &mut [u8], found: &mut *mut _| unsafe {
+            let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+            libc::getpwnam_r(name.as_ptr(), entry, start, len, found)
+        };
+        account(find, |entry| User(entry.pw_uid)).ok_or_else(unknown)
+    }
+
+    fn name(self) -> Option<String> {
+        // SAFETY: the pointers are to live objects of the sizes given.
+        let find = |entry: &mut libc::passwd, buffer: &mut [u8], found: &mut *mut _| unsafe {
+            let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+            libc::getpwuid_r(self.0, entry, start, len, found)
+        };
+        account(find, |entry| {
+            // SAFETY: a string that ends with a zero, within the buffer.
+            let name = unsafe { CStr::from_ptr(entry.pw_name) };
+            name.to_string_lossy().into_owned()
+        })
+    }
+}
+
+/// What `get` makes of the entry that `find` finds in the system's accounts.
+fn account<T>(
+    find: impl FnOnce(&mut libc::passwd, &mut [u8], &mut *mut libc::passwd) -> i32,
+    get: impl FnOnce(&libc::passwd) -> T,
+) -> Option<T> {
+    let mut buffer = vec![0u8; 16 * 1024];
+    // SAFETY: all-zero is a valid `passwd` (null pointers).
+    let mut entry: libc::passwd = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut found = ptr::null_mut();
+    let status = find(&mut entry, &mut buffer, &mut found);
+    (status == 0 && !found.is_null() && !entry.pw_name.is_null()).then(|| get(&entry))
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "{name} ({})", self.0),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}

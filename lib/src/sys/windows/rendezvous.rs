@@ -1,0 +1,236 @@
+//! The seat of a name, and reaching whoever has it: a semaphore of 0 to 1.
+
+use std::os::windows::io::{AsHandle, OwnedHandle};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::card::Card;
+use super::channel::{Channel, Letters};
+use super::names::{FIRST, Name, SECOND, SECOND_BELL};
+use super::objects::{Created, create_semaphore, open_semaphore, release};
+use super::users::User;
+use super::wake::{Alarm, wait_any};
+use crate::error::Error;
+use crate::sys::Arrival;
+
+/// How long to pause between two tries to reach the holder of a name.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long somebody who has knocked may take to write. Longer than it waits for the
+/// count, half a second, and then needs to write.
+const KNOCK_LIMIT: Duration = Duration::from_secs(1);
+
+/// The name's semaphore and the card that says who holds it, as long as this lives.
+pub(crate) struct Seat {
+    // In this order when dropped: the semaphore last, since whoever creates it next
+    // creates a card, too.
+    card: Card,
+    semaphore: OwnedHandle,
+}
+
+impl Seat {
+    /// Whether nobody has taken the count: takes it, and gives it back at once.
+    fn is_free(&self) -> Result<bool, Error> {
+        let past = Some(Instant::now());
+        let free = wait_any([self.semaphore.as_handle()], past)?.is_some();
+        if free {
+            release(&self.semaphore);
+        }
+        Ok(free)
+    }
+}
+
+impl Drop for Seat {
+    /// Whoever waits for the count hears that there is nothing to wait for, tells the
+    /// next one, and lets go; the last one to do so leaves the name free.
+    fn drop(&mut self) {
+        self.card.leave();
+        release(&self.semaphore);
+    }
+}
+
+/// The process that holds a name and can be reached under it.
+pub(crate) struct Host {
+    // In this order when dropped: unreachable first, the name free last.
+    turn: Option<Turn>,
+    turns: u64,
+    bell: Arc<OwnedHandle>,
+    name: Name,
+    seat: Seat,
+}
+
+/// The host's offer to meet one process.
+pub(super) struct Turn {
+    number: u64,
+    pub(super) letters: Card,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.letters.leave();
+    }
+}
+
+pub(crate) fn arrive(name: &Name, _guests: &[User], deadline: Instant) -> Result<Arrival, Error> {
+    loop {
+        // Looked at before the tries, so that one of them is made after it.
+        let last = Instant::now() >= deadline;
+        match create_semaphore(name.seat())? {
+            Created::New(seat) => {
+                if let Some(host) = Host::new(name, seat)? {
+                    return Ok(Arrival::Host(host));
+                }
+            }
+            Created::Existing(seat) => {
+                refuse_foreign(name, &seat)?;
+                if let Some(channel) = enter(name, &seat, deadline)? {
+                    return Ok(Arrival::Second(channel));
+                }
+            }
+        }
+        if last {
+            return Ok(Arrival::Full);
+        }
+        std::thread::sleep(RETRY_PAUSE);
+    }
+}
+
+/// The name has this user in it, but anybody in the same login session could have
+/// guessed it.
+fn refuse_foreign(name: &Name, seat: &OwnedHandle) -> Result<(), Error> {
+    let owner = User::owner_of(seat.as_handle())
+        .map_err(|error| Error::os(format!("ask who owns the semaphore {}", name.seat()), error))?;
+    let own = User::own();
+    if owner == own {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the name is in use by user {owner}, this process runs as user {own} ({} is theirs)",
+        name.seat()
+    )))
+}
+
+/// Takes the count of `seat`, if its holder releases it in time. `None` if not, or if
+/// there is no holder (yet, or any more).
+fn enter(name: &Name, seat: &OwnedHandle, deadline: Instant) -> Result<Option<Channel>, Error> {
+    let Some(card) = Card::open(&name.card()) else {
+        return Ok(None);
+    };
+    let Some(holder) = card.process() else {
+        return Ok(None);
+    };
+    // Before the count is taken: a process that is killed with it cannot give it
+    // back, and the holder has to know that somebody was about to take it.
+    if let Some(bell) = open_semaphore(&name.bell()) {
+        release(&bell);
+    }
+    let handles = [holder.handle.as_handle(), seat.as_handle()];
+    if wait_any(handles, Some(deadline))? != Some(1) {
+        return Ok(None);
+    }
+    if card.has_left() {
+        release(seat);
+        return Ok(None);
+    }
+    Channel::to_host(name, card.turn.load(Ordering::Acquire), holder)
+}
+
+impl Host {
+    /// `None` if objects of an earlier holder are still there.
+    fn new(name: &Name, seat: OwnedHandle) -> Result<Option<Host>, Error> {
+        let Some(card) = Card::create(&name.card())? else {
+            return Ok(None);
+        };
+        let Created::New(bell) = create_semaphore(&name.bell())? else {
+            return Ok(None);
+        };
+        Ok(Some(Host {
+            turn: None,
+            turns: 0,
+            bell: Arc::new(bell),
+            name: Name {
+                base: name.base.clone(),
+            },
+            seat: Seat {
+                card,
+                semaphore: seat,
+            },
+        }))
+    }
+
+    /// `Ok(None)` when the deadline has passed or the alarm rang.
+    pub(crate) fn next(
+        &mut self,
+        alarm: &Alarm,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Channel>, Error> {
+        // The last one is done with.
+        self.turn = None;
+        // Somebody may have knocked before.
+        let mut write_by = Some(Instant::now() + KNOCK_LIMIT);
+        loop {
+            self.open_turn()?;
+            let until = [deadline, write_by].into_iter().flatten().min();
+            let woken = wait_any([alarm.0.as_handle(), self.bell.as_handle()], until)?;
+            if woken == Some(0) {
+                return Ok(None);
+            }
+            if let Some(channel) = self.meet() {
+                return Ok(Some(channel));
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Ok(None);
+            }
+            if write_by.is_some_and(|limit| limit <= now) {
+                if self.seat.is_free()? {
+                    write_by = None;
+                } else {
+                    // Whoever has taken the count was killed before it wrote, or
+                    // sleeps: it will find that its turn is over.
+                    self.turn = None;
+                    write_by = Some(now + KNOCK_LIMIT);
+                }
+            }
+            if woken.is_some() {
+                // Knocks that follow gain no time, or those who try again and again
+                // would keep a lost count lost.
+                write_by.get_or_insert(now + KNOCK_LIMIT);
+            }
+        }
+    }
+
+    /// Prepares to meet somebody and says so, unless that was done.
+    fn open_turn(&mut self) -> Result<(), Error> {
+        while self.turn.is_none() {
+            self.turns += 1;
+            let number = self.turns;
+            let name = self.name.letters(number, FIRST);
+            // Taken by something of an earlier holder: the next number will do.
+            if let Some(letters) = Card::create(&name)? {
+                self.turn = Some(Turn { number, letters });
+                self.seat.card.turn.store(number, Ordering::Release);
+                release(&self.seat.semaphore);
+            }
+        }
+        Ok(())
+    }
+
+    /// The process that took the count in this turn, if it has written.
+    fn meet(&mut self) -> Option<Channel> {
+        let number = self.turn.as_ref()?.number;
+        let theirs = Card::open(&self.name.letters(number, SECOND))?;
+        let turn = self.turn.take()?;
+        // If it is gone already, the next turn begins.
+        let process = theirs.process()?;
+        let their_bell = open_semaphore(&self.name.letters(number, SECOND_BELL))?;
+        let bell = Arc::clone(&self.bell);
+        Channel::new(Letters::Host(turn), bell, theirs, their_bell, process).ok()
+    }
+
+    pub(crate) fn close(self) -> Seat {
+        // Its count stays taken: nobody else gets in.
+        self.seat
+    }
+}
