@@ -85,3 +85,8 @@ pub use crate::reader::{EmptyBlock, Reader};
 pub use crate::region::layout::{BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX};
 pub use crate::stream::{ReceiveStream, SendStream};
 pub use crate::writer::{DataBlock, Writer};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
