@@ -26,7 +26,7 @@ pub(crate) const DEFAULT_BLOCKS: usize = 16;
                       brigade --status [NAME]",
     after_help = "Exit status: 0 the destination is complete; 1 the copy failed in this process; 2 usage;\n\
                   3 too many instances; 4 the partner failed or died; 5 no partner came in time;\n\
-                  6 the source changed while it was copied; 130, 143 interrupted."
+                  6 the source changed while it was copied; 128 + N ended by signal N (130: Ctrl-C)."
 )]
 pub(crate) struct Args {
     /// SOURCE and DESTINATION; '-' is standard input or output
@@ -172,7 +172,7 @@ impl When {
 /// What a destination can keep of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Attribute {
-    /// Permission bits, with the special ones
+    /// Permission bits, with the special ones, and the access control list
     Mode,
     /// Times of the last change and access
     Timestamps,
