@@ -27,6 +27,7 @@
 //! | `open_partial(path)` | opens for reading and writing, and makes the file if there is none, for nobody else to read if it can be so; MUST NOT follow a link, wait, or empty it |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
 //! | `Access::new(mode)` | who may do what with a file that does not exist yet |
+//! | `Access::of_file(held)` | the same of exactly the file that is held open, which may be asked no more than that; only "not supported" MUST mean that it has no attributes, and `Unsupported` that the system shows them for no file that is held like this |
 //! | `Access::to_replace(path)` | the same of a file that does; MUST be an error if this process may not write the file, and should be one if it cannot be replaced |
 //! | `Access::begin(file)` | gives the partial file what is needed of that before there is data in it |
 //! | `Access::kept()` | what can wait until all data is there: mode, owner, attributes; those that no file has here are `None` |

@@ -261,6 +261,35 @@ fn where_no_extended_attributes_can_be_it_is_an_error_or_with_all_a_warning() {
     assert_eq!(std::fs::read(&b).unwrap(), b"new");
 }
 
+#[test]
+fn what_the_old_file_has_is_not_lost_because_it_cannot_be_read() {
+    let place = Place::new();
+    let b = place.file("b", "old");
+    place.file("a", "new");
+    if !sys::set_attribute(&b, "user.own", b"own") {
+        return;
+    }
+    for calls in ["flistxattr,listxattr", "fgetxattr,getxattr"] {
+        for error in ["EIO", "ENOMEM"] {
+            let fault = format!("{calls}:error={error}");
+            let Some(copy) = sys::with_faults(&place, &[&fault], &["--both", "-q", "a", "b"])
+            else {
+                return;
+            };
+            let outcome = Half::start(copy).end().expect(1);
+            assert!(outcome.said.contains("cannot write to"), "{outcome:?}");
+            assert_eq!(std::fs::read(&b).unwrap(), b"old", "{fault}");
+            assert_eq!(sys::attribute(&b, "user.own").unwrap(), b"own");
+            place.assert_nothing_left();
+        }
+        // Where files have none, there is nothing to lose.
+        let fault = format!("{calls}:error=EOPNOTSUPP");
+        let copy = sys::with_faults(&place, &[&fault], &["--both", "a", "c"]).unwrap();
+        Half::start(copy).end().expect(0);
+        std::fs::remove_file(place.path("c")).unwrap();
+    }
+}
+
 /// The owner and user 1234 may read and write, the group may not, though with this
 /// list the mode looks as if it could: 0660.
 fn list_without_group() -> Vec<u8> {

@@ -1,9 +1,13 @@
 //! Who may do what with a file, and what else it has beside its data.
 
 use std::fs::{File, Permissions};
-use std::io::{self};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::talk::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
 
@@ -19,7 +23,7 @@ pub(crate) fn metadata(file: &File, with_attributes: bool) -> Kept {
         ..Kept::default()
     };
     if with_attributes {
-        match attributes(file) {
+        match attributes(file, |_| true) {
             Ok(attributes) => kept.attributes = attributes,
             Err(error) => kept.attributes_error = Some(error.to_string()),
         }
@@ -27,23 +31,54 @@ pub(crate) fn metadata(file: &File, with_attributes: bool) -> Kept {
     kept
 }
 
-/// All of an open file's; none where files have none.
-fn attributes(file: &File) -> rustix::io::Result<Vec<ExtendedAttribute>> {
-    let mut names = vec![0; ATTRIBUTE_BYTES_MAX];
-    let len = match rustix::fs::flistxattr(file, &mut names[..]) {
-        Err(rustix::io::Errno::NOTSUP) => 0,
+/// All that `is_wanted` by its name; none where files have none.
+fn attributes(
+    file: &File,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> rustix::io::Result<Vec<ExtendedAttribute>> {
+    // Nothing is longer, so nothing that grows meanwhile is too long for it.
+    let mut buffer = vec![0; ATTRIBUTE_BYTES_MAX];
+    let len = match list_attributes(file, &mut buffer) {
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
         len => len?,
     };
-    let names = names[..len].split(|&byte| byte == 0);
+    let names = buffer[..len].to_vec();
     let mut attributes = Vec::new();
-    for name in names.filter(|name| !name.is_empty()) {
-        let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
-        let len = rustix::fs::fgetxattr(file, name, &mut value[..])?;
-        value.truncate(len);
-        let name = name.to_vec();
-        attributes.push(ExtendedAttribute { name, value });
+    for name in names.split(|&byte| byte == 0) {
+        if name.is_empty() || !is_wanted(name) {
+            continue;
+        }
+        let len = match get_attribute(file, name, &mut buffer) {
+            // It was removed meanwhile.
+            Err(Errno::NODATA | Errno::NOTSUP) => continue,
+            len => len?,
+        };
+        attributes.push(ExtendedAttribute {
+            name: name.to_vec(),
+            value: buffer[..len].to_vec(),
+        });
     }
     Ok(attributes)
+}
+
+fn list_attributes(file: &File, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    match rustix::fs::flistxattr(file, &mut *buffer) {
+        Err(Errno::BADF) => rustix::fs::listxattr(path_of_held(file), buffer),
+        listed => listed,
+    }
+}
+
+fn get_attribute(file: &File, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    match rustix::fs::fgetxattr(file, name, &mut *buffer) {
+        Err(Errno::BADF) => rustix::fs::getxattr(path_of_held(file), name, buffer),
+        got => got,
+    }
+}
+
+/// The only way to the attributes of a file that is held open, but not for reading or
+/// writing (`O_PATH`): open(2).
+fn path_of_held(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Who may do what with a file, and what else it has beside its data.
@@ -61,21 +96,35 @@ impl Access {
         Access { kept, is_new: true }
     }
 
-    /// Replacing needs only the directory; but who protected the file against
-    /// writing means its content.
-    pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
-        rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?;
-        let metadata = std::fs::metadata(path)?;
+    /// Of exactly the file that is held open; `O_PATH` is enough where there is /proc.
+    pub(crate) fn of_file(held: &File) -> io::Result<Access> {
+        let found = held.metadata()?;
+        let attributes = attributes(held, is_kept).map_err(|errno| match errno {
+            Errno::NOENT => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "its extended attributes can be seen only where /proc is mounted",
+            ),
+            errno => errno.into(),
+        })?;
         let kept = Kept {
-            mode: Some(metadata.mode() & 0o777),
-            owner: Some((metadata.uid(), metadata.gid())),
-            attributes: attributes_to_keep(path)?,
+            mode: Some(found.mode() & 0o777),
+            owner: Some((found.uid(), found.gid())),
+            attributes,
             ..Default::default()
         };
         Ok(Access {
             kept,
             is_new: false,
         })
+    }
+
+    /// Replacing needs only the directory; but who protected the file against
+    /// writing means its content.
+    pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
+        rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let held = rustix::fs::open(path, flags, Mode::empty())?;
+        Access::of_file(&held.into())
     }
 
     /// Nothing: `open_partial` made it for this user alone.
@@ -100,29 +149,8 @@ const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a user gave to a file, and who may do what with it. The rest is the system's,
 /// which gives it to each file by its own rules.
-fn attributes_to_keep(path: &Path) -> io::Result<Vec<ExtendedAttribute>> {
-    let mut names = vec![0; ATTRIBUTE_BYTES_MAX];
-    // Where files have none, that is an error.
-    let len = rustix::fs::listxattr(path, &mut names[..]).unwrap_or(0);
-    let names = names[..len].split(|&byte| byte == 0);
-    let mut attributes = Vec::new();
-    for name in names {
-        if !is_access_list(name) && !name.starts_with(b"user.") {
-            continue;
-        }
-        let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
-        match rustix::fs::getxattr(path, name, &mut value[..]) {
-            Ok(len) => {
-                value.truncate(len);
-                let name = name.to_vec();
-                attributes.push(ExtendedAttribute { name, value });
-            }
-            // Without its list, others might get in.
-            Err(error) if is_access_list(name) => return Err(error.into()),
-            Err(_) => {}
-        }
-    }
-    Ok(attributes)
+fn is_kept(name: &[u8]) -> bool {
+    is_access_list(name) || name.starts_with(b"user.")
 }
 
 pub(crate) fn is_access_list(name: &[u8]) -> bool {
@@ -136,7 +164,6 @@ pub(crate) fn set_attribute(file: &File, attribute: &ExtendedAttribute) -> io::R
 }
 
 pub(crate) fn remove_access_list(file: &File) -> io::Result<()> {
-    use rustix::io::Errno;
     match rustix::fs::fremovexattr(file, ACCESS_LIST) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         removed => Ok(removed?),
@@ -169,4 +196,40 @@ pub(crate) fn set_owner(file: &File, user: Option<u32>, group: Option<u32>) -> i
 
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_held_file_has_is_told_of_that_file_and_not_of_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let other = directory.path().join("b");
+        for (path, mode, value) in [(&path, 0o640, b"held"), (&other, 0o604, b"else")] {
+            std::fs::write(path, "").unwrap();
+            let mode = Permissions::from_mode(mode);
+            std::fs::set_permissions(path, mode).unwrap();
+            let attribute = ExtendedAttribute {
+                name: b"user.x".to_vec(),
+                value: value.to_vec(),
+            };
+            let file = File::open(path).unwrap();
+            if set_attribute(&file, &attribute).is_err() {
+                eprintln!("skipped: no extended attributes here");
+                return;
+            }
+        }
+        let open = |flags| rustix::fs::open(&path, flags, Mode::empty()).unwrap();
+        let held = [OFlags::PATH, OFlags::RDONLY, OFlags::WRONLY].map(open);
+        std::fs::rename(&other, &path).unwrap();
+        for held in held {
+            let access = Access::of_file(&held.into()).unwrap();
+            assert!(!access.is_new());
+            assert_eq!(access.kept().mode, Some(0o640));
+            assert_eq!(access.kept().attributes[0].value, b"held");
+        }
+    }
 }

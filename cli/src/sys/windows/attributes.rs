@@ -58,6 +58,18 @@ impl Access {
         }
     }
 
+    /// Of exactly the file that is open, with `READ_CONTROL`.
+    pub(crate) fn of_file(held: &File) -> io::Result<Access> {
+        let list = match has_access_lists(held) {
+            true => Some(AccessList::of(held)?),
+            false => None,
+        };
+        Ok(Access {
+            list,
+            kept: Metadata::default(),
+        })
+    }
+
     pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
         let information =
             winapi_util::file::information(&open_to_look(path, FILE_FLAG_BACKUP_SEMANTICS)?)?;
@@ -70,14 +82,7 @@ impl Access {
         let file = OpenOptions::new()
             .access_mode(GENERIC_WRITE | DELETE | READ_CONTROL)
             .open(path)?;
-        let list = match has_access_lists(&file) {
-            true => Some(AccessList::of(&file)?),
-            false => None,
-        };
-        Ok(Access {
-            list,
-            kept: Metadata::default(),
-        })
+        Access::of_file(&file)
     }
 
     /// Before there is data that not everybody should read.

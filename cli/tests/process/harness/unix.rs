@@ -173,6 +173,27 @@ pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
     place.command("setpriv".as_ref(), user.iter().chain(&program).chain(args))
 }
 
+/// The program, with system calls that fail: `faults` as `strace --inject` takes them.
+/// Says why if that is not possible here.
+pub(crate) fn with_faults(place: &Place, faults: &[&str], args: &[&str]) -> Option<Command> {
+    let traced = Command::new("strace").args(["-qq", "true"]).output();
+    if !traced.is_ok_and(|output| output.status.success()) {
+        super::skip("no strace here, or it may not trace");
+        return None;
+    }
+    let log = place.path("strace");
+    // What is not traced does not fail.
+    let calls: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
+    let trace = format!("trace={}", calls.join(","));
+    let mut command = place.command("strace".as_ref(), ["-f", "-qq", "-e", &trace, "-o"]);
+    command.arg(log);
+    for fault in faults {
+        command.args(["-e", &format!("inject={fault}")]);
+    }
+    command.arg(env!("CARGO_BIN_EXE_brigade")).args(args);
+    Some(command)
+}
+
 /// Sets an extended attribute; false, with the reason said, where files have none.
 pub(crate) fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     let flags = rustix::fs::XattrFlags::empty();

@@ -231,6 +231,11 @@ pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
     place.brigade(args)
 }
 
+pub(crate) fn with_faults(_place: &Place, _faults: &[&str], _args: &[&str]) -> Option<Command> {
+    super::skip("no system call can be made to fail here");
+    None
+}
+
 pub(crate) fn set_attribute(_path: &Path, _name: &str, _value: &[u8]) -> bool {
     super::skip("files have no extended attributes here");
     false
