@@ -158,6 +158,12 @@ impl Partner {
         self.peer.user.to_string()
     }
 
+    /// Whether its user is this process's own, by the system's word. If not, it is one
+    /// that [`Options::allow_user`] let in.
+    pub fn is_own_user(&self) -> bool {
+        self.peer.user == sys::User::own()
+    }
+
     /// What it gave to [`Options::greeting`]: its word alone.
     pub fn greeting(&self) -> &[u8] {
         &self.greeting

@@ -29,6 +29,8 @@ pub(crate) struct Finish<'a> {
     /// Nothing is there yet that it replaces.
     pub(crate) is_new: bool,
     pub(crate) source: &'a Metadata,
+    /// The Reader, whose word `source` is, is a process of this user.
+    pub(crate) from_own_user: bool,
     pub(crate) preserve: Preserve,
 }
 
@@ -131,14 +133,22 @@ impl Finish<'_> {
         }
     }
 
-    /// Special bits only if the file belongs to whom it belonged to, as for cp: they
-    /// make others act as its owner.
+    /// Special bits only if the file belongs to whom it belonged to, as for cp, and if
+    /// this user's own process says so: they make others act as the file's owner.
     fn mode(&self) -> Option<u32> {
         let Some(mode) = self.source.mode.filter(|_| self.preserve.mode) else {
             return self.old.mode;
         };
-        let same_owner = self.source.owner.is_some() && sys::owner(self.file) == self.source.owner;
-        Some(mode & if same_owner { ALL_BITS } else { PLAIN_BITS })
+        let may_have_special_bits = self.from_own_user
+            && self.source.owner.is_some()
+            && sys::owner(self.file) == self.source.owner;
+        Some(
+            mode & if may_have_special_bits {
+                ALL_BITS
+            } else {
+                PLAIN_BITS
+            },
+        )
     }
 
     fn give_times(&self) -> Result<(), Failure> {

@@ -226,7 +226,12 @@ impl Destination {
 
     /// Gives the file what it keeps of its source, or of the file that it replaces;
     /// nothing to what is written in place.
-    pub(crate) fn finish(&self, source: &Metadata, preserve: Preserve) -> Result<(), Failure> {
+    pub(crate) fn finish(
+        &self,
+        source: &Metadata,
+        from_own_user: bool,
+        preserve: Preserve,
+    ) -> Result<(), Failure> {
         let Some(partial) = &self.partial else {
             return Ok(());
         };
@@ -236,6 +241,7 @@ impl Destination {
             old: partial.access.kept(),
             is_new: partial.access.is_new(),
             source,
+            from_own_user,
             preserve,
         };
         finish.run()

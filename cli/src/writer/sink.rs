@@ -74,7 +74,7 @@ pub(crate) fn drain(
             Destination::open(&path, new_mode, Old::of(&plan.settings), gate)?
         }
     };
-    let mut sink = Sink::new(plan, destination, greeting.size, writer.monitor())?;
+    let mut sink = Sink::new(plan, destination, greeting.size, writer)?;
     let mut told = Told::default();
     while let Some(block) = writer.data_block()? {
         let tag = block.tag();
@@ -149,6 +149,8 @@ struct Sink<'p> {
     /// Of what cannot be read again.
     hash: Option<blake3::Hasher>,
     limiter: Limiter,
+    /// The Reader is a process of this user: what it tells may give rights.
+    from_own_user: bool,
     /// Bytes of the source that the destination has, holes among them.
     written: u64,
     skipped: u64,
@@ -159,7 +161,7 @@ impl<'p> Sink<'p> {
         plan: &'p Plan,
         destination: Destination,
         size: Option<u64>,
-        monitor: Monitor,
+        writer: &Writer,
     ) -> Result<Sink<'p>, Failure> {
         let settings = &plan.settings;
         let mut sink = Sink {
@@ -168,7 +170,8 @@ impl<'p> Sink<'p> {
             hash: (settings.verify && !destination.can_read_again()).then(blake3::Hasher::new),
             destination,
             durable: None,
-            monitor,
+            monitor: writer.monitor(),
+            from_own_user: writer.partner().is_own_user(),
             limiter: Limiter::new(settings.limit_rate),
             written: 0,
             skipped: 0,
@@ -276,7 +279,7 @@ impl<'p> Sink<'p> {
         };
         let preserve = self.settings.preserve;
         self.destination
-            .finish(&told.metadata(preserve)?, preserve)?;
+            .finish(&told.metadata(preserve)?, self.from_own_user, preserve)?;
         let sync = self.syncs();
         let cached = self.destination.handle().ok().filter(|_| self.spares_cache);
         self.destination.commit(sync, last_check)?;

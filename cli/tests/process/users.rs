@@ -114,3 +114,31 @@ fn processes_in_two_containers_meet_in_a_directory_that_they_share() {
     reader.end().expect(0);
     assert_eq!(std::fs::read(format!("{shared}/b")).unwrap(), b"water");
 }
+
+#[test]
+fn another_user_s_reader_cannot_have_a_file_made_that_makes_others_act_as_its_owner() {
+    if !sys::is_root() {
+        return;
+    }
+    const SET_USER_ID: u32 = 0o4755;
+    for reader_is_root in [false, true] {
+        let place = Place::new();
+        let shared = shared(&place);
+        let [name, a, b] = ["copy", "a", "b"].map(|file| format!("{shared}/{file}"));
+        std::fs::write(&a, "water").unwrap();
+        sys::set_mode(a.as_ref(), SET_USER_ID);
+        let reader = ["--as=reader", "--name", &name, "-p", &a];
+        let reader = match reader_is_root {
+            true => place.brigade(reader),
+            false => sys::as_nobody(&place, &[&reader[..4], &["--allow-user=0", &a]].concat()),
+        };
+        let reader = Half::start(reader);
+        reader.hear("waiting");
+        let writer = ["--as=writer", "--name", &name, "--allow-user=nobody"];
+        let writer = Half::start(place.brigade([&writer[..], &["-p", &b]].concat()));
+        writer.end().expect(0);
+        reader.end().expect(0);
+        let expected = if reader_is_root { SET_USER_ID } else { 0o755 };
+        assert_eq!(sys::whole_mode(b.as_ref()), expected);
+    }
+}
