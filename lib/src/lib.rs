@@ -7,7 +7,7 @@
 //! from one process to the other, and no system call is made as long as both keep
 //! up.
 //!
-//! [`join`] is the whole way in, with an example; [`Options`] says how.
+//! [`join()`] is the whole way in, with an example; [`Options`] says how.
 //!
 //! # Who owns a block when
 //!

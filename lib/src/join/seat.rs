@@ -59,7 +59,7 @@ impl Seat {
     ///
     /// # Errors
     ///
-    /// As [`join`], but for [`Error::NoPartner`].
+    /// As [`join`](crate::join()), but for [`Error::NoPartner`].
     pub fn take(name: &str, options: &Options) -> Result<Seat, Error> {
         let geometry = Geometry::new(options.block_size, options.block_count)?;
         if options.greeting.len() > GREETING_MAX {

@@ -25,7 +25,7 @@
 //! | `Name::parse(text)` | a checked name; names that the system folds together MUST be equal; error if it cannot be one |
 //! | `arrive(name, guests, deadline)` | for this user and `guests`: takes the name's first seat, or meets whoever holds it: [`Arrival`]; `Full` only when both had been impossible until `deadline`; MUST try once more after the deadline has passed |
 //! | `Host::next(alarm, deadline)` | the next process that wants to join |
-//! | `Host::close()` | nobody else can reach this host any more; gives the [`Seat`] that keeps the name taken until dropped, or until death |
+//! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's |
 //! | `Channel::{offer, refuse, admit}` | the three messages of joining (protocol, J1 to J6); MUST NOT block |
 //! | `Channel::receive(alarm, deadline)` | the next [`Message`] |
