@@ -1,5 +1,6 @@
 //! The end that fills blocks.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,12 +20,15 @@ use crate::stream::SendStream;
 #[derive(Debug)]
 pub struct Reader {
     end: End<SENT_WORDS, RETURNED_WORDS>,
+    /// Bytes that streams have taken and not sent.
+    unsent_bytes: Cell<u64>,
 }
 
 impl Reader {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Reader {
         Reader {
             end: End::new(core, pair),
+            unsent_bytes: Cell::new(0),
         }
     }
 
@@ -140,8 +144,9 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// As [`Reader::empty_block`]. If this fails, the Writer is told (if it
-    /// lives) that the session was given up.
+    /// As [`Reader::empty_block`]. [`Error::InvalidUse`] if a stream of this Reader took
+    /// bytes and was neither flushed nor dropped (by [`std::mem::forget`], say). If this
+    /// fails, the Writer is told (if it lives) that the session was given up.
     pub fn finish(self) -> Result<Delivered, Error> {
         self.finish_with(Patience::Endless)
     }
@@ -156,6 +161,11 @@ impl Reader {
     }
 
     fn finish_with(self, patience: Patience) -> Result<Delivered, Error> {
+        if self.unsent_bytes.get() != 0 {
+            let error = Error::InvalidUse("a stream took bytes that were never sent");
+            self.end.abort(&format!("not all was sent: {error}"));
+            return Err(error);
+        }
         // There is nothing yet that a verdict could be about.
         if self.end.partner_ended()? {
             return Err(self.end.violation(Violation::EarlyVerdict));
@@ -199,12 +209,12 @@ impl Reader {
 
     /// A [`std::io::Write`] that fills and sends blocks.
     pub fn stream(&self) -> SendStream<'_> {
-        SendStream {
-            reader: self,
-            block: None,
-            filled: 0,
-            offset: 0,
-        }
+        SendStream::new(self)
+    }
+
+    /// Bytes that streams have taken and not sent: changed by the streams.
+    pub(crate) fn unsent_bytes(&self) -> &Cell<u64> {
+        &self.unsent_bytes
     }
 }
 

@@ -2,19 +2,52 @@
 
 use std::io;
 
+use crate::error::Error;
 use crate::reader::{EmptyBlock, Reader};
 use crate::writer::{DataBlock, Writer};
 
 /// A [`std::io::Write`] over a [`Reader`]: made by [`Reader::stream`].
 ///
 /// Blocks are sent when full and at `flush`, tagged with their offset in the
-/// stream. What is not flushed when this is dropped is not sent.
+/// stream. Dropped, it sends what was not flushed: that never blocks.
 #[derive(Debug)]
 pub struct SendStream<'r> {
-    pub(super) reader: &'r Reader,
-    pub(super) block: Option<EmptyBlock<'r>>,
-    pub(super) filled: usize,
-    pub(super) offset: u64,
+    reader: &'r Reader,
+    block: Option<EmptyBlock<'r>>,
+    filled: usize,
+    offset: u64,
+}
+
+impl<'r> SendStream<'r> {
+    pub(crate) fn new(reader: &'r Reader) -> SendStream<'r> {
+        SendStream {
+            reader,
+            block: None,
+            filled: 0,
+            offset: 0,
+        }
+    }
+
+    /// Sends what is in the block that is being filled.
+    fn send(&mut self) -> Result<(), Error> {
+        let Some(block) = self.block.take() else {
+            return Ok(());
+        };
+        block.send(self.filled, self.offset)?;
+        let unsent = self.reader.unsent_bytes();
+        unsent.set(unsent.get() - self.filled as u64);
+        self.offset += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+impl Drop for SendStream<'_> {
+    fn drop(&mut self) {
+        // Fails only for a length beyond the block, which `write` does not make. If it
+        // did, `Reader::finish` would find bytes that were not sent.
+        let _ = self.send();
+    }
 }
 
 impl io::Write for SendStream<'_> {
@@ -31,29 +64,35 @@ impl io::Write for SendStream<'_> {
         room[..len].copy_from_slice(&data[..len]);
         let full = len == room.len();
         self.filled += len;
+        let unsent = self.reader.unsent_bytes();
+        unsent.set(unsent.get() + len as u64);
         if full {
-            self.flush()?;
+            self.send()?;
         }
         Ok(len)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let Some(block) = self.block.take() else {
-            return Ok(());
-        };
-        block.send(self.filled, self.offset)?;
-        self.offset += self.filled as u64;
-        self.filled = 0;
-        Ok(())
+        Ok(self.send()?)
     }
 }
 
 /// A [`std::io::Read`] over a [`Writer`]: made by [`Writer::stream`].
 #[derive(Debug)]
 pub struct ReceiveStream<'w> {
-    pub(super) writer: &'w Writer,
-    pub(super) block: Option<DataBlock<'w>>,
-    pub(super) drained: usize,
+    writer: &'w Writer,
+    block: Option<DataBlock<'w>>,
+    drained: usize,
+}
+
+impl<'w> ReceiveStream<'w> {
+    pub(crate) fn new(writer: &'w Writer) -> ReceiveStream<'w> {
+        ReceiveStream {
+            writer,
+            block: None,
+            drained: 0,
+        }
+    }
 }
 
 impl io::Read for ReceiveStream<'_> {

@@ -151,12 +151,20 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUse`] if the end of the data has not been seen;
+    /// [`Error::InvalidUse`] if the end of the data has not been seen, or if a block was
+    /// not given back (by [`std::mem::forget`], say): the Reader is told that there is
+    /// no verdict;
     /// [`Error::PartnerAborted`] if the Reader gave up in the meantime;
     /// [`Error::Aborted`].
     pub fn finish(self) -> Result<Delivered, Error> {
         if !self.drained.get() {
             return Err(Error::InvalidUse("the end of the data has not been seen"));
+        }
+        // The Reader could not take the verdict: it waits for every block.
+        if self.end.taken() != self.end.published() {
+            let error = Error::InvalidUse("a block was taken and never given back");
+            self.end.abort(&format!("no verdict: {error}"));
+            return Err(error);
         }
         self.end.partner_ended()?;
         self.end.end()?;
@@ -182,11 +190,7 @@ impl Writer {
 
     /// A [`std::io::Read`] over the blocks' bytes, one after the other.
     pub fn stream(&self) -> ReceiveStream<'_> {
-        ReceiveStream {
-            writer: self,
-            block: None,
-            drained: 0,
-        }
+        ReceiveStream::new(self)
     }
 }
 

@@ -725,16 +725,19 @@ fn bytes_pass_through_the_streams_whatever_the_sizes_of_the_pieces() {
 }
 
 #[test]
-fn what_a_stream_did_not_flush_is_not_sent_and_what_it_sends_is_tagged_by_offset() {
+fn what_a_stream_did_not_flush_is_sent_when_it_is_dropped_and_all_is_tagged_by_offset() {
     bounded(|| {
         let (reader, writer) = pair(&blocks(4, 4));
         let mut stream = reader.stream();
         stream.write_all(b"0123456").unwrap();
-        drop(stream);
         let block = writer.data_block().unwrap().unwrap();
         assert_eq!((&*block, block.tag()), (&b"0123"[..], 0));
         drop(block);
         timed_out(writer.try_data_block());
+        drop(stream);
+        let block = writer.data_block().unwrap().unwrap();
+        assert_eq!((&*block, block.tag()), (&b"456"[..], 4));
+        drop(block);
         let mut stream = reader.stream();
         stream.write_all(b"01234").unwrap();
         stream.flush().unwrap();
@@ -742,6 +745,35 @@ fn what_a_stream_did_not_flush_is_not_sent_and_what_it_sends_is_tagged_by_offset
             .map(|_| writer.data_block().unwrap().unwrap().tag())
             .collect();
         assert_eq!(tags, [0, 4]);
+    });
+}
+
+#[test]
+fn what_is_copied_into_a_stream_arrives_whole_without_a_flush() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(4, 4));
+        let writer = thread::spawn(move || drain(writer));
+        std::io::copy(&mut &b"the tail, too"[..], &mut reader.stream()).unwrap();
+        assert_eq!(reader.finish().unwrap().bytes, 13);
+        assert_eq!(writer.join().unwrap(), b"the tail, too");
+    });
+}
+
+#[test]
+fn bytes_in_a_stream_that_was_forgotten_fail_the_finish_and_the_writer_is_told() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(4, 4));
+        let mut stream = reader.stream();
+        stream.write_all(b"012345").unwrap();
+        std::mem::forget(stream);
+        // Another stream that sends all of its own changes nothing.
+        reader.stream().write_all(b"01").unwrap();
+        let error = reader.finish().unwrap_err();
+        assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
+        drop(writer.data_block().unwrap().unwrap());
+        drop(writer.data_block().unwrap().unwrap());
+        let reason = partner_aborted(writer.data_block());
+        assert!(reason.contains("never sent"), "{reason}");
     });
 }
 
@@ -823,6 +855,21 @@ fn finish_before_the_end_of_the_data_is_an_invalid_use_and_the_reader_is_told() 
         assert!(matches!(result, Err(Error::InvalidUse(_))), "{result:?}");
         let reason = partner_aborted(reader.finish());
         assert_eq!(reason, "it stopped before the end of the session");
+    });
+}
+
+#[test]
+fn a_verdict_is_refused_while_a_block_was_not_given_back_and_the_reader_is_told() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(64, 2));
+        send(&reader, b"water", 0);
+        let reader = thread::spawn(move || reader.finish());
+        std::mem::forget(writer.data_block().unwrap().unwrap());
+        assert!(writer.data_block().unwrap().is_none());
+        let error = writer.finish().unwrap_err();
+        assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
+        let reason = partner_aborted(reader.join().unwrap());
+        assert!(reason.contains("no verdict"), "{reason}");
     });
 }
 
@@ -1124,6 +1171,19 @@ fn a_watch_sees_the_partners_fate_while_nobody_else_calls() {
         reader.abort("stop");
         assert_eq!(watching.join().unwrap(), "stop");
         drop(writer);
+    });
+}
+
+#[test]
+fn a_watch_returns_when_no_partner_came_and_says_so() {
+    bounded(|| {
+        let place = Place::new();
+        let seat = Seat::take(&place.name, &Options::new().wait(A_WHILE)).unwrap();
+        let monitor = seat.monitor();
+        let watching = thread::spawn(move || monitor.watch());
+        assert!(matches!(seat.wait(), Err(Error::NoPartner { .. })));
+        let error = watching.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("no partner came"), "{error}");
     });
 }
 

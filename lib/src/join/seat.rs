@@ -147,7 +147,10 @@ impl Seat {
         let pair = match self.stage.take() {
             Some(Stage::Second(pair)) => pair,
             Some(Stage::Host(host)) => {
-                let pair = Arc::new(host.wait(&self.core, self.side, self.wait)?);
+                let met = host.wait(&self.core, self.side, self.wait);
+                // Whoever watches would else wait for a partner that nobody lets in.
+                let met = met.inspect_err(|error| self.core.abort(&error.to_string()));
+                let pair = Arc::new(met?);
                 self.core.set_paired(&pair);
                 pair
             }
