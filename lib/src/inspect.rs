@@ -1,11 +1,11 @@
 //! Sessions seen from outside: by a third process, which only looks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use crate::error::{Delivered, Error};
 use crate::options::Side;
 use crate::region::Region;
+use crate::region::access::{ReadOnlyU64, Theirs};
 use crate::region::layout::{self, FIGURES, Geometry, load_text};
 use crate::sys;
 
@@ -53,7 +53,7 @@ pub struct Member {
 pub fn sessions() -> Result<Vec<Session>, Error> {
     let mut found = BTreeMap::new();
     for (process_id, memory) in sys::observe()? {
-        let Some(region) = Region::new(memory) else {
+        let Some(region) = Region::theirs(memory) else {
             continue;
         };
         if let Some((number, side, geometry)) = head(&region) {
@@ -75,19 +75,19 @@ pub fn sessions() -> Result<Vec<Session>, Error> {
 
 /// The session's number, and what the region's owner is in it; `None` if it speaks
 /// another version.
-fn head(region: &Region) -> Option<(u64, Side, Geometry)> {
+fn head(region: &Region<Theirs>) -> Option<(u64, Side, Geometry)> {
     let control = region.control();
-    let is_ours = control.magic.load(Ordering::Acquire) == layout::MAGIC
-        && control.version.load(Ordering::Relaxed) == layout::VERSION
-        && control.stamp.load(Ordering::Relaxed) == layout::STAMP;
+    let is_ours = control.magic.load_acquire() == layout::MAGIC
+        && control.version.load() == layout::VERSION
+        && control.stamp.load() == layout::STAMP;
     if !is_ours {
         return None;
     }
-    let size = |word: &layout::AtomicU64| usize::try_from(word.load(Ordering::Relaxed));
+    let size = |word: &ReadOnlyU64| usize::try_from(word.load());
     let (block_size, count) = (size(&control.block_size), size(&control.block_count));
     let geometry = Geometry::new(block_size.ok()?, count.ok()?).ok()?;
-    let side = Side::from_role(control.role.load(Ordering::Relaxed))?;
-    Some((control.session.load(Ordering::Relaxed), side, geometry))
+    let side = Side::from_role(control.role.load())?;
+    Some((control.session.load(), side, geometry))
 }
 
 impl Session {
@@ -132,16 +132,15 @@ impl Session {
 }
 
 impl Member {
-    fn of(process_id: u32, region: &Region) -> Member {
+    fn of(process_id: u32, region: &Region<Theirs>) -> Member {
         let control = region.control();
-        let relaxed = Ordering::Relaxed;
-        let greeting_len = control.greeting_len.load(relaxed);
+        let greeting_len = control.greeting_len.load();
         Member {
             process_id,
-            blocks: control.published.0.blocks.load(Ordering::Acquire),
-            bytes: control.published.0.bytes.load(relaxed),
+            blocks: control.published.0.blocks.load_acquire(),
+            bytes: control.published.0.bytes.load(),
             greeting: load_text(&control.greeting, greeting_len),
-            figures: std::array::from_fn(|index| control.figures.0[index].load(relaxed)),
+            figures: std::array::from_fn(|index| control.figures.0[index].load()),
         }
     }
 

@@ -63,6 +63,12 @@
 //! processes. Processes of one user in two login sessions (a service and a desktop,
 //! say) do not meet.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "brigade needs a 64-bit target: the sizes and counters in shared memory have 64 bits, and \
+     each is stored and loaded in one piece"
+);
+
 mod error;
 mod inspect;
 mod join;

@@ -7,7 +7,7 @@
 //! state that both share: it only grows, and only its owner stores it.
 //!
 //! **Publish**: write the entry, then store the counter with Release. The
-//! observer's Acquire load of the counter makes the entry, and the block that it
+//! observer's acquiring load of the counter makes the entry, and the block that it
 //! names, visible.
 //!
 //! **Sleep and wake.** Whoever finds nothing to do *announces* that it sleeps,
@@ -26,6 +26,7 @@
 use std::cell::Cell;
 
 use crate::error::Violation;
+use crate::region::access::{Own, ReadOnlyU64, Theirs};
 use crate::region::layout::{AtomicU64, Control};
 
 #[cfg(not(loom))]
@@ -86,9 +87,9 @@ impl<const WORDS: usize> Outgoing<WORDS> {
     /// of two of entries, and has room because the caller gives away a block
     /// that it holds.
     #[inline(always)]
-    pub(crate) fn publish(&self, own: &Control, queue: &[AtomicU64], entry: [u64; WORDS]) {
+    pub(crate) fn publish(&self, own: &Control<Own>, queue: &[AtomicU64], entry: [u64; WORDS]) {
         let published = self.published.get();
-        for (word, value) in entry_words::<WORDS>(queue, published).iter().zip(entry) {
+        for (word, value) in entry_words::<_, WORDS>(queue, published).iter().zip(entry) {
             word.store(value, Ordering::Relaxed);
         }
         self.published.set(published + 1);
@@ -143,8 +144,8 @@ impl<const WORDS: usize> Incoming<WORDS> {
     #[inline(always)]
     pub(crate) fn take(
         &self,
-        peer: &Control,
-        queue: &[AtomicU64],
+        peer: &Control<Theirs>,
+        queue: &[ReadOnlyU64],
         out: impl FnOnce() -> u64,
     ) -> Result<Option<[u64; WORDS]>, Violation> {
         let taken = self.taken.get();
@@ -152,18 +153,18 @@ impl<const WORDS: usize> Incoming<WORDS> {
             return Ok(None);
         }
         self.taken.set(taken + 1);
-        let words = entry_words::<WORDS>(queue, taken);
-        let entry = std::array::from_fn(|i| words[i].load(Ordering::Relaxed));
+        let words = entry_words::<_, WORDS>(queue, taken);
+        let entry = std::array::from_fn(|i| words[i].load());
         Ok(Some(entry))
     }
 
     /// Loads the partner's counter; true if there is something to take.
     #[inline(never)]
-    fn observe(&self, peer: &Control, out: u64) -> Result<bool, Violation> {
+    fn observe(&self, peer: &Control<Theirs>, out: u64) -> Result<bool, Violation> {
         let taken = self.taken.get();
         self.lag(taken);
         // Pairs with the Release in `Outgoing::publish`.
-        let found = peer.published.0.blocks.load(Ordering::Acquire);
+        let found = peer.published.0.blocks.load_acquire();
         if found.wrapping_sub(taken) > out {
             return Err(Violation::Count {
                 found,
@@ -186,7 +187,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
 
 /// The words of the entry that the count `index` falls on.
 #[inline(always)]
-fn entry_words<const WORDS: usize>(queue: &[AtomicU64], index: u64) -> &[AtomicU64; WORDS] {
+fn entry_words<W, const WORDS: usize>(queue: &[W], index: u64) -> &[W; WORDS] {
     let (entries, _) = queue.as_chunks::<WORDS>();
     &entries[index as usize & (entries.len() - 1)]
 }
@@ -210,9 +211,9 @@ impl Sleeps {
     /// True once for each of its sleeps: until it has woken, everything more
     /// that is published is found by the same wake.
     #[inline(always)]
-    pub(crate) fn partner_wants_ring(&self, peer: &Control, barrier: Barrier) -> bool {
+    pub(crate) fn partner_wants_ring(&self, peer: &Control<Theirs>, barrier: Barrier) -> bool {
         barrier.after_publishing();
-        let asleep = peer.asleep.0.load(Ordering::Relaxed);
+        let asleep = peer.asleep.0.load();
         if asleep == 0 || asleep == self.rung_for.get() {
             return false;
         }
@@ -229,7 +230,7 @@ impl Sleeps {
     /// itself.
     pub(crate) fn wait<T, E>(
         &self,
-        own: &Control,
+        own: &Control<Own>,
         spins: u32,
         mut look: impl FnMut() -> Result<Option<T>, E>,
         mut barrier: impl FnMut() -> Result<(), E>,
@@ -260,7 +261,7 @@ impl Sleeps {
 /// Withdrawn when dropped, so that no way out of [`Sleeps::wait`] leaves the
 /// partner ringing for nobody.
 struct Announcement<'a> {
-    own: &'a Control,
+    own: &'a Control<Own>,
 }
 
 impl Announcement<'_> {

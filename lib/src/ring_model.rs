@@ -28,6 +28,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
 
 use super::*;
+use crate::region::as_theirs;
 use crate::region::layout::{ENDED, RETURNED_WORDS, RUNNING, SENT_WORDS, Sent};
 
 /// What `sleep` and `ring` come down to.
@@ -60,7 +61,7 @@ impl Bell {
 
 /// One end's region and doorbell.
 struct Region {
-    control: Control,
+    control: Control<Own>,
     queue: Vec<AtomicU64>,
     bell: Bell,
 }
@@ -131,7 +132,10 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
 
     fn ring_if_wanted(&self) {
         let peer = &self.peer.control;
-        if self.sleeps.partner_wants_ring(peer, Barrier::Fence) {
+        if self
+            .sleeps
+            .partner_wants_ring(as_theirs::control(peer), Barrier::Fence)
+        {
             self.peer.bell.ring();
         }
     }
@@ -144,7 +148,11 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
 
     fn take(&self, out: u64) -> Option<[u64; IN]> {
         self.incoming
-            .take(&self.peer.control, &self.peer.queue, || out)
+            .take(
+                as_theirs::control(&self.peer.control),
+                as_theirs::queue(&self.peer.queue),
+                || out,
+            )
             .unwrap()
     }
 

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::region::as_theirs;
 use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 
 fn queue(blocks: usize, words: usize) -> Vec<AtomicU64> {
@@ -46,8 +47,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// Both ends over plain memory, and beside them where each block is by the model.
 struct Bench {
     blocks: usize,
-    reader: Control,
-    writer: Control,
+    reader: Control<Own>,
+    writer: Control<Own>,
     sent_queue: Vec<AtomicU64>,
     returned_queue: Vec<AtomicU64>,
     sender: Outgoing<SENT_WORDS>,
@@ -101,7 +102,11 @@ impl Bench {
     fn take_empty(&mut self) {
         let block = self.spare.pop().or_else(|| {
             let out = || self.sender.published() - self.regainer.taken();
-            let found = self.regainer.take(&self.writer, &self.returned_queue, out);
+            let found = self.regainer.take(
+                as_theirs::control(&self.writer),
+                as_theirs::queue(&self.returned_queue),
+                out,
+            );
             let found = found.unwrap().map(|[block]| block as u16);
             assert_eq!(found, self.returned.pop_front());
             found
@@ -129,7 +134,11 @@ impl Bench {
     fn take_data(&mut self) {
         let here = self.receiver.taken() - self.giver.published();
         let out = || self.blocks as u64 - here;
-        let found = self.receiver.take(&self.reader, &self.sent_queue, out);
+        let found = self.receiver.take(
+            as_theirs::control(&self.reader),
+            as_theirs::queue(&self.sent_queue),
+            out,
+        );
         let found = found.unwrap().map(Sent::from_words);
         assert_eq!(found, self.sent.pop_front());
         self.draining.extend(found);
@@ -184,10 +193,10 @@ proptest! {
         let incoming = Incoming::<1>::new(false);
         for count in 1..=taken {
             peer.published.0.blocks.store(count, Ordering::Relaxed);
-            prop_assert!(incoming.take(&peer, &queue, || 1).unwrap().is_some());
+            prop_assert!(incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || 1).unwrap().is_some());
         }
         peer.published.0.blocks.store(found, Ordering::Relaxed);
-        let taking = incoming.take(&peer, &queue, || out);
+        let taking = incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || out);
         if (taken..=taken + out).contains(&found) {
             prop_assert_eq!(taking.unwrap().is_some(), found > taken);
         } else {
@@ -223,7 +232,12 @@ fn a_count_that_goes_back_is_a_violation_that_names_it() {
     let incoming = Incoming::<1>::new(false);
     peer.published.0.blocks.store(2, Ordering::Relaxed);
     for _ in 0..2 {
-        assert!(incoming.take(&peer, &queue, || 4).unwrap().is_some());
+        assert!(
+            incoming
+                .take(as_theirs::control(&peer), as_theirs::queue(&queue), || 4)
+                .unwrap()
+                .is_some()
+        );
     }
     peer.published.0.blocks.store(1, Ordering::Relaxed);
     let expected = Violation::Count {
@@ -231,7 +245,10 @@ fn a_count_that_goes_back_is_a_violation_that_names_it() {
         least: 2,
         most: 6,
     };
-    assert_eq!(incoming.take(&peer, &queue, || 4), Err(expected));
+    assert_eq!(
+        incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || 4),
+        Err(expected)
+    );
 }
 
 #[test]
@@ -244,7 +261,10 @@ fn a_count_too_far_ahead_is_a_violation_and_nothing_is_taken() {
         least: 0,
         most: 2,
     };
-    assert_eq!(incoming.take(&peer, &queue, || 2), Err(expected));
+    assert_eq!(
+        incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || 2),
+        Err(expected)
+    );
     assert_eq!(incoming.taken(), 0);
 }
 
@@ -254,10 +274,19 @@ fn the_partner_wants_to_be_rung_once_for_each_of_its_sleeps() {
     for barrier in [Barrier::Fence, Barrier::Remote] {
         for sleep in [1, 2, 3] {
             peer.asleep.0.store(0, Ordering::Relaxed);
-            assert!(!sleeps.partner_wants_ring(&peer, barrier), "it is awake");
+            assert!(
+                !sleeps.partner_wants_ring(as_theirs::control(&peer), barrier),
+                "it is awake"
+            );
             peer.asleep.0.store(sleep, Ordering::Relaxed);
-            assert!(sleeps.partner_wants_ring(&peer, barrier), "it sleeps");
-            assert!(!sleeps.partner_wants_ring(&peer, barrier), "it was rung");
+            assert!(
+                sleeps.partner_wants_ring(as_theirs::control(&peer), barrier),
+                "it sleeps"
+            );
+            assert!(
+                !sleeps.partner_wants_ring(as_theirs::control(&peer), barrier),
+                "it was rung"
+            );
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The host's side of joining.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::terms::{allocation_limit, check_peer, check_sides, check_user, partner, refuse};
@@ -8,6 +7,7 @@ use crate::error::Error;
 use crate::options::Side;
 use crate::pair::{Core, Pair};
 use crate::region::Region;
+use crate::region::access::{Own, Theirs};
 use crate::region::layout::Geometry;
 use crate::sys::{self, Message};
 
@@ -16,7 +16,7 @@ const JOINER_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Host {
     pub(super) host: sys::Host,
-    pub(super) own: Arc<Region>,
+    pub(super) own: Region<Own>,
     pub(super) geometry: Geometry,
     pub(super) guests: Vec<sys::User>,
 }
@@ -65,13 +65,13 @@ impl Host {
         core: &Core,
         side: Side,
         bell: &sys::Bell,
-    ) -> Result<Option<(Arc<Region>, sys::RemoteBell)>, Error> {
+    ) -> Result<Option<(Region<Theirs>, sys::RemoteBell)>, Error> {
         check_user(channel, &self.guests).or_else(|reason| refuse(channel, reason))?;
         channel.offer(self.own.memory(), bell)?;
         let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
         match channel.receive(&core.alarm, Some(limit))? {
             Some(Message::Offer(memory, remote_bell)) => {
-                let Some(peer) = Region::new(memory) else {
+                let Some(peer) = Region::theirs(memory) else {
                     return Ok(None);
                 };
                 let fits = check_peer(channel, &peer, &self.geometry);

@@ -1,6 +1,5 @@
 //! The second's side of joining.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::terms::{allocation_limit, check_peer, check_sides, new_region, partner, refuse};
@@ -37,7 +36,7 @@ pub(super) fn join_host(
     let Message::Offer(memory, remote_bell) = answer()? else {
         return Ok(None);
     };
-    let Some(peer) = Region::new(memory) else {
+    let Some(peer) = Region::theirs(memory) else {
         return Ok(None);
     };
     let own_side = match check_peer(&channel, &peer, geometry).and_then(|theirs| {
@@ -47,7 +46,7 @@ pub(super) fn join_host(
         Ok(side) => side,
         Err(reason) => return refuse(&channel, reason),
     };
-    let session = peer.control().session.load(Ordering::Relaxed);
+    let session = peer.control().session.load();
     let own = new_region(own_side, geometry, &options.greeting, session)?;
     let bell = sys::Bell::new()?;
     if channel.offer(own.memory(), &bell).is_err() {

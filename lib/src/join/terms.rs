@@ -1,13 +1,13 @@
 //! What each process shows the other, and whether it fits.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::options::{Partner, Side};
 use crate::region::Region;
+use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, Control, Geometry, load_text, store_text};
 use crate::sys;
 
@@ -30,9 +30,9 @@ pub(super) fn new_region(
     geometry: &Geometry,
     greeting: &[u8],
     session: u64,
-) -> Result<Arc<Region>, Error> {
+) -> Result<Region<Own>, Error> {
     let memory = sys::Memory::create(side.region_size(geometry))?;
-    let region = Region::new(memory).ok_or(Error::InvalidUse("a region without a head"))?;
+    let region = Region::own(memory).ok_or(Error::InvalidUse("a region without a head"))?;
     let control = region.control();
     let relaxed = Ordering::Relaxed;
     control.version.store(layout::VERSION, relaxed);
@@ -66,13 +66,13 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(control: &Control) -> Terms {
+    fn of(control: &Control<Theirs>) -> Terms {
         Terms {
-            magic: control.magic.load(Ordering::Acquire),
-            version: control.version.load(Ordering::Relaxed),
-            stamp: control.stamp.load(Ordering::Relaxed),
-            block_size: control.block_size.load(Ordering::Relaxed),
-            block_count: control.block_count.load(Ordering::Relaxed),
+            magic: control.magic.load_acquire(),
+            version: control.version.load(),
+            stamp: control.stamp.load(),
+            block_size: control.block_size.load(),
+            block_count: control.block_count.load(),
         }
     }
 
@@ -108,7 +108,7 @@ impl std::fmt::Display for Terms {
 /// words that are right in both processes.
 pub(super) fn check_peer(
     channel: &sys::Channel,
-    region: &Region,
+    region: &Region<Theirs>,
     geometry: &Geometry,
 ) -> Result<Side, String> {
     let theirs = Terms::of(region.control());
@@ -121,7 +121,7 @@ pub(super) fn check_peer(
         ));
     }
     let malformed = |what| format!("process {} shows {what}", channel.peer().process_id);
-    let role = region.control().role.load(Ordering::Relaxed);
+    let role = region.control().role.load();
     let side = Side::from_role(role).ok_or_else(|| malformed("a role that does not exist"))?;
     if region.memory().len() as u64 != side.region_size(geometry) {
         return Err(malformed("a region of the wrong size"));
@@ -157,9 +157,9 @@ pub(super) fn refuse<T>(channel: &sys::Channel, reason: String) -> Result<T, Err
 }
 
 /// The process at the other end of `channel`, which shows `region`.
-pub(super) fn partner(channel: &sys::Channel, region: &Region, own_side: Side) -> Partner {
+pub(super) fn partner(channel: &sys::Channel, region: &Region<Theirs>, own_side: Side) -> Partner {
     let control = region.control();
-    let len = control.greeting_len.load(Ordering::Relaxed);
+    let len = control.greeting_len.load();
     Partner {
         side: own_side.other(),
         peer: channel.peer().clone(),

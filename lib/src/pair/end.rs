@@ -9,6 +9,7 @@ use super::shared::Core;
 use crate::error::{Delivered, Error, Violation};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
+use crate::region::access::{Own, Theirs};
 use crate::region::layout;
 use crate::region::{Pool, View};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
@@ -44,8 +45,8 @@ pub(crate) enum Patience {
 pub(crate) struct End<const OUT: usize, const IN: usize> {
     core: Arc<Core>,
     pair: Arc<Pair>,
-    own: View,
-    peer: View,
+    own: View<Own>,
+    peer: View<Theirs>,
     outgoing: Outgoing<OUT>,
     incoming: Incoming<IN>,
     sleeps: Sleeps,
@@ -66,9 +67,9 @@ impl<const OUT: usize, const IN: usize> std::fmt::Debug for End<OUT, IN> {
 
 impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Self {
-        let blocks = match pair.side {
-            Side::Reader => &pair.own,
-            Side::Writer => &pair.peer,
+        let pool = match pair.side {
+            Side::Reader => Pool::new(&pair.own, &pair.geometry),
+            Side::Writer => Pool::new(&pair.peer, &pair.geometry),
         };
         // On one processor, spinning only keeps the partner from running.
         let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
@@ -86,7 +87,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             sleeps: Sleeps::new(),
             barrier: pair.barrier,
             spins,
-            pool: Pool::new(blocks, &pair.geometry),
+            pool,
             core,
             pair,
         }

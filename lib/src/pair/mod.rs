@@ -12,12 +12,12 @@ mod shared;
 pub(crate) use end::{End, Patience};
 pub(crate) use shared::Core;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Delivered, Error, Violation};
 use crate::options::{Partner, Side};
 use crate::region::Region;
+use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, Geometry, REASON_MAX, load_text, printable, store_text};
 use crate::ring::Barrier;
 use crate::sys;
@@ -28,8 +28,8 @@ use shared::Last;
 pub(crate) struct Pair {
     pub(crate) side: Side,
     geometry: Geometry,
-    pub(crate) own: Arc<Region>,
-    pub(crate) peer: Arc<Region>,
+    pub(crate) own: Region<Own>,
+    pub(crate) peer: Region<Theirs>,
     pub(crate) partner: Partner,
     pub(crate) link: sys::Link,
     barrier: Barrier,
@@ -49,13 +49,12 @@ impl Pair {
     pub(crate) fn new(
         side: Side,
         geometry: Geometry,
-        own: Arc<Region>,
-        peer: Arc<Region>,
+        own: Region<Own>,
+        peer: Region<Theirs>,
         partner: Partner,
         link: sys::Link,
     ) -> Pair {
-        let features = |region: &Region| region.control().features.load(Ordering::Relaxed);
-        let both = features(&own) & features(&peer);
+        let both = own.control().features.load(Ordering::Relaxed) & peer.control().features.load();
         let barrier = match both & layout::FEATURE_REMOTE_BARRIER {
             0 => Barrier::Fence,
             _ => Barrier::Remote,
@@ -96,11 +95,11 @@ impl Pair {
     fn partner_ended(&self) -> Result<bool, Error> {
         let status = &self.peer.control().status.0;
         // Pairs with the Release in `End::end` and `post_abort`.
-        match status.state.load(Ordering::Acquire) {
+        match status.state.load_acquire() {
             layout::RUNNING => Ok(false),
             layout::ENDED => Ok(true),
             layout::ABORTED => {
-                let len = status.reason_len.load(Ordering::Relaxed);
+                let len = status.reason_len.load();
                 let reason = load_text(&self.peer.control().reason, len);
                 Err(Error::PartnerAborted {
                     partner: self.partner.clone(),
@@ -113,41 +112,55 @@ impl Pair {
     }
 
     pub(crate) fn delivered(&self) -> Delivered {
-        let writer = match self.side {
-            Side::Reader => &self.peer,
-            Side::Writer => &self.own,
-        };
-        let published = &writer.control().published.0;
-        Delivered {
-            blocks: published.blocks.load(Ordering::Acquire),
-            bytes: published.bytes.load(Ordering::Relaxed),
+        // The Writer's word.
+        match self.side {
+            Side::Reader => {
+                let published = &self.peer.control().published.0;
+                Delivered {
+                    blocks: published.blocks.load_acquire(),
+                    bytes: published.bytes.load(),
+                }
+            }
+            Side::Writer => {
+                let published = &self.own.control().published.0;
+                Delivered {
+                    blocks: published.blocks.load(Ordering::Acquire),
+                    bytes: published.bytes.load(Ordering::Relaxed),
+                }
+            }
         }
     }
 
     fn under_way(&self) -> u64 {
-        let (reader, writer) = match self.side {
-            Side::Reader => (&self.own, &self.peer),
-            Side::Writer => (&self.peer, &self.own),
+        let own = || {
+            self.own
+                .control()
+                .published
+                .0
+                .blocks
+                .load(Ordering::Acquire)
         };
-        let blocks = |region: &Region| region.control().published.0.blocks.load(Ordering::Acquire);
-        // Looked at first, so that what is sent meanwhile does not make it negative.
-        let returned = blocks(writer);
-        let under_way = blocks(reader).saturating_sub(returned);
+        let theirs = || self.peer.control().published.0.blocks.load_acquire();
+        // What was returned is looked at first, so that what is sent meanwhile does not
+        // make it negative.
+        let (returned, sent) = match self.side {
+            Side::Reader => (theirs(), own()),
+            Side::Writer => (own(), theirs()),
+        };
+        let under_way = sent.saturating_sub(returned);
         under_way.min(self.geometry.block_count() as u64)
     }
 
     fn last(&self) -> Last {
-        let figures = |region: &Region| {
-            let figures = &region.control().figures.0;
-            std::array::from_fn(|index| figures[index].load(Ordering::Relaxed))
-        };
+        let own = &self.own.control().figures.0;
+        let theirs = &self.peer.control().figures.0;
         Last {
             partner: Some(self.partner.clone()),
             delivered: self.delivered(),
             under_way: self.under_way(),
             waited: self.waits.so_far(),
-            own_figures: figures(&self.own),
-            partner_figures: figures(&self.peer),
+            own_figures: std::array::from_fn(|index| own[index].load(Ordering::Relaxed)),
+            partner_figures: std::array::from_fn(|index| theirs[index].load()),
         }
     }
 

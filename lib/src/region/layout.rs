@@ -13,6 +13,9 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 
 use std::sync::atomic::Ordering;
 
+#[cfg(not(loom))]
+use super::access::Theirs;
+use super::access::{Access, Own, ReadOnlyU64};
 use crate::error::Error;
 
 /// First eight bytes of each region.
@@ -72,73 +75,73 @@ pub(crate) struct Line<T>(pub(crate) T);
 /// The first page of a region. Each field has one writer, the region's owner;
 /// the partner maps it read-only and trusts none of it.
 ///
-/// All fields are atomics, since the partner may read while the owner writes;
+/// `A` is who looks: only the owner can store. All fields are atomics, since the partner may read while the owner writes;
 /// only `published`, `asleep` and `state` carry ordering, the others are
 /// published by one of them or are fixed before the region is shared.
 #[repr(C, align(4096))]
-pub(crate) struct Control {
+pub(crate) struct Control<A: Access> {
     // -- fixed before the region is shown to the partner ----------------------
     /// [`MAGIC`]
-    pub(crate) magic: AtomicU64,
+    pub(crate) magic: A::U64,
     /// [`VERSION`]
-    pub(crate) version: AtomicU32,
+    pub(crate) version: A::U32,
     /// [`ROLE_READER`] or [`ROLE_WRITER`]
-    pub(crate) role: AtomicU32,
+    pub(crate) role: A::U32,
     /// [`STAMP`]
-    pub(crate) stamp: AtomicU64,
+    pub(crate) stamp: A::U64,
     /// Usable bytes of a block.
-    pub(crate) block_size: AtomicU64,
+    pub(crate) block_size: A::U64,
     /// Number of blocks.
-    pub(crate) block_count: AtomicU64,
+    pub(crate) block_count: A::U64,
     /// Bits, `FEATURE_*`.
-    pub(crate) features: AtomicU32,
+    pub(crate) features: A::U32,
     /// Bytes used of `greeting`.
-    pub(crate) greeting_len: AtomicU32,
+    pub(crate) greeting_len: A::U32,
     /// A number that the two regions of a session, and no others, have in common: for
     /// who looks from outside. The host chooses it.
-    pub(crate) session: AtomicU64,
+    pub(crate) session: A::U64,
     /// Zero.
-    pub(crate) reserved: [AtomicU64; 9],
+    pub(crate) reserved: [A::U64; 9],
 
     // -- changing ---------------------------------------------------------------
     /// What the owner has handed over.
-    pub(crate) published: Line<Published>,
+    pub(crate) published: Line<Published<A>>,
     /// 0 while the owner is awake; while it sleeps, or is about to, the number
     /// of this sleep, for which it wants its doorbell rung once.
-    pub(crate) asleep: Line<AtomicU64>,
+    pub(crate) asleep: Line<A::U64>,
     /// How the owner stands.
-    pub(crate) status: Line<Status>,
+    pub(crate) status: Line<Status<A>>,
     /// Progress in numbers of the application's choice; relaxed.
-    pub(crate) figures: Line<[AtomicU64; FIGURES]>,
+    pub(crate) figures: Line<[A::U64; FIGURES]>,
 
     // -- text, eight bytes to a word, zero-padded -----------------------------
     /// Fixed, like the head.
-    pub(crate) greeting: [AtomicU64; GREETING_MAX / 8],
+    pub(crate) greeting: [A::U64; GREETING_MAX / 8],
     /// Published by `state`.
-    pub(crate) reason: [AtomicU64; REASON_MAX / 8],
+    pub(crate) reason: [A::U64; REASON_MAX / 8],
 }
 
 /// What an end has handed over so far.
 #[repr(C)]
-pub(crate) struct Published {
+pub(crate) struct Published<A: Access> {
     /// Blocks sent (Reader) or given back (Writer). Stored with Release after the
-    /// queue entry (and, for the Reader, the block) was written; loaded by the
-    /// partner with Acquire.
-    pub(crate) blocks: AtomicU64,
+    /// queue entry (and, for the Reader, the block) was written; acquired by the
+    /// partner.
+    pub(crate) blocks: A::U64,
     /// Sum of the lengths of the blocks given back (Writer; the Reader leaves it
     /// zero): for messages only, relaxed.
-    pub(crate) bytes: AtomicU64,
+    pub(crate) bytes: A::U64,
 }
 
 /// How an end stands, and why.
 #[repr(C)]
-pub(crate) struct Status {
+pub(crate) struct Status<A: Access> {
     /// [`RUNNING`], then [`ENDED`] or [`ABORTED`]; the Reader's ENDED may still
     /// become ABORTED, the Writer's is final. Stored with Release after the last
     /// `published` or after `reason`; loaded with Acquire.
-    pub(crate) state: AtomicU32,
+    pub(crate) state: A::U32,
     /// Bytes used of `reason`.
-    pub(crate) reason_len: AtomicU32,
+    pub(crate) reason_len: A::U32,
 }
 
 // loom's atomics are larger than the machine's, so the bytes are asserted only
@@ -146,22 +149,25 @@ pub(crate) struct Status {
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{offset_of, size_of};
-    assert!(size_of::<Control>() == CONTROL_SIZE);
-    assert!(offset_of!(Control, magic) == 0);
-    assert!(offset_of!(Control, version) == 8);
-    assert!(offset_of!(Control, role) == 12);
-    assert!(offset_of!(Control, stamp) == 16);
-    assert!(offset_of!(Control, block_size) == 24);
-    assert!(offset_of!(Control, block_count) == 32);
-    assert!(offset_of!(Control, features) == 40);
-    assert!(offset_of!(Control, greeting_len) == 44);
-    assert!(offset_of!(Control, session) == 48);
-    assert!(offset_of!(Control, published) == 128);
-    assert!(offset_of!(Control, asleep) == 256);
-    assert!(offset_of!(Control, status) == 384);
-    assert!(offset_of!(Control, figures) == 512);
-    assert!(offset_of!(Control, greeting) == 640);
-    assert!(offset_of!(Control, reason) == 1664);
+    assert!(size_of::<Control<Own>>() == CONTROL_SIZE);
+    assert!(offset_of!(Control<Own>, magic) == 0);
+    assert!(offset_of!(Control<Own>, version) == 8);
+    assert!(offset_of!(Control<Own>, role) == 12);
+    assert!(offset_of!(Control<Own>, stamp) == 16);
+    assert!(offset_of!(Control<Own>, block_size) == 24);
+    assert!(offset_of!(Control<Own>, block_count) == 32);
+    assert!(offset_of!(Control<Own>, features) == 40);
+    assert!(offset_of!(Control<Own>, greeting_len) == 44);
+    assert!(offset_of!(Control<Own>, session) == 48);
+    assert!(offset_of!(Control<Own>, published) == 128);
+    assert!(offset_of!(Control<Own>, asleep) == 256);
+    assert!(offset_of!(Control<Own>, status) == 384);
+    assert!(offset_of!(Control<Own>, figures) == 512);
+    assert!(offset_of!(Control<Own>, greeting) == 640);
+    assert!(offset_of!(Control<Own>, reason) == 1664);
+    // The partner's view is the same bytes.
+    assert!(size_of::<Control<Theirs>>() == CONTROL_SIZE);
+    assert!(offset_of!(Control<Theirs>, reason) == 1664);
 };
 
 /// One end's view of its queue entries: what a sent block carries. Two words.
@@ -274,10 +280,10 @@ pub(crate) fn store_text(words: &[AtomicU64], bytes: &[u8]) {
 }
 
 /// The first `len` bytes of such text, or as many as there are.
-pub(crate) fn load_text(words: &[AtomicU64], len: u32) -> Vec<u8> {
+pub(crate) fn load_text(words: &[ReadOnlyU64], len: u32) -> Vec<u8> {
     let mut bytes: Vec<u8> = words
         .iter()
-        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+        .flat_map(|word| word.load().to_ne_bytes())
         .collect();
     bytes.truncate(len as usize);
     bytes
@@ -291,8 +297,8 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A control page for tests and the model checker, in ordinary memory.
 #[cfg(test)]
-impl Control {
-    pub(crate) fn for_test() -> Control {
+impl Control<Own> {
+    pub(crate) fn for_test() -> Control<Own> {
         let word = |_| AtomicU64::new(0);
         Control {
             magic: AtomicU64::new(MAGIC),

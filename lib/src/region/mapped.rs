@@ -9,84 +9,129 @@
     reason = "shared memory has to become references somewhere: in region and sys alone"
 )]
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::region::layout::{AtomicU64, CONTROL_SIZE, Control, Geometry};
+use super::access::{Access, Own, Theirs};
+use super::layout::{CONTROL_SIZE, Control, Geometry};
 use crate::sys::Memory;
 
-/// A region: this process's own (writable) or the partner's (read-only).
-///
-/// References into it are to atomics only. A store through a read-only mapping,
-/// the one misuse that this type leaves open, is stopped by the processor.
-pub(crate) struct Region {
+/// What a [`Region`] and what was made from it keep alive together.
+pub(super) struct Mapping {
     pub(super) memory: Memory,
     pub(super) pool_taken: AtomicBool,
 }
 
-impl Region {
+/// A region, seen as `A` says: this process's [`Own`], or [`Theirs`].
+pub(crate) struct Region<A> {
+    mapping: Arc<Mapping>,
+    access: PhantomData<A>,
+}
+
+impl Region<Own> {
+    /// Takes charge of `memory`; `None` if it has not even a control page, or cannot be
+    /// written.
+    pub(crate) fn own(memory: Memory) -> Option<Region<Own>> {
+        memory.is_writable().then(|| Region::new(memory))?
+    }
+}
+
+impl Region<Theirs> {
     /// Takes charge of `memory`; `None` if it has not even a control page.
-    pub(crate) fn new(memory: Memory) -> Option<Arc<Region>> {
-        (memory.len() >= CONTROL_SIZE).then(|| {
-            Arc::new(Region {
+    pub(crate) fn theirs(memory: Memory) -> Option<Region<Theirs>> {
+        Region::new(memory)
+    }
+}
+
+impl<A: Access> Region<A> {
+    fn new(memory: Memory) -> Option<Region<A>> {
+        (memory.len() >= CONTROL_SIZE).then(|| Region {
+            mapping: Arc::new(Mapping {
                 memory,
                 pool_taken: AtomicBool::new(false),
-            })
+            }),
+            access: PhantomData,
         })
     }
 
-    pub(crate) fn memory(&self) -> &Memory {
-        &self.memory
+    pub(super) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
     }
 
-    pub(crate) fn control(&self) -> &Control {
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.mapping.memory
+    }
+
+    pub(crate) fn control(&self) -> &Control<A> {
         // SAFETY: `new` checked that the mapping, which lives as long as `self`
         // and begins on a page, holds a `Control`; all its fields are atomics,
-        // valid for any bytes.
-        unsafe { self.memory.start().cast::<Control>().as_ref() }
+        // valid for any bytes. Only `Own`'s can be stored to, and `own` checked that
+        // they may be.
+        unsafe { self.memory().start().cast::<Control<A>>().as_ref() }
     }
 }
 
 /// A region's control page and queue, ready for the fast path.
-pub(crate) struct View {
+pub(crate) struct View<A> {
     start: NonNull<u8>,
     queue_words: usize,
-    _region: Arc<Region>,
+    _mapping: Arc<Mapping>,
+    access: PhantomData<A>,
 }
 
 // SAFETY: it gives access to atomics only, and keeps their mapping alive.
-unsafe impl Send for View {}
+unsafe impl<A> Send for View<A> {}
 
-impl View {
+impl<A: Access> View<A> {
     /// # Panics
     ///
-    /// If the region is too small, which the session has ruled out before.
-    pub(crate) fn new(region: &Arc<Region>, geometry: &Geometry, words_per_entry: usize) -> View {
+    /// If the region is too small, which joining has ruled out before.
+    pub(crate) fn new(region: &Region<A>, geometry: &Geometry, words_per_entry: usize) -> View<A> {
         let queue_words = geometry.queue_len() * words_per_entry;
-        assert!(CONTROL_SIZE + queue_words * 8 <= region.memory.len());
+        assert!(CONTROL_SIZE + queue_words * 8 <= region.memory().len());
         View {
-            start: region.memory.start(),
+            start: region.memory().start(),
             queue_words,
-            _region: Arc::clone(region),
+            _mapping: Arc::clone(&region.mapping),
+            access: PhantomData,
         }
     }
 
     #[inline(always)]
-    pub(crate) fn control(&self) -> &Control {
-        // SAFETY: as in `Region::control`; `_region` keeps the mapping alive.
-        unsafe { self.start.cast::<Control>().as_ref() }
+    pub(crate) fn control(&self) -> &Control<A> {
+        // SAFETY: as in `Region::control`; `_mapping` keeps the mapping alive.
+        unsafe { self.start.cast::<Control<A>>().as_ref() }
     }
 
     #[inline(always)]
-    pub(crate) fn queue(&self) -> &[AtomicU64] {
+    pub(crate) fn queue(&self) -> &[A::U64] {
         // SAFETY: `new` checked the bounds, the control page's size keeps the
-        // alignment, `_region` keeps the mapping alive, and atomics may change
+        // alignment, `_mapping` keeps the mapping alive, and atomics may change
         // under a shared reference.
         unsafe {
-            let first = self.start.byte_add(CONTROL_SIZE).cast::<AtomicU64>();
+            let first = self.start.byte_add(CONTROL_SIZE).cast::<A::U64>();
             slice::from_raw_parts(first.as_ptr(), self.queue_words)
         }
+    }
+}
+
+/// What one end of a test owns, as the other end sees it.
+#[cfg(test)]
+pub(crate) mod as_theirs {
+    use super::*;
+    use crate::region::access::ReadOnlyU64;
+    use crate::region::layout::AtomicU64;
+
+    pub(crate) fn control(own: &Control<Own>) -> &Control<Theirs> {
+        // SAFETY: the same fields in the same order, each with the same atomic inside.
+        unsafe { &*std::ptr::from_ref(own).cast() }
+    }
+
+    pub(crate) fn queue(own: &[AtomicU64]) -> &[ReadOnlyU64] {
+        // SAFETY: `ReadOnlyU64` is the same atomic in a transparent wrapper.
+        unsafe { slice::from_raw_parts(own.as_ptr().cast(), own.len()) }
     }
 }

@@ -1,9 +1,12 @@
 //! The two regions of shared memory: what lies where, and the only places where its
 //! bytes become Rust references.
 
+pub(crate) mod access;
 pub(crate) mod layout;
 mod mapped;
 mod pool;
 
+#[cfg(test)]
+pub(crate) use mapped::as_theirs;
 pub(crate) use mapped::{Region, View};
 pub(crate) use pool::{Block, Pool};

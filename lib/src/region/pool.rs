@@ -16,7 +16,8 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::mapped::Region;
+use super::access::Access;
+use super::mapped::{Mapping, Region};
 use crate::error::Violation;
 use crate::region::layout::Geometry;
 
@@ -40,7 +41,7 @@ pub(crate) struct Pool {
     /// A stack of the blocks whose place is `Spare`: the first `spare_count`.
     spare: Box<[Cell<u16>]>,
     spare_count: Cell<usize>,
-    _region: Arc<Region>,
+    _mapping: Arc<Mapping>,
 }
 
 // SAFETY: the bytes behind `first` are reached through tokens only, which borrow
@@ -55,12 +56,13 @@ impl Pool {
     ///
     /// If the region has a pool already (a second one could make a second token
     /// for the same block) or is too small: both ruled out by the session.
-    pub(crate) fn new(region: &Arc<Region>, geometry: &Geometry) -> Pool {
+    pub(crate) fn new<A: Access>(region: &Region<A>, geometry: &Geometry) -> Pool {
+        let mapping = region.mapping();
         let count = geometry.block_count();
         let end = geometry.blocks_offset() + geometry.stride() * count;
-        assert!(end <= region.memory.len());
-        assert!(!region.pool_taken.swap(true, Ordering::Relaxed));
-        let (place, spare_count) = match region.memory.is_writable() {
+        assert!(end <= mapping.memory.len());
+        assert!(!mapping.pool_taken.swap(true, Ordering::Relaxed));
+        let (place, spare_count) = match mapping.memory.is_writable() {
             true => (Place::Spare, count),
             false => (Place::Partner, 0),
         };
@@ -68,13 +70,13 @@ impl Pool {
         let spare = (0..count).rev().map(|number| Cell::new(number as u16));
         Pool {
             // SAFETY: within the mapping, as asserted above.
-            first: unsafe { region.memory.start().byte_add(geometry.blocks_offset()) },
+            first: unsafe { mapping.memory.start().byte_add(geometry.blocks_offset()) },
             stride: geometry.stride(),
             block_size: geometry.block_size(),
             places: (0..count).map(|_| Cell::new(place)).collect(),
             spare: spare.collect(),
             spare_count: Cell::new(spare_count),
-            _region: Arc::clone(region),
+            _mapping: Arc::clone(mapping),
         }
     }
 

@@ -1,12 +1,14 @@
 //! What one process tells another while they join: a section that it alone writes.
 #![expect(unsafe_code, reason = "the system's interface is all unsafe functions")]
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 
 use super::memory::Memory;
 use super::objects::is_own;
 use super::process::{Process, current_process, own_id, started};
 use crate::error::Error;
+use crate::region::access::{Access, Own, Theirs};
 use crate::region::layout::{self, MAGIC, REASON_MAX, VERSION};
 
 /// Most letters from one process to another: an offer, and an answer to the peer's.
@@ -15,68 +17,74 @@ pub(super) const LETTERS: usize = 2;
 /// What one process tells another while they join: a section that it alone writes.
 /// All fields are atomics, since the other may read meanwhile.
 #[repr(C)]
-pub(super) struct CardPage {
+pub(super) struct CardPage<A: Access> {
     /// [`MAGIC`], stored last of the head.
-    magic: AtomicU64,
+    magic: A::U64,
     /// [`VERSION`]
-    version: AtomicU32,
-    process_id: AtomicU32,
+    version: A::U32,
+    process_id: A::U32,
     /// When the process was created, in the system's units (of 100 ns).
-    started: AtomicU64,
+    started: A::U64,
     /// On a holder's card: which turn it is.
-    pub(super) turn: AtomicU64,
+    pub(super) turn: A::U64,
     /// 1 once the process wants nothing more of this.
-    left: AtomicU64,
-    pub(super) letters: [Letter; LETTERS],
+    left: A::U64,
+    pub(super) letters: [Letter<A>; LETTERS],
 }
 
 /// One message.
 #[repr(C)]
-pub(super) struct Letter {
+pub(super) struct Letter<A: Access> {
     /// 0 until it is written; stored last, with Release.
-    pub(super) kind: AtomicU32,
+    pub(super) kind: A::U32,
     /// Bytes used of `text`.
-    pub(super) text_len: AtomicU32,
+    pub(super) text_len: A::U32,
     /// Of an offer, the numbers of the region and of the doorbell.
-    pub(super) objects: [AtomicU64; 2],
-    pub(super) text: [AtomicU64; REASON_MAX / 8],
+    pub(super) objects: [A::U64; 2],
+    pub(super) text: [A::U64; REASON_MAX / 8],
 }
 
 /// Size of a card's section: a page.
 const CARD_SIZE: usize = 4096;
 
 const _: () = {
-    assert!(size_of::<CardPage>() <= CARD_SIZE);
-    assert!(std::mem::offset_of!(CardPage, started) == 16);
-    assert!(std::mem::offset_of!(CardPage, turn) == 24);
-    assert!(std::mem::offset_of!(CardPage, left) == 32);
-    assert!(std::mem::offset_of!(CardPage, letters) == 40);
-    assert!(size_of::<Letter>() == 24 + REASON_MAX);
+    assert!(size_of::<CardPage<Own>>() <= CARD_SIZE);
+    assert!(std::mem::offset_of!(CardPage<Own>, started) == 16);
+    assert!(std::mem::offset_of!(CardPage<Own>, turn) == 24);
+    assert!(std::mem::offset_of!(CardPage<Own>, left) == 32);
+    assert!(std::mem::offset_of!(CardPage<Own>, letters) == 40);
+    assert!(size_of::<Letter<Own>>() == 24 + REASON_MAX);
 };
 
-/// A [`CardPage`] in a section of its own, this process's or another's.
-pub(super) struct Card(pub(super) Memory);
+/// A [`CardPage`] in a section of its own: this process's, or another's.
+pub(super) struct Card<A> {
+    pub(super) memory: Memory,
+    access: PhantomData<A>,
+}
 
-impl std::ops::Deref for Card {
-    type Target = CardPage;
+impl<A: Access> std::ops::Deref for Card<A> {
+    type Target = CardPage<A>;
 
-    fn deref(&self) -> &CardPage {
+    fn deref(&self) -> &CardPage<A> {
         // SAFETY: the mapping lives as long as `self`, begins on a page and has
         // CARD_SIZE bytes (`create`, `open`); all fields are atomics, valid for any
-        // bytes. Only `create`'s are stored to.
-        unsafe { self.0.start.cast::<CardPage>().as_ref() }
+        // bytes. Only `Own`'s can be stored to, and only `create` makes such.
+        unsafe { self.memory.start.cast::<CardPage<A>>().as_ref() }
     }
 }
 
-impl Card {
+impl Card<Own> {
     /// This process's, with its head filled in; `None` if the name is taken.
-    pub(super) fn create(name: &str) -> Result<Option<Card>, Error> {
+    pub(super) fn create(name: &str) -> Result<Option<Card<Own>>, Error> {
         let Some(memory) = Memory::create_named(name, CARD_SIZE as u64)? else {
             return Ok(None);
         };
         let started = started(current_process())
             .map_err(|error| Error::os("ask when this process was created", error))?;
-        let card = Card(memory);
+        let card: Card<Own> = Card {
+            memory,
+            access: PhantomData,
+        };
         card.version.store(VERSION, Ordering::Relaxed);
         card.process_id.store(own_id(), Ordering::Relaxed);
         card.started.store(started, Ordering::Relaxed);
@@ -84,28 +92,8 @@ impl Card {
         Ok(Some(card))
     }
 
-    /// Another process's of this user, once its head is there.
-    pub(super) fn open(name: &str) -> Option<Card> {
-        let memory = Memory::open(name).ok()??;
-        if memory.len() < CARD_SIZE || !is_own(&memory.section) {
-            return None;
-        }
-        let card = Card(memory);
-        (card.magic.load(Ordering::Acquire) == MAGIC).then_some(card)
-    }
-
-    /// The process whose card it is, unless it is gone.
-    pub(super) fn process(&self) -> Option<Process> {
-        let id = self.process_id.load(Ordering::Relaxed);
-        Process::open(id, self.started.load(Ordering::Relaxed))
-    }
-
     pub(super) fn leave(&self) {
         self.left.store(1, Ordering::Release);
-    }
-
-    pub(super) fn has_left(&self) -> bool {
-        self.left.load(Ordering::Acquire) != 0
     }
 
     pub(super) fn write(&self, index: usize, kind: u32, objects: [u64; 2], text: &str) {
@@ -117,5 +105,29 @@ impl Card {
             word.store(object, Ordering::Relaxed);
         }
         letter.kind.store(kind, Ordering::Release);
+    }
+}
+
+impl Card<Theirs> {
+    /// Another process's of this user, once its head is there.
+    pub(super) fn open(name: &str) -> Option<Card<Theirs>> {
+        let memory = Memory::open(name).ok()??;
+        if memory.len() < CARD_SIZE || !is_own(&memory.section) {
+            return None;
+        }
+        let card: Card<Theirs> = Card {
+            memory,
+            access: PhantomData,
+        };
+        (card.magic.load_acquire() == MAGIC).then_some(card)
+    }
+
+    /// The process whose card it is, unless it is gone.
+    pub(super) fn process(&self) -> Option<Process> {
+        Process::open(self.process_id.load(), self.started.load())
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load_acquire() != 0
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::card::{Card, LETTERS};
@@ -15,6 +14,7 @@ use super::rendezvous::{Seat, Turn};
 use super::users::User;
 use super::wake::{Alarm, Bell, Link, RemoteBell, wait_any};
 use crate::error::Error;
+use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, CONTROL_SIZE};
 use crate::sys::{Message, Peer};
 
@@ -28,7 +28,7 @@ pub(crate) struct Channel {
     own: Letters,
     bell: Arc<OwnedHandle>,
     written: std::cell::Cell<usize>,
-    theirs: Card,
+    theirs: Card<Theirs>,
     their_bell: OwnedHandle,
     read: std::cell::Cell<usize>,
     process: Arc<Process>,
@@ -38,11 +38,11 @@ pub(crate) struct Channel {
 /// Where this process writes.
 pub(super) enum Letters {
     Host(Turn),
-    Second(Card),
+    Second(Card<Own>),
 }
 
 impl Letters {
-    fn card(&self) -> &Card {
+    fn card(&self) -> &Card<Own> {
         match self {
             Letters::Host(turn) => &turn.letters,
             Letters::Second(card) => card,
@@ -54,11 +54,11 @@ impl Channel {
     pub(super) fn new(
         own: Letters,
         bell: Arc<OwnedHandle>,
-        theirs: Card,
+        theirs: Card<Theirs>,
         their_bell: OwnedHandle,
         process: Process,
     ) -> Result<Channel, Error> {
-        let user = User::owner_of(theirs.0.section.as_handle())
+        let user = User::owner_of(theirs.memory.section.as_handle())
             .map_err(|error| Error::os("ask who the joining process is", error))?;
         Ok(Channel {
             peer: Peer {
@@ -159,18 +159,18 @@ impl Channel {
     fn read_letter(&self) -> Option<Message> {
         let letter = self.theirs.letters.get(self.read.get())?;
         // Pairs with the Release in `Card::write`.
-        let kind = letter.kind.load(Ordering::Acquire);
+        let kind = letter.kind.load_acquire();
         if kind == 0 {
             return None;
         }
         self.read.set(self.read.get() + 1);
         Some(match kind {
             KIND_OFFER => {
-                let objects = [0, 1].map(|index| letter.objects[index].load(Ordering::Relaxed));
+                let objects = [0, 1].map(|index| letter.objects[index].load());
                 open_offer(self.process.id, objects)
             }
             KIND_REFUSED => {
-                let len = letter.text_len.load(Ordering::Relaxed);
+                let len = letter.text_len.load();
                 let text = layout::load_text(&letter.text, len);
                 Message::Refused(String::from_utf8_lossy(&text).into_owned())
             }

@@ -12,6 +12,7 @@ use super::objects::{Created, create_semaphore, open_semaphore, release};
 use super::users::User;
 use super::wake::{Alarm, wait_any};
 use crate::error::Error;
+use crate::region::access::Own;
 use crate::sys::Arrival;
 
 /// How long to pause between two tries to reach the holder of a name.
@@ -25,7 +26,7 @@ const KNOCK_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Seat {
     // In this order when dropped: the semaphore last, since whoever creates it next
     // creates a card, too.
-    card: Card,
+    card: Card<Own>,
     semaphore: OwnedHandle,
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct Host {
 /// The host's offer to meet one process.
 pub(super) struct Turn {
     number: u64,
-    pub(super) letters: Card,
+    pub(super) letters: Card<Own>,
 }
 
 impl Drop for Turn {
@@ -133,7 +134,7 @@ fn enter(name: &Name, seat: &OwnedHandle, deadline: Instant) -> Result<Option<Ch
         release(seat);
         return Ok(None);
     }
-    Channel::to_host(name, card.turn.load(Ordering::Acquire), holder)
+    Channel::to_host(name, card.turn.load_acquire(), holder)
 }
 
 impl Host {
