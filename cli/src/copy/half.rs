@@ -22,7 +22,7 @@ use crate::request::plan::{Place, Plan};
 use crate::sys::{self, Interruption, Kind};
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
-use crate::writer::destination::Gate;
+use crate::writer::gate::CommitGate;
 use crate::writer::sink;
 
 /// What the supervisor gets to hear.
@@ -82,7 +82,7 @@ impl Report {
 pub(crate) fn run(
     plan: &Plan,
     start_partner: bool,
-    gate: &Arc<Gate>,
+    gate: &Arc<CommitGate>,
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
     let seat = Seat::take(&plan.name, &plan.options)?;
@@ -204,7 +204,7 @@ fn ended_kept(ended: Result<(), Error>, monitor: &Monitor) -> Result<Report, Fai
 
 fn write(
     plan: &Plan,
-    gate: &Arc<Gate>,
+    gate: &Arc<CommitGate>,
     seat: Seat,
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
@@ -233,12 +233,22 @@ fn write(
     let monitor = writer.monitor();
     paired(&monitor, greeting.size, events);
     let started = Instant::now();
-    if let Some(words) = sink::kept(plan, place, &greeting) {
+    let target = match sink::find(plan, place, &greeting) {
+        Ok(target) => target,
+        Err(failure) => {
+            writer.abort(&failure.message);
+            return Err(failure);
+        }
+    };
+    if let Some(words) = target
+        .as_ref()
+        .and_then(|target| sink::kept(plan, target, &greeting))
+    {
         monitor.set_figure(wire::ON_DISK, wire::KEPT);
         writer.abort(&words);
         return Ok(Report::kept(words));
     }
-    match sink::drain(plan, place, &greeting, gate, &writer) {
+    match sink::drain(plan, target, &greeting, gate, &writer) {
         Ok(drained) => {
             // The destination is complete. That the Reader may have died since it
             // was looked at last changes nothing about that.

@@ -14,7 +14,7 @@ use crate::sys;
 use crate::talk::wire;
 use crate::tell::progress::{self, Progress};
 use crate::tell::{json as event, output};
-use crate::writer::destination::Gate;
+use crate::writer::gate::CommitGate;
 
 /// How long a half that should stop may take to do so by itself, with its own
 /// words for what happened. It may be stuck in the system; a second is promised.
@@ -50,7 +50,7 @@ pub(crate) struct Voice {
 pub(crate) struct Supervisor<'p> {
     plan: &'p Plan,
     voice: Voice,
-    gate: Arc<Gate>,
+    gate: Arc<CommitGate>,
     events: Receiver<Event>,
     side: Option<Side>,
     monitor: Option<Monitor>,
@@ -83,7 +83,7 @@ enum ChildState {
 /// Does this process's half of `plan`. The exit status.
 pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     let (sender, events) = channel();
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(CommitGate::default());
     let watched = sys::watch_interruptions({
         let sender = sender.clone();
         move |interruption| {

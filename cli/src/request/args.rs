@@ -93,6 +93,15 @@ pub(crate) struct Args {
           default_missing_value = "~")]
     pub(crate) backup: Option<OsString>,
 
+    /// Write into the file that is there: its other names (hard links), owner and mode
+    /// stay. Not all or nothing: a copy that fails leaves it half written
+    #[arg(long, conflicts_with = "backup")]
+    pub(crate) in_place: bool,
+
+    /// Write to a disk that is in use, and where there seems to be too little room
+    #[arg(long)]
+    pub(crate) force: bool,
+
     /// Replace a destination only if it is older than the source
     #[arg(short, long)]
     pub(crate) update: bool,

@@ -25,6 +25,20 @@ pub(crate) struct Settings {
     pub(crate) limit_rate: Option<u64>,
     pub(crate) direct: When,
     pub(crate) timeout: Option<Duration>,
+    /// Into the file that is there, and not all or nothing.
+    pub(crate) in_place: bool,
+    /// Also where it looks like a mistake.
+    pub(crate) force: bool,
+}
+
+/// What happens to a file that is there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OnExisting {
+    Replace,
+    /// Stays; one that comes while the copy runs makes it fail.
+    Keep,
+    /// Gets a name with this suffix.
+    BackUp(OsString),
 }
 
 /// What the destination keeps of its source.
@@ -53,6 +67,16 @@ impl Settings {
             limit_rate: args.limit_rate,
             direct: args.direct,
             timeout: args.timeout,
+            in_place: args.in_place,
+            force: args.force,
+        }
+    }
+
+    pub(crate) fn on_existing(&self) -> OnExisting {
+        match &self.backup {
+            Some(suffix) => OnExisting::BackUp(suffix.clone()),
+            None if self.no_clobber => OnExisting::Keep,
+            None => OnExisting::Replace,
         }
     }
 
@@ -87,6 +111,8 @@ impl Settings {
             ("--no-clobber", self.no_clobber),
             ("--update", self.update),
             ("--allow-changes", self.allow_changes),
+            ("--in-place", self.in_place),
+            ("--force", self.force),
         ];
         let set = flags.iter().filter(|(_, is_set)| *is_set);
         words.extend(set.map(|(flag, _)| OsString::from(flag)));
@@ -159,6 +185,7 @@ mod tests {
             "never",
             "--timeout",
             "1.5",
+            "--force",
             "a",
             "b",
         ];

@@ -13,9 +13,27 @@
 //! | `standard_input()`, `standard_output()` | a handle of this process's own on the stream, unbuffered and binary; MUST be an error if the stream was closed |
 //! | `facts(file)` | [`Facts`] of an open file |
 //! | `facts_at(path)` | the same of what `path` leads to; MUST NOT open what waits for a partner, or notices that it was opened |
-//! | `facts_of_name(path)` | the same of `path` itself, if that is a link |
 //! | `open_to_read(path)` | opens a source; may wait |
-//! | `open_to_write(path)` | opens what is written in place; may wait; MUST NOT create or empty anything |
+//! | `resolve(path, follow)` | finds what `path` leads to, once: [`Resolved`], held open; MUST be an error for a link that leads nowhere, and SHOULD be one for another user's link in a directory that everybody can write to; an empty path is `NotFound` |
+//! | `Directory::resolve(name, follow)` | the same from a directory that is held |
+//! | `Entry` | a name in a directory that is held open: whatever becomes of that directory's own name, these work in it |
+//! | `Entry::hold()` | what has that name now, a link for itself; only "not found" MUST mean `None` |
+//! | `Entry::create_new()` | makes a file for reading and writing, for nobody else to read if it can be so; `AlreadyExists` if anything has that name |
+//! | `Entry::rename_to(entry, durably)` | gives the file that name, which MUST always name either the old file or the new one; if `durably`, this is on disk when `sync_directory` has returned |
+//! | `Entry::rename_to_new(entry, durably)` | the same if nothing has that name yet; MUST be `AlreadyExists`, and change nothing, if something has |
+//! | `Entry::link_to(entry)` | gives the file a second name; `Unsupported` if it can have but one |
+//! | `Entry::remove()` | removes the name |
+//! | `Entry::sync_directory(file)` | see `rename_to`; `file` lies in it |
+//! | `Entry::{name_max, free_bytes}` | the longest name there, in the units of `name_len`; room on its file system, if it tells |
+//! | `Entry::why_not_replaced(old)` | why `rename_to` would fail, as far as that can be seen before |
+//! | `Held` | what a name led to; it opens, and is asked, for exactly that file, or fails |
+//! | `Held::open_to_write()` | opens what is written in place; may wait; MUST NOT create or empty anything |
+//! | `Held::open_disk_alone()` | the same; `ResourceBusy` if others use the disk, as a file system on it does |
+//! | `Held::may_write()` | an error if this process may not write the file, and if the system can tell already that it cannot be replaced |
+//! | `Held::access()` | `Access::of_file` of it |
+//! | `make_hole(file, offset, len)` | makes zeros of what was written there; `Unsupported` if they have to be written |
+//! | `close(file)` | closes it, and tells what the system held back until then |
+//! | `has_no_locks(error)` | whether the file system of a file that could not be locked has no locks |
 //! | `expect_in_order(file)` | a hint that a regular file will be read from its beginning to its end; may do nothing |
 //! | `capacity(file)` | bytes that a disk holds, if it tells |
 //! | `read(file, block)` | some of the next bytes; 0 MUST mean the end, and nothing else; `Interrupted` asks for another try, `WouldBlock` for one after `wait_until_ready` |
@@ -24,11 +42,9 @@
 //! | `metadata(file, with_attributes)` | what can be kept of a regular file beside its data |
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
-//! | `open_partial(path)` | opens for reading and writing, and makes the file if there is none, for nobody else to read if it can be so; MUST NOT follow a link, wait, or empty it |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
 //! | `Access::new(mode)` | who may do what with a file that does not exist yet |
 //! | `Access::of_file(held)` | the same of exactly the file that is held open, which may be asked no more than that; only "not supported" MUST mean that it has no attributes, and `Unsupported` that the system shows them for no file that is held like this |
-//! | `Access::to_replace(path)` | the same of a file that does; MUST be an error if this process may not write the file, and should be one if it cannot be replaced |
 //! | `Access::begin(file)` | gives the partial file what is needed of that before there is data in it |
 //! | `Access::kept()` | what can wait until all data is there: mode, owner, attributes; those that no file has here are `None` |
 //! | `Access::is_new()` | whether there is no file yet |
@@ -42,11 +58,8 @@
 //! | `expect_holes(file)` | what is skipped in a new file need not take room; may do nothing |
 //! | `memory_bytes()` | the machine's memory, if it matters how large a file is beside it |
 //! | `forget_cached(file, offset, len)` | a hint that what is on disk of that range need not stay in memory; may do nothing |
-//! | `replace(from, to, durably)` | gives `from` the name `to`, which MUST always name either the old file or the new one; if `durably`, this is on disk when `sync_directory` has returned |
-//! | `rename_new(from, to, durably)` | the same if nothing has that name yet; MUST be `AlreadyExists`, and change nothing, if something has |
-//! | `sync_directory(path)` | see `replace` |
 //! | `is_in_use(error)` | whether it was another process's use of the file that was in the way, and may soon be no more |
-//! | `NAME_MAX`, `name_len(name)`, `name_beginning(name, len)` | the longest file name, in the system's own units; the length of one, and the beginning of one |
+//! | `name_len(name)`, `name_beginning(name, len)` | the length of a file name, in the system's own units, and the beginning of one; `NAME_MAX` is the usual limit |
 //! | `name_to_bytes(name)` | a file name for a greeting, UTF-8 or what the system has instead, if it can be told so |
 //! | `name_from_bytes(bytes)` | the same back; MUST be `None` if it could lead anywhere but to a file of that name in the directory that it is put into |
 //! | `folded(path)` | bytes that are equal for paths that differ only in what the system's file names do not |
@@ -92,6 +105,8 @@ pub(crate) struct Facts {
     pub(crate) is_link: bool,
     /// Size in bytes, of a regular file.
     pub(crate) len: u64,
+    /// Bytes that it takes on its file system, where that is told.
+    pub(crate) allocated: Option<u64>,
     pub(crate) identity: Identity,
     /// How many names it has.
     pub(crate) names: u64,
@@ -111,4 +126,21 @@ pub(crate) struct Interruption {
     /// The exit status that goes with it.
     pub(crate) code: u8,
     pub(crate) name: &'static str,
+}
+
+/// Whether a symbolic link that is the last part of a path stands for what it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FollowLast {
+    Yes,
+    No,
+}
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    /// A name, and what it stands for; nothing has it yet if `None`.
+    Name(Entry, Option<Held>),
+    Directory(Directory),
+    /// Something that is open already, and reached by no name of its own.
+    Open(Held),
 }

@@ -22,6 +22,8 @@ const NAME_BYTES_MAX: usize = 3 * 255;
 pub(crate) struct Greeting {
     /// Size in bytes, if it is known before reading.
     pub(crate) size: Option<u64>,
+    /// Bytes that it takes where it is: less than its size if it has holes.
+    pub(crate) allocated: Option<u64>,
     /// Permission bits.
     pub(crate) mode: Option<u32>,
     /// When the source was changed last.
@@ -76,6 +78,7 @@ impl Greeting {
             // Files that are made up as they are read (in /proc) say that they are
             // empty.
             size: Some(facts.len).filter(|&size| size > 0),
+            allocated: facts.allocated,
             mode: facts.mode,
             modified: facts.modified,
             ..Greeting::default()
@@ -90,6 +93,7 @@ impl Greeting {
             }
         };
         add("size", self.size.map(|size| size.to_string()));
+        add("allocated", self.allocated.map(|bytes| bytes.to_string()));
         add("mode", self.mode.map(|mode| format!("{mode:o}")));
         add("modified", self.modified.map(Stamp::to_text));
         add("keep", self.keep.map(Keep::to_text));
@@ -130,6 +134,7 @@ impl Greeting {
             let line = std::str::from_utf8(line).unwrap_or("");
             match line.split_once('=') {
                 Some(("size", value)) => greeting.size = value.parse().ok(),
+                Some(("allocated", value)) => greeting.allocated = value.parse().ok(),
                 Some(("mode", value)) => {
                     let mode = u32::from_str_radix(value, 8).ok();
                     greeting.mode = mode.map(|mode| mode & 0o777);
@@ -156,7 +161,11 @@ impl Keep {
     /// What `settings` mean for the destination `path` as it is now; `None` if the
     /// copy goes on.
     pub(crate) fn of(path: &Path, settings: &Settings) -> Option<Keep> {
-        let found = sys::facts_at(path).ok()?;
+        Keep::of_facts(&sys::facts_at(path).ok()?, settings)
+    }
+
+    /// The same of what was found there.
+    pub(crate) fn of_facts(found: &Facts, settings: &Settings) -> Option<Keep> {
         match found.kind {
             Kind::Directory => None,
             _ if settings.no_clobber => Some(Keep::Always),
@@ -208,6 +217,7 @@ mod tests {
         for name in ["a", "size=1\nmode=7", "ü\n", "-"] {
             let greeting = Greeting {
                 size: Some(u64::MAX),
+                allocated: Some(4096),
                 mode: Some(0o640),
                 modified: Some(Stamp {
                     seconds: -1,

@@ -1,7 +1,14 @@
 //! The Writer's half: from blocks through the [`sink`] into the [`destination`], which
 //! the [`syncer`] puts on disk meanwhile, and which gets its [`attributes`] at the end.
+//!
+//! What DESTINATION leads to is the [`target`]; a file is written as a [`partial`] one,
+//! which takes the name in the [`commit`], if the [`gate`] lets it.
 
 pub(crate) mod attributes;
+pub(crate) mod commit;
 pub(crate) mod destination;
+pub(crate) mod gate;
+pub(crate) mod partial;
 pub(crate) mod sink;
 pub(crate) mod syncer;
+pub(crate) mod target;

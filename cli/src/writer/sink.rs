@@ -1,7 +1,6 @@
 //! The Writer's work: from blocks into the destination.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use brigade::{Monitor, Writer};
@@ -10,14 +9,16 @@ use crate::request::args::When;
 
 use crate::failure::{Failure, Status};
 use crate::rate::Limiter;
-use crate::request::plan::{Place, Plan, enter_directory};
+use crate::request::plan::{Place, Plan};
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
 use crate::talk::greeting::{Greeting, Keep};
 use crate::talk::metadata::Metadata;
 use crate::talk::wire::{self, METADATA_BYTES_MAX};
-use crate::writer::destination::{Destination, Gate, Old};
+use crate::writer::destination::Destination;
+use crate::writer::gate::CommitGate;
 use crate::writer::syncer::Durable;
+use crate::writer::target::{SourceSize, Target};
 
 /// Permissions of a new file, before the mask, if the source says none.
 const DEFAULT_MODE: u32 = 0o666;
@@ -36,42 +37,47 @@ pub(crate) struct Drained {
     pub(crate) digest: Option<[u8; 32]>,
 }
 
-/// If the destination stays as it is: what the user gets to hear. The Reader has
-/// seen what this process found when it started; but which file is meant in a
-/// directory, only the Reader's greeting may tell.
-pub(crate) fn kept(plan: &Plan, place: &Place, greeting: &Greeting) -> Option<String> {
-    let path = final_path(place, greeting).ok()??;
-    let keep = plan
-        .greeting
-        .keep
-        .or_else(|| Keep::of(&path, &plan.settings))?;
-    let applies = keep.applies_to(greeting.modified);
-    applies.then(|| format!("kept {}: {}", path.display(), keep.reason()))
-}
-
-/// The file to be written; `None` for standard output.
-fn final_path(place: &Place, greeting: &Greeting) -> Result<Option<PathBuf>, Failure> {
+/// What is written to, found now and held open; `None` for standard output.
+pub(crate) fn find(
+    plan: &Plan,
+    place: &Place,
+    greeting: &Greeting,
+) -> Result<Option<Target>, Failure> {
     let Place::Path(path) = place else {
         return Ok(None);
     };
-    let mut path = path.clone();
-    enter_directory(&mut path, greeting.name.as_deref())?;
-    Ok(Some(path))
+    let name = greeting.name.as_deref();
+    Target::find(path, name, &plan.settings.on_existing()).map(Some)
+}
+
+/// If the destination stays as it is: what the user gets to hear. The Reader has
+/// seen what this process found when it started; but which file is meant in a
+/// directory, only the Reader's greeting may tell.
+pub(crate) fn kept(plan: &Plan, target: &Target, greeting: &Greeting) -> Option<String> {
+    let found = || Keep::of_facts(target.facts()?, &plan.settings);
+    let keep = plan.greeting.keep.or_else(found)?;
+    let applies = keep.applies_to(greeting.modified);
+    applies.then(|| format!("kept {}: {}", target.path.display(), keep.reason()))
 }
 
 /// Writes all that comes, and makes it the destination.
 pub(crate) fn drain(
     plan: &Plan,
-    place: &Place,
+    target: Option<Target>,
     greeting: &Greeting,
-    gate: &Arc<Gate>,
+    gate: &Arc<CommitGate>,
     writer: &Writer,
 ) -> Result<Drained, Failure> {
-    let destination = match final_path(place, greeting)? {
+    let settings = &plan.settings;
+    let destination = match target {
         None => Destination::standard()?,
-        Some(path) => {
+        Some(target) => {
             let new_mode = greeting.mode.unwrap_or(DEFAULT_MODE) & !plan.umask;
-            Destination::open(&path, new_mode, Old::of(&plan.settings), gate)?
+            let size = SourceSize {
+                bytes: greeting.size,
+                allocated: greeting.allocated,
+            };
+            Destination::open(target, size, new_mode, settings, gate)?
         }
     };
     let mut sink = Sink::new(plan, destination, greeting.size, writer)?;

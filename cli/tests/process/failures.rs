@@ -75,6 +75,7 @@ fn a_file_system_that_is_full_keeps_the_old_destination() {
         mount -t tmpfs -o size=1m none small || exit 99
         echo old > small/b
         "$0" --both a small/b
+        cat a | "$0" --both - small/b
         code=$?
         cat small/b; ls -A small
         exit $code
@@ -87,7 +88,13 @@ fn a_file_system_that_is_full_keeps_the_old_destination() {
         return skip("no tmpfs can be mounted here");
     }
     let outcome = outcome.expect(1);
-    assert!(outcome.said.contains("No space left"), "{outcome:?}");
+    // Before the first byte, where the size is known.
+    let lines: Vec<&str> = outcome.said.lines().collect();
+    assert!(
+        lines[0].contains("needs 4.0 MiB, 1020.0 KiB are free"),
+        "{outcome:?}"
+    );
+    assert!(lines[1].contains("No space left"), "{outcome:?}");
     assert_eq!(String::from_utf8(outcome.output).unwrap(), "old\nb\n");
 }
 
@@ -188,7 +195,7 @@ fn a_dangling_link_is_not_written_through() {
         return;
     }
     let both = Half::start(place.brigade(["--both", "a", "b"])).end();
-    both.expect_line(1, &["symbolic link", &why(sys::NO_SUCH_FILE)]);
+    both.expect_line(1, &["symbolic link"]);
     assert!(!place.path("nowhere").exists());
 }
 

@@ -4,9 +4,7 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::talk::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
@@ -118,15 +116,6 @@ impl Access {
         })
     }
 
-    /// Replacing needs only the directory; but who protected the file against
-    /// writing means its content.
-    pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
-        rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let held = rustix::fs::open(path, flags, Mode::empty())?;
-        Access::of_file(&held.into())
-    }
-
     /// Nothing: `open_partial` made it for this user alone.
     pub(crate) fn begin(&self, _file: &File) -> io::Result<()> {
         Ok(())
@@ -202,6 +191,7 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, OFlags};
 
     #[test]
     fn what_a_held_file_has_is_told_of_that_file_and_not_of_its_name() {

@@ -8,16 +8,15 @@ use std::path::Path;
 use super::super::{Facts, Kind};
 use crate::talk::metadata::Stamp;
 
+/// What `st_blocks` counts: stat(2).
+const BLOCK_BYTES: u64 = 512;
+
 pub(crate) fn facts(file: &File) -> io::Result<Facts> {
     Ok(Facts::from_metadata(&file.metadata()?))
 }
 
 pub(crate) fn facts_at(path: &Path) -> io::Result<Facts> {
     Ok(Facts::from_metadata(&std::fs::metadata(path)?))
-}
-
-pub(crate) fn facts_of_name(path: &Path) -> io::Result<Facts> {
-    Ok(Facts::from_metadata(&std::fs::symlink_metadata(path)?))
 }
 
 impl Facts {
@@ -32,6 +31,7 @@ impl Facts {
             kind,
             is_link: metadata.is_symlink(),
             len: metadata.len(),
+            allocated: Some(metadata.blocks().saturating_mul(BLOCK_BYTES)),
             identity: (metadata.dev(), metadata.ino()),
             names: metadata.nlink(),
             is_own: metadata.uid() == rustix::process::geteuid().as_raw(),

@@ -8,6 +8,7 @@
 //! | interruptions | signals, 128 and their number |
 
 mod attributes;
+mod directory;
 mod facts;
 mod names;
 mod process;
@@ -16,6 +17,7 @@ mod streams;
 mod writing;
 
 pub(crate) use self::attributes::*;
+pub(crate) use self::directory::*;
 pub(crate) use self::facts::*;
 pub(crate) use self::names::*;
 pub(crate) use self::process::*;

@@ -1,30 +1,23 @@
 //! What is asked of a destination.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
-use rustix::fs::OFlags;
-
-pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).open(path)
-}
-
-pub(crate) fn open_partial(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
-}
 
 pub(crate) fn handle_for_syncing(file: &File) -> io::Result<File> {
     file.try_clone()
+}
+
+/// Where what was written before is zeros from now on, and takes no room.
+pub(crate) fn make_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    use rustix::io::Errno;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, offset, len) {
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODEV | Errno::INVAL) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        made => Ok(made?),
+    }
 }
 
 /// What is skipped is a hole on every file system that has them.
@@ -40,32 +33,23 @@ pub(crate) fn forget_cached(file: &File, offset: u64, len: Option<u64>) {
     let _ = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);
 }
 
-pub(crate) fn replace(from: &Path, to: &Path, _durably: bool) -> io::Result<()> {
-    std::fs::rename(from, to)
-}
-
-pub(crate) fn rename_new(from: &Path, to: &Path, _durably: bool) -> io::Result<()> {
-    use rustix::io::Errno;
-    let flags = rustix::fs::RenameFlags::NOREPLACE;
-    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags) {
-        // Not every file system can; but a second name never takes another's place.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            std::fs::hard_link(from, to)?;
-            std::fs::remove_file(from)
-        }
-        renamed => Ok(renamed?),
-    }
-}
-
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    match File::open(path).and_then(|directory| directory.sync_all()) {
-        // Some file systems cannot, and say so; then there is nothing to do.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        synced => synced,
-    }
-}
-
 /// Files can be opened, renamed and removed by all at once.
 pub(crate) fn is_in_use(_error: &io::Error) -> bool {
     false
+}
+
+/// Closes `file`, and tells what the system held back until then: some file systems
+/// (over a network) find only now that there is no room.
+#[expect(unsafe_code, reason = "std closes without a word")]
+pub(crate) fn close(file: File) -> io::Result<()> {
+    let descriptor = std::os::fd::IntoRawFd::into_raw_fd(file);
+    // SAFETY: it was owned by `file`, which is gone, so nobody else closes or uses it.
+    Ok(unsafe { rustix::io::try_close(descriptor) }?)
+}
+
+/// Whether the file system has no locks.
+pub(crate) fn has_no_locks(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS))
 }

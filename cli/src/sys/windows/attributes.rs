@@ -1,15 +1,13 @@
 //! Who may do what with a file, and what else it has beside its data.
 #![expect(unsafe_code, reason = "the system's interface is all unsafe functions")]
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self};
-use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
-use std::path::Path;
 use std::ptr;
 use std::time::SystemTime;
 
-use windows_sys::Win32::Foundation::{ERROR_SUCCESS, GENERIC_WRITE, LocalFree};
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     GetSecurityInfo, SE_FILE_OBJECT, SetSecurityInfo,
 };
@@ -18,14 +16,10 @@ use windows_sys::Win32::Security::{
     PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SE_DACL_PROTECTED,
     UNPROTECTED_DACL_SECURITY_INFORMATION,
 };
-use windows_sys::Win32::Storage::FileSystem::{
-    DELETE, FILE_ATTRIBUTE_READONLY, FILE_FLAG_BACKUP_SEMANTICS, GetVolumeInformationByHandleW,
-    READ_CONTROL,
-};
+use windows_sys::Win32::Storage::FileSystem::GetVolumeInformationByHandleW;
 use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
 
 use super::errors::*;
-use super::facts::*;
 use crate::talk::metadata::{ExtendedAttribute, Metadata, Stamp};
 
 pub(crate) fn metadata(file: &File, _with_attributes: bool) -> Metadata {
@@ -68,21 +62,6 @@ impl Access {
             list,
             kept: Metadata::default(),
         })
-    }
-
-    pub(crate) fn to_replace(path: &Path) -> io::Result<Access> {
-        let information =
-            winapi_util::file::information(&open_to_look(path, FILE_FLAG_BACKUP_SEMANTICS)?)?;
-        if information.file_attributes() & u64::from(FILE_ATTRIBUTE_READONLY) != 0 {
-            let kind = io::ErrorKind::PermissionDenied;
-            return Err(io::Error::new(kind, "it is read-only"));
-        }
-        // Fails now, and not only when all is written, if another process has the
-        // file open and lets nobody write or remove it.
-        let file = OpenOptions::new()
-            .access_mode(GENERIC_WRITE | DELETE | READ_CONTROL)
-            .open(path)?;
-        Access::of_file(&file)
     }
 
     /// Before there is data that not everybody should read.

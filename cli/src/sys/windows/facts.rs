@@ -35,7 +35,7 @@ pub(crate) fn facts_at(path: &Path) -> io::Result<Facts> {
     facts(&open_to_look(path, FILE_FLAG_BACKUP_SEMANTICS)?)
 }
 
-pub(crate) fn facts_of_name(path: &Path) -> io::Result<Facts> {
+pub(super) fn facts_of_name(path: &Path) -> io::Result<Facts> {
     if is_device(path) {
         return Ok(Facts::without_file(Kind::Stream));
     }
@@ -73,6 +73,7 @@ impl Facts {
             kind,
             is_link: false,
             len: 0,
+            allocated: None,
             identity: (0, 0),
             names: 1,
             is_own: true,
@@ -91,6 +92,7 @@ impl Facts {
             },
             is_link: has(FILE_ATTRIBUTE_REPARSE_POINT),
             len: information.file_size(),
+            allocated: None,
             identity: (information.volume_serial_number(), information.file_index()),
             names: information.number_of_links(),
             // Left to access lists: the owner tells little where files that an

@@ -12,6 +12,7 @@
 //! [`verbatim`], so that they may be longer than 260 characters.
 
 mod attributes;
+mod directory;
 mod errors;
 mod facts;
 mod names;
@@ -21,6 +22,7 @@ mod streams;
 mod writing;
 
 pub(crate) use self::attributes::*;
+pub(crate) use self::directory::*;
 pub(crate) use self::facts::*;
 pub(crate) use self::names::*;
 pub(crate) use self::process::*;

@@ -1,0 +1,181 @@
+//! Decides, between the thread that writes and the one that watches, whether what was
+//! written becomes the destination or goes away: one of them, once.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, Status, reason};
+use crate::sys::{Entry, Identity};
+use crate::tell::output;
+
+/// How long the thread that watches waits for one that makes a file: it may be stuck
+/// in the system.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Default)]
+pub(crate) struct CommitGate {
+    state: Mutex<GateState>,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    stage: Stage,
+    /// What goes away if the copy fails.
+    made: Option<Made>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Open,
+    /// Checked for the last time; being renamed, or renamed.
+    Committing,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Made {
+    entry: Entry,
+    /// Which file it is, once that is known. Until then the name is this copy's: it was
+    /// made as a new one a moment ago.
+    identity: Option<Identity>,
+}
+
+impl CommitGate {
+    /// Valid even if a thread panicked with it: each change is a single step.
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the file `entry`, which is removed again unless it is committed. In one
+    /// step, so that a signal in between leaves nothing.
+    pub(super) fn create(&self, entry: &Entry) -> Result<io::Result<File>, Failure> {
+        let mut state = self.state();
+        if state.stage == Stage::Closed {
+            return Err(given_up());
+        }
+        let made = entry.create_new();
+        if made.is_ok() {
+            let (entry, identity) = (entry.clone(), None);
+            state.made = Some(Made { entry, identity });
+        }
+        Ok(made)
+    }
+
+    /// From now on the name is removed only if it is still this file's.
+    pub(super) fn identify(&self, identity: Identity) {
+        if let Some(made) = &mut self.state().made {
+            made.identity = Some(identity);
+        }
+    }
+
+    /// `check` and the point of no return are one step for the thread that watches;
+    /// `rename` may take its time.
+    pub(super) fn commit(
+        &self,
+        check: impl FnOnce() -> Result<(), Failure>,
+        rename: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.stage == Stage::Closed {
+            return Err(given_up());
+        }
+        check()?;
+        state.stage = Stage::Committing;
+        drop(state);
+        rename().inspect_err(|_| self.state().stage = Stage::Open)
+    }
+
+    /// Does `stop`, unless the point of no return has passed.
+    pub(crate) fn unless_committing(&self, stop: impl FnOnce()) {
+        let state = self.state_soon();
+        if state.is_none_or(|state| state.stage != Stage::Committing) {
+            stop();
+        }
+    }
+
+    /// Removes what was made.
+    pub(super) fn discard(&self) {
+        let mut state = self.state();
+        if state.stage != Stage::Committing {
+            remove_made(&mut state);
+        }
+    }
+
+    /// As `discard`, and nothing can be committed any more. False if it was
+    /// committed already: then the copy has succeeded.
+    pub(crate) fn close(&self) -> bool {
+        let Some(mut state) = self.state_soon() else {
+            output::warn("writer: a file is just being made, and may be left");
+            return true;
+        };
+        if state.stage == Stage::Committing {
+            return false;
+        }
+        remove_made(&mut state);
+        state.stage = Stage::Closed;
+        true
+    }
+
+    fn state_soon(&self) -> Option<MutexGuard<'_, GateState>> {
+        let deadline = Instant::now() + CLOSING_PATIENCE;
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
+
+/// What the thread that writes gets to hear if the other one closed the gate; that
+/// one tells the user why.
+fn given_up() -> Failure {
+    Failure {
+        is_echo: true,
+        ..Failure::new(Status::Failed, "given up")
+    }
+}
+
+fn remove_made(state: &mut GateState) {
+    let Some(made) = state.made.take() else {
+        return;
+    };
+    if let Err(error) = made.remove() {
+        let (name, why) = (made.entry.name().display(), reason(&error));
+        output::warn(&format!("writer: cannot remove {name}: {why}"));
+    }
+}
+
+impl Made {
+    /// Not if the name is another file's by now.
+    fn remove(&self) -> io::Result<()> {
+        if let Some(identity) = self.identity {
+            let found = self.entry.hold()?;
+            if found.is_none_or(|found| found.facts.identity != identity) {
+                return Ok(());
+            }
+        }
+        self.entry.remove()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_closed_nothing_can_be_committed_and_once_committed_nothing_closed() {
+        let gate = CommitGate::default();
+        assert!(gate.close());
+        assert!(gate.commit(|| Ok(()), || Ok(())).is_err());
+        let gate = CommitGate::default();
+        gate.commit(|| Ok(()), || Ok(())).unwrap();
+        assert!(!gate.close());
+    }
+}

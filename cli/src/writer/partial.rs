@@ -1,0 +1,303 @@
+//! The partial file: what the destination is called until it is whole.
+//!
+//! Directories like /tmp are full of strangers, so the file that is written is always
+//! made by this copy. What a killed copy left there is never opened for writing; it is
+//! removed, if nobody has it locked.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, Status};
+use crate::sys::{self, Entry, Facts, Held, Identity, Kind};
+use crate::writer::gate::CommitGate;
+
+/// How long to wait for another process to let go of the partial file: a killed
+/// copy's second half may still be cleaning up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the name of the partial file ends in.
+const SUFFIX: &str = ".brigade-partial";
+
+/// A file that nobody but this copy writes.
+pub(super) struct Partial {
+    pub(super) entry: Entry,
+    pub(super) identity: Identity,
+    pub(super) gate: Arc<CommitGate>,
+}
+
+/// What came of one try to make it.
+enum Try {
+    Made(File, Identity),
+    /// Another process was in the way, for this reason.
+    Again(Failure),
+}
+
+impl Partial {
+    /// Makes the partial file of `target`, which is shown as `path`.
+    pub(super) fn make(
+        target: &Entry,
+        path: &Path,
+        gate: &Arc<CommitGate>,
+    ) -> Result<(File, Partial), Failure> {
+        let failed = |error| Failure::io("write to", path, &error);
+        let name = name_beside(target.name(), SUFFIX, target.name_max().map_err(failed)?);
+        let entry = target.sibling(&name);
+        let shown = path.with_file_name(&name);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let is_last = Instant::now() >= deadline;
+            match try_to_make(&entry, &shown, gate)? {
+                Try::Made(file, identity) => {
+                    let gate = Arc::clone(gate);
+                    let partial = Partial {
+                        entry,
+                        identity,
+                        gate,
+                    };
+                    return Ok((file, partial));
+                }
+                Try::Again(why) if is_last => return Err(why),
+                Try::Again(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// An error unless its name still stands for it.
+    pub(super) fn check(&self, path: &Path) -> Result<(), Failure> {
+        let failed = |error| Failure::io("look at the partial file of", path, &error);
+        let found = self.entry.hold().map_err(failed)?;
+        if found.is_some_and(|found| found.facts.identity == self.identity) {
+            return Ok(());
+        }
+        let message = format!(
+            "the partial file of {} was removed or replaced by someone",
+            path.display()
+        );
+        Err(Failure::new(Status::Failed, message))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.gate.discard();
+    }
+}
+
+/// A name for a file beside `name`: it begins with a dot, ends with `suffix` and is no
+/// longer than `max`.
+pub(super) fn name_beside(name: &OsStr, suffix: &str, max: usize) -> OsString {
+    /// Of a name that is too long, what is kept of the beginning; the hash tells it from
+    /// others of that beginning.
+    const HASH_LEN: usize = 32;
+    let mut beside = OsString::from(".");
+    if 1 + sys::name_len(name) + suffix.len() <= max {
+        beside.push(name);
+    } else {
+        let hash = blake3::hash(name.as_encoded_bytes()).to_hex();
+        let room = max.saturating_sub(1 + HASH_LEN + suffix.len());
+        beside.push(sys::name_beginning(name, room.min(100)));
+        beside.push(&hash[..HASH_LEN]);
+    }
+    beside.push(suffix);
+    beside
+}
+
+fn try_to_make(entry: &Entry, shown: &Path, gate: &CommitGate) -> Result<Try, Failure> {
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, shown, &error);
+    let file = match gate.create(entry)? {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return clear(entry, shown).map(Try::Again);
+        }
+        Err(error) => return Err(failed("create")(error)),
+    };
+    // Whatever fails from here on, what was made is removed.
+    let made = own(entry, &file).map_err(|(what, error)| failed(what)(error));
+    match made {
+        Ok(Some(identity)) => {
+            gate.identify(identity);
+            Ok(Try::Made(file, identity))
+        }
+        Ok(None) => {
+            gate.discard();
+            Ok(Try::Again(in_use(shown)))
+        }
+        Err(failure) => {
+            gate.discard();
+            Err(failure)
+        }
+    }
+}
+
+/// Locks the new `file`; `None` if another process took it for one that was left, and
+/// removes it.
+fn own(entry: &Entry, file: &File) -> Result<Option<Identity>, (&'static str, io::Error)> {
+    let identity = sys::facts(file)
+        .map_err(|error| ("look at", error))?
+        .identity;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // Then its name alone keeps others away.
+        Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => {}
+        Err(TryLockError::Error(error)) => return Err(("lock", error)),
+    }
+    let named = entry.hold().map_err(|error| ("look at", error))?;
+    let is_named = named.is_some_and(|named| named.facts.identity == identity);
+    Ok(is_named.then_some(identity))
+}
+
+/// Removes what a killed copy left under the name. Why the name may still be taken.
+fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, shown, &error);
+    let Some(left) = entry.hold().map_err(failed("look at"))? else {
+        return Ok(in_use(shown));
+    };
+    let refused = |why: &str| {
+        let message = format!("cannot use {}: {why}; remove it", shown.display());
+        Failure::new(Status::Failed, message)
+    };
+    if let Some(why) = unfit(&left.facts) {
+        return Err(refused(why));
+    }
+    // Only to lock it.
+    let file = left.open_to_read().map_err(failed("open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(in_use(shown)),
+        Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => {
+            let message = format!(
+                "cannot use {}: another copy may be writing it, and this file system has no locks to tell by; remove it if none is",
+                shown.display()
+            );
+            return Err(Failure::new(Status::Failed, message));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
+    }
+    remove_if_still(entry, &left).map_err(failed("remove"))?;
+    Ok(in_use(shown))
+}
+
+fn remove_if_still(entry: &Entry, left: &Held) -> io::Result<()> {
+    let now = entry.hold()?;
+    match now.is_some_and(|now| now.facts.identity == left.facts.identity) {
+        true => entry.remove(),
+        false => Ok(()),
+    }
+}
+
+fn in_use(shown: &Path) -> Failure {
+    let shown = shown.display();
+    let message = format!("another copy is being written to this destination ({shown} is in use)");
+    Failure::new(Status::Failed, message)
+}
+
+/// Why a file cannot be what a killed copy left.
+fn unfit(found: &Facts) -> Option<&'static str> {
+    if found.is_link {
+        Some("it is a symbolic link")
+    } else if found.kind != Kind::File {
+        Some("it is no regular file")
+    } else if !found.is_own {
+        Some("it belongs to another user")
+    } else if found.names > 1 {
+        Some("it has another name, too")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::sys::{FollowLast, Resolved};
+
+    fn make(target: &Path) -> Result<(File, Partial), Failure> {
+        let Ok(Resolved::Name(entry, _)) = sys::resolve(target, FollowLast::Yes) else {
+            unreachable!("a name in a directory");
+        };
+        Partial::make(&entry, target, &Arc::default())
+    }
+
+    fn refusal(target: &Path) -> String {
+        make(target).err().unwrap().message
+    }
+
+    #[test]
+    fn a_stranger_s_file_a_link_and_a_second_name_are_never_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let precious = directory.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        let target = directory.path().join("x");
+        let partial = directory.path().join(".x.brigade-partial");
+
+        if sys::testing::link(&precious, &partial) {
+            assert!(refusal(&target).contains("symbolic link"));
+            std::fs::remove_file(&partial).unwrap();
+        } else {
+            eprintln!("skipped: no symbolic link can be made here");
+        }
+
+        std::fs::hard_link(&precious, &partial).unwrap();
+        assert!(refusal(&target).contains("another name"));
+        std::fs::remove_file(&partial).unwrap();
+
+        std::fs::create_dir(&partial).unwrap();
+        assert!(refusal(&target).contains("cannot"));
+        std::fs::remove_dir(&partial).unwrap();
+
+        std::fs::write(&partial, "").unwrap();
+        if sys::testing::give_away(&partial) {
+            assert!(refusal(&target).contains("another user"));
+        } else {
+            eprintln!("skipped: no file can be given to another user here");
+        }
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_partial_file_left_by_a_killed_copy_is_made_anew_but_never_by_two() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("x");
+        let partial = directory.path().join(".x.brigade-partial");
+        std::fs::write(&partial, "left over").unwrap();
+        let stranger = File::open(&partial).unwrap();
+        let (first, held) = make(&target).unwrap();
+        assert_eq!(first.metadata().unwrap().len(), 0);
+        assert_eq!(std::io::read_to_string(stranger).unwrap(), "left over");
+        assert!(refusal(&target).contains("another copy"));
+        drop((first, held));
+        assert!(!partial.exists());
+        make(&target).unwrap();
+    }
+
+    #[test]
+    fn the_longest_names_have_a_partial_file_too() {
+        for max in [sys::NAME_MAX, 143, 60] {
+            let long = OsString::from("n".repeat(max));
+            let name = name_beside(&long, SUFFIX, max);
+            assert!(name.len() <= max);
+            let other = OsString::from("n".repeat(max - 1));
+            assert_ne!(name_beside(&other, SUFFIX, max), name);
+        }
+    }
+
+    #[test]
+    fn a_partial_file_that_was_replaced_is_not_the_one_that_was_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("x");
+        let (_file, partial) = make(&target).unwrap();
+        partial.check(&target).unwrap();
+        let path = directory.path().join(".x.brigade-partial");
+        std::fs::rename(&path, directory.path().join("y")).unwrap();
+        std::fs::write(&path, "another's").unwrap();
+        assert!(partial.check(&target).is_err());
+        drop(partial);
+        assert_eq!(std::fs::read(&path).unwrap(), b"another's");
+    }
+}

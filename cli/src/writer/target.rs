@@ -1,0 +1,157 @@
+//! What DESTINATION leads to: found once, and held open from then on.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Status};
+use crate::request::settings::{OnExisting, Settings};
+use crate::sys::{self, Entry, Facts, FollowLast, Held, Kind, Resolved};
+use crate::tell::progress::bytes;
+
+/// How much will come, as far as it is known before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SourceSize {
+    pub(crate) bytes: Option<u64>,
+    /// What it takes where it is: less if it has holes.
+    pub(crate) allocated: Option<u64>,
+}
+
+impl SourceSize {
+    /// The least room that a copy takes; nothing is known of how well it compresses.
+    fn room(self) -> Option<u64> {
+        let bytes = self.bytes?;
+        Some(
+            self.allocated
+                .map_or(bytes, |allocated| allocated.min(bytes)),
+        )
+    }
+}
+
+/// Where the copy goes.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// As it is shown to the user.
+    pub(crate) path: PathBuf,
+    pub(super) place: TargetPlace,
+}
+
+#[derive(Debug)]
+pub(super) enum TargetPlace {
+    /// A name, and what it stands for.
+    Name(Entry, Option<Held>),
+    /// What is open already, and has no name of its own to be given to another file.
+    Open(Held),
+}
+
+impl Target {
+    /// Finds `path`; in a directory, `name` in there.
+    pub(crate) fn find(
+        path: &Path,
+        name: Option<&OsStr>,
+        on_existing: &OnExisting,
+    ) -> Result<Target, Failure> {
+        // What is there gets another name as it is, be it a link; and else is written
+        // through, as it is for cp.
+        let follow = match on_existing {
+            OnExisting::BackUp(_) => FollowLast::No,
+            _ => FollowLast::Yes,
+        };
+        let mut path = path.to_path_buf();
+        let failed = |path: &Path, error: io::Error| Failure::io("write to", path, &error);
+        let mut found = sys::resolve(&path, follow).map_err(|error| failed(&path, error))?;
+        if matches!(&found, Resolved::Name(_, Some(held)) if held.facts.is_link) {
+            // A link to a directory means the directory.
+            match sys::resolve(&path, FollowLast::Yes) {
+                Ok(directory @ Resolved::Directory(_)) => found = directory,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&path, error)),
+            }
+        }
+        if let Resolved::Directory(directory) = &found {
+            let name = name.ok_or_else(|| {
+                let message = format!(
+                    "{} is a directory, and the source has no name to use in it; name the file",
+                    path.display()
+                );
+                Failure::new(Status::Failed, message)
+            })?;
+            path.push(name);
+            found = directory
+                .resolve(name, follow)
+                .map_err(|error| failed(&path, error))?;
+        }
+        let place = match found {
+            Resolved::Name(entry, held) => TargetPlace::Name(entry, held),
+            Resolved::Open(held) => TargetPlace::Open(held),
+            Resolved::Directory(_) => {
+                return Err(failed(&path, io::ErrorKind::IsADirectory.into()));
+            }
+        };
+        Ok(Target { path, place })
+    }
+
+    /// What is there, as it was when it was found.
+    pub(crate) fn facts(&self) -> Option<&Facts> {
+        self.held().map(|held| &held.facts)
+    }
+
+    pub(super) fn held(&self) -> Option<&Held> {
+        match &self.place {
+            TargetPlace::Name(_, held) => held.as_ref(),
+            TargetPlace::Open(held) => Some(held),
+        }
+    }
+
+    /// Whether it is written where it is, for what it is: a device, a fifo, a pipe.
+    pub(super) fn is_direct(&self) -> bool {
+        let is_file = |held: &Held| held.facts.kind == Kind::File || held.facts.is_link;
+        self.held().is_some_and(|held| !is_file(held))
+    }
+
+    /// Refuses what would fail only once everything is written: a name that cannot be
+    /// given to another file, too little room.
+    pub(super) fn check_room(&self, size: SourceSize, settings: &Settings) -> Result<(), Failure> {
+        let (TargetPlace::Name(entry, held), Some(needed)) = (&self.place, size.room()) else {
+            return Ok(());
+        };
+        let failed = |error| Failure::io("look at the file system of", &self.path, &error);
+        let Some(mut free) = entry.free_bytes().map_err(failed)? else {
+            return Ok(());
+        };
+        if settings.in_place {
+            free = free.saturating_add(held.as_ref().map_or(0, |held| held.facts.len));
+        }
+        if needed <= free || settings.force {
+            return Ok(());
+        }
+        let message = format!(
+            "cannot write to {}: it needs {}, {} are free on its file system; --force tries all the same",
+            self.path.display(),
+            bytes(needed),
+            bytes(free)
+        );
+        Err(Failure::new(Status::Failed, message))
+    }
+
+    /// Why the finished file could not take the name in the end.
+    pub(super) fn check_replaceable(&self) -> Result<(), Failure> {
+        let TargetPlace::Name(entry, old) = &self.place else {
+            return Ok(());
+        };
+        let failed = |error| Failure::io("look at", &self.path, &error);
+        let Some(why) = entry.why_not_replaced(old.as_ref()).map_err(failed)? else {
+            return Ok(());
+        };
+        let message = format!("cannot replace {}: {why}", self.path.display());
+        let failure = Failure::new(Status::Failed, message);
+        Err(match old {
+            Some(_) => failure.remark(IN_PLACE),
+            None => failure,
+        })
+    }
+}
+
+/// What else can be done with a file that cannot be replaced.
+pub(super) const IN_PLACE: &str = "--in-place writes into the file that is there";
