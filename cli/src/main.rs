@@ -3,16 +3,19 @@
 //! From what was typed comes what is meant ([`request`]); a thread of its own does this
 //! process's half ([`copy`]), as [`reader`] or as [`writer`], while the main thread
 //! watches. The halves [`talk`]; what users hear of it is in [`tell`]. What is asked of
-//! the system goes through [`sys`].
+//! the system goes through [`sys`]. Nothing imports what imports it.
 
 mod copy;
 mod failure;
+mod metadata;
+mod outcome;
 mod rate;
 mod reader;
 mod request;
 mod sys;
 mod talk;
 mod tell;
+mod units;
 mod writer;
 
 use std::io::IsTerminal;
@@ -21,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::copy::supervise::{self, Voice};
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
 use crate::request::args::{Args, When};
 use crate::request::manual;
 use crate::request::plan::Plan;
@@ -74,7 +77,7 @@ fn run(umask: u32) -> ExitCode {
 }
 
 fn give_up(failure: &Failure) -> ExitCode {
-    failure.say();
+    output::last_words(failure);
     ExitCode::from(failure.code)
 }
 
@@ -106,5 +109,5 @@ fn say_usage(error: &clap::Error) -> ExitCode {
     let what = what.strip_prefix("error: ").unwrap_or(&what);
     // What was typed is not known as a whole, but perhaps by whom.
     output::start(std::env::args_os().any(|word| word == "--json"));
-    give_up(&Failure::new(Status::Usage, format!("{what}; see --help")))
+    give_up(&Failure::new(Exit::Usage, format!("{what}; see --help")))
 }

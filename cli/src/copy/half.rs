@@ -11,14 +11,16 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use brigade::{Error, Monitor, Role, Seat, Side};
+use brigade::{Error, Monitor, Options, Role, Seat, Side};
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
+use crate::outcome::Report;
 use crate::reader::pump;
 use crate::reader::source::Source;
-use crate::request::plan::{Place, Plan};
+use crate::request::endpoint::Endpoint;
+use crate::request::plan::Plan;
 use crate::sys::{self, Interruption, Kind};
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
@@ -51,33 +53,6 @@ pub(crate) enum Event {
     Interruption(Interruption),
 }
 
-/// A copy that succeeded.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) bytes: u64,
-    /// How many of these were holes, which were not read, or zeros not written.
-    pub(crate) holes: u64,
-    pub(crate) took: Duration,
-    pub(crate) on_disk: bool,
-    /// The hash of all data, if it was asked for.
-    pub(crate) digest: Option<[u8; 32]>,
-    /// The destination stays as it is, as was asked for: the Writer's words for it.
-    pub(crate) kept: Option<String>,
-}
-
-impl Report {
-    fn kept(words: String) -> Report {
-        Report {
-            bytes: 0,
-            holes: 0,
-            took: Duration::ZERO,
-            on_disk: false,
-            digest: None,
-            kept: Some(words),
-        }
-    }
-}
-
 /// Joins, and does this process's half.
 pub(crate) fn run(
     plan: &Plan,
@@ -85,20 +60,40 @@ pub(crate) fn run(
     gate: &Arc<CommitGate>,
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
-    let seat = Seat::take(&plan.name, &plan.options)?;
+    let greeting = Greeting::of_plan(plan);
+    let seat = Seat::take(&plan.name, &options(plan, &greeting))?;
     let _ = events.send(Event::Seated {
         side: seat.side(),
         monitor: seat.monitor(),
         is_first: seat.is_first(),
     });
     match seat.side() {
-        Side::Reader => read(plan, start_partner, seat, events),
-        Side::Writer => write(plan, gate, seat, events),
+        Side::Reader => read(plan, &greeting, start_partner, seat, events),
+        Side::Writer => write(plan, &greeting, gate, seat, events),
     }
+}
+
+/// What the library gets to know of `plan`.
+fn options(plan: &Plan, greeting: &Greeting) -> Options {
+    let mut options = Options::new()
+        .block_size(plan.settings.block_size)
+        .block_count(plan.settings.blocks)
+        .greeting(&greeting.encode());
+    if let Some(side) = plan.side {
+        options = options.side(side);
+    }
+    if let Some(wait) = plan.wait {
+        options = options.wait(wait);
+    }
+    for user in &plan.allow_user {
+        options = options.allow_user(user);
+    }
+    options
 }
 
 fn read(
     plan: &Plan,
+    own: &Greeting,
     start_partner: bool,
     seat: Seat,
     events: &Sender<Event>,
@@ -124,7 +119,7 @@ fn read(
     paired(&monitor, size, events);
     let started = Instant::now();
     let keep = Greeting::decode(reader.partner().greeting()).keep;
-    if keep.is_some_and(|keep| keep.applies_to(plan.greeting.modified)) {
+    if keep.is_some_and(|keep| keep.applies_to(own.modified)) {
         // Nothing is taken from a source that others may want. The Writer decides
         // alike, and then gives up.
         let ended = reader.finish();
@@ -162,7 +157,7 @@ fn read(
 /// What need not wait for the partner, above all what is wrong with the source.
 fn prepare(
     plan: &Plan,
-    place: &Place,
+    place: &Endpoint,
     start_partner: bool,
     seat: &Seat,
     events: &Sender<Event>,
@@ -174,7 +169,7 @@ fn prepare(
     if start_partner {
         if !seat.is_first() {
             let message = "another process is already at this copy; choose another --name";
-            return Err(Failure::new(Status::TooManyInstances, message));
+            return Err(Failure::new(Exit::TooManyInstances, message));
         }
         let program = Path::new("the second process");
         let child = start(plan).map_err(|error| Failure::io("start", program, &error))?;
@@ -197,13 +192,14 @@ fn ended_kept(ended: Result<(), Error>, monitor: &Monitor) -> Result<Report, Fai
         Err(error) => Err(error.into()),
         Ok(()) => {
             let message = "the writer did not keep its destination, though it said so";
-            Err(Failure::new(Status::Partner, message))
+            Err(Failure::new(Exit::Partner, message))
         }
     }
 }
 
 fn write(
     plan: &Plan,
+    own: &Greeting,
     gate: &Arc<CommitGate>,
     seat: Seat,
     events: &Sender<Event>,
@@ -220,7 +216,7 @@ fn write(
     if seat.is_first() {
         if plan.started_by_both {
             return Err(Failure::new(
-                Status::Partner,
+                Exit::Partner,
                 "the first process ended before this one joined",
             ));
         }
@@ -242,7 +238,7 @@ fn write(
     };
     if let Some(words) = target
         .as_ref()
-        .and_then(|target| sink::kept(plan, target, &greeting))
+        .and_then(|target| sink::kept(plan, own.keep, target, &greeting))
     {
         monitor.set_figure(wire::ON_DISK, wire::KEPT);
         writer.abort(&words);
@@ -270,11 +266,11 @@ fn write(
 }
 
 fn missing(what: &str) -> Failure {
-    Failure::new(Status::Usage, format!("this process has no {what}"))
+    Failure::new(Exit::Usage, format!("this process has no {what}"))
 }
 
-fn check_directory(place: &Place) -> Result<(), Failure> {
-    let Place::Path(path) = place else {
+fn check_directory(place: &Endpoint) -> Result<(), Failure> {
+    let Endpoint::Path(path) = place else {
         return Ok(());
     };
     // What is no file is not created, and may be in no directory (a pipe on Windows).
@@ -305,7 +301,7 @@ fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
             // The half itself may be stuck in a read of a silent source.
             Ok(report) => Event::Done(Ok(report)),
             // That this half gave up is its own to tell.
-            Err(failure) if failure.is_echo => return,
+            Err(failure) if failure.already_reported => return,
             Err(failure) => Event::PartnerGone(failure),
         };
         let _ = events.send(event);
@@ -321,12 +317,10 @@ fn start(plan: &Plan) -> std::io::Result<Child> {
         false => command.args(["--quiet", "--progress", "never"]),
     };
     command.arg(format!("--name={}", plan.name));
-    command.arg("--block-size").arg(plan.block_size.to_string());
-    command.arg("--blocks").arg(plan.blocks.to_string());
     command.args(plan.settings.words());
     command.arg("--");
     match &plan.destination {
-        Some(Place::Path(path)) => command.arg(path),
+        Some(Endpoint::Path(path)) => command.arg(path),
         _ => command.arg("-"),
     };
     command.stdin(Stdio::null()).spawn()

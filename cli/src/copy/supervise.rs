@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use brigade::{Monitor, Side};
 
-use crate::copy::half::{self, Event, Report};
-use crate::failure::{Failure, Status};
-use crate::request::plan::{Place, Plan};
+use crate::copy::half::{self, Event};
+use crate::failure::{Exit, Failure};
+use crate::outcome::Report;
+use crate::request::endpoint::Endpoint;
+use crate::request::plan::Plan;
 use crate::sys;
 use crate::talk::wire;
 use crate::tell::progress::{self, Progress};
 use crate::tell::{json as event, output};
+use crate::units;
 use crate::writer::gate::CommitGate;
 
 /// How long a half that should stop may take to do so by itself, with its own
@@ -92,13 +95,13 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     });
     if let Err(error) = watched {
         let failure = Failure::new(
-            Status::Failed,
+            Exit::Failed,
             format!(
                 "cannot watch for signals: {}",
                 crate::failure::reason(&error)
             ),
         );
-        failure.say();
+        output::last_words(&failure);
         return failure.code;
     }
     std::thread::spawn({
@@ -108,7 +111,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
                 .unwrap_or_else(|_| {
                     let message = "the copy was ended by an internal error";
-                    Err(Failure::new(Status::Failed, message))
+                    Err(Failure::new(Exit::Failed, message))
                 });
             let _ = sender.send(Event::Done(result));
         }
@@ -163,7 +166,7 @@ impl Supervisor<'_> {
                 if !self.paired {
                     // Nobody else would notice.
                     let message = "the second process ended before it joined";
-                    self.stop(Failure::new(Status::Partner, message));
+                    self.stop(Failure::new(Exit::Partner, message));
                 }
             }
             if let Some((failure, deadline)) = &self.stopped
@@ -212,7 +215,7 @@ impl Supervisor<'_> {
                 self.monitor = Some(monitor);
                 self.say_verbose(&format!(
                     "joined as {} ({} blocks of {} bytes, name {})",
-                    side, self.plan.blocks, self.plan.block_size, self.plan.name
+                    side, self.plan.settings.blocks, self.plan.settings.block_size, self.plan.name
                 ));
             }
             Event::Waiting => self.say_waiting(),
@@ -267,7 +270,7 @@ impl Supervisor<'_> {
     /// have heard of it already.
     fn which(&mut self, own: Failure) -> Failure {
         match self.stopped.take() {
-            Some((failure, _)) if own.is_echo || own.is_partners() => failure,
+            Some((failure, _)) if own.already_reported || own.is_partners() => failure,
             _ => own,
         }
     }
@@ -303,9 +306,9 @@ impl Supervisor<'_> {
         Some(Progress {
             elapsed: self.started?.elapsed(),
             size: self.size,
-            blocks: self.plan.blocks as u64,
+            blocks: self.plan.settings.blocks as u64,
             on_disk: self.plan.settings.sync
-                && !matches!(self.plan.destination, Some(Place::Standard)),
+                && !matches!(self.plan.destination, Some(Endpoint::Standard)),
             ..Progress::of(side, monitor)
         })
     }
@@ -361,12 +364,8 @@ impl Supervisor<'_> {
                 PARTNERS_GRACE
             };
         if self.stopped.is_none() && self.moved.1.elapsed() >= limit {
-            let status = if is_own {
-                Status::Failed
-            } else {
-                Status::Partner
-            };
-            let timeout = humantime::format_duration(timeout);
+            let status = if is_own { Exit::Failed } else { Exit::Partner };
+            let timeout = units::duration(timeout);
             let message = format!(
                 "no progress for {timeout}: {}; a longer --timeout gives it more time",
                 stuck.what

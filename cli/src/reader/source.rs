@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Failure, Status};
-use crate::request::plan::Place;
+use crate::failure::{Exit, Failure};
+use crate::request::endpoint::Endpoint;
 use crate::request::settings::Settings;
 use crate::sys::{self, Facts, Kind};
 use crate::talk::metadata::Metadata;
@@ -17,7 +17,7 @@ const FORGET_BYTES: u64 = 8 << 20;
 /// An open source.
 pub(crate) struct Source {
     file: File,
-    place: Place,
+    place: Endpoint,
     path: PathBuf,
     /// When the copy began.
     before: Facts,
@@ -48,18 +48,20 @@ enum Cache {
 
 impl Source {
     /// Whether opening `place` returns at once: a fifo waits for its writer.
-    pub(crate) fn opens_at_once(place: &Place) -> bool {
+    pub(crate) fn opens_at_once(place: &Endpoint) -> bool {
         match place {
-            Place::Standard => true,
+            Endpoint::Standard => true,
             // One that cannot be looked at fails at once, too.
-            Place::Path(path) => sys::facts_at(path).map_or(true, |found| found.kind == Kind::File),
+            Endpoint::Path(path) => {
+                sys::facts_at(path).map_or(true, |found| found.kind == Kind::File)
+            }
         }
     }
 
-    pub(crate) fn open(place: &Place) -> Result<Source, Failure> {
+    pub(crate) fn open(place: &Endpoint) -> Result<Source, Failure> {
         let (opened, path) = match place {
-            Place::Standard => (sys::standard_input(), PathBuf::from("standard input")),
-            Place::Path(path) => (sys::open_to_read(path), path.clone()),
+            Endpoint::Standard => (sys::standard_input(), PathBuf::from("standard input")),
+            Endpoint::Path(path) => (sys::open_to_read(path), path.clone()),
         };
         let file = opened.map_err(|error| Failure::io("open", &path, &error))?;
         let facts = sys::facts(&file).map_err(|error| Failure::io("look at", &path, &error))?;
@@ -245,8 +247,8 @@ impl Source {
         let failed = |error| Failure::io("look at", &self.path, &error);
         let after = sys::facts(&self.file).map_err(failed)?;
         let named = match &self.place {
-            Place::Path(path) => Some(sys::facts_at(path)),
-            Place::Standard => None,
+            Endpoint::Path(path) => Some(sys::facts_at(path)),
+            Endpoint::Standard => None,
         };
         let Some(what) = what_changed(&self.before, &after, named) else {
             return Ok(());
@@ -255,7 +257,7 @@ impl Source {
             "{} changed while it was copied: {what}; copy it again, or accept what was read with --allow-changes",
             self.path.display()
         );
-        Err(Failure::new(Status::SourceChanged, message))
+        Err(Failure::new(Exit::SourceChanged, message))
     }
 }
 

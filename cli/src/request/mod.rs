@@ -1,7 +1,9 @@
-//! What the user asked for: [`args`] as typed, [`plan`] as meant, [`settings`] of both
+//! What the user asked for: [`args`] as typed, [`plan`] as meant, its two
+//! [`endpoint`]s, [`settings`] of both
 //! halves; and [`manual`], which tells what can be asked for.
 
 pub(crate) mod args;
+pub(crate) mod endpoint;
 pub(crate) mod manual;
 pub(crate) mod plan;
 pub(crate) mod settings;

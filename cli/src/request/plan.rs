@@ -5,39 +5,31 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use brigade::{Options, Side};
+use brigade::Side;
 
-use crate::failure::{Failure, Status};
-use crate::request::args::{Args, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, RoleArg};
+use crate::failure::{Exit, Failure};
+use crate::request::args::{Args, RoleArg};
+use crate::request::endpoint::{Endpoint, enter_directory};
 use crate::request::settings::Settings;
 use crate::sys::{self, Kind};
-use crate::talk::greeting::{Greeting, Keep};
-
-/// One end of the copy.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// Standard input or output.
-    Standard,
-    /// A path, absolute.
-    Path(PathBuf),
-}
 
 /// All that a half needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) name: String,
-    pub(crate) source: Option<Place>,
-    pub(crate) destination: Option<Place>,
-    pub(crate) block_size: usize,
-    pub(crate) blocks: usize,
+    pub(crate) source: Option<Endpoint>,
+    pub(crate) destination: Option<Endpoint>,
+    /// The side that this process takes, if that was asked for.
+    pub(crate) side: Option<Side>,
+    /// How long it waits for its partner; for ever without.
+    pub(crate) wait: Option<Duration>,
+    pub(crate) allow_user: Vec<String>,
     pub(crate) settings: Settings,
     pub(crate) started_by_both: bool,
     /// Events are told, by the process that --both starts, too.
     pub(crate) json: bool,
-    pub(crate) options: Options,
-    /// What the partner gets to see, as it was when this process started.
-    pub(crate) greeting: Greeting,
     /// The words that make the partner's command, for the user to type.
     pub(crate) partner_command: String,
     /// File mode creation mask of this process.
@@ -47,12 +39,12 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(args: &Args, umask: u32) -> Result<Plan, Failure> {
         let (source, destination) = split(args)?;
-        let source = source.map(|path| Place::new(path)).transpose()?;
-        let mut destination = destination.map(|path| Place::new(path)).transpose()?;
+        let source = source.map(|path| Endpoint::new(path)).transpose()?;
+        let mut destination = destination.map(|path| Endpoint::new(path)).transpose()?;
         if let Some(source) = &source {
             source.refuse_directory()?;
         }
-        if let (Some(source), Some(Place::Path(path))) = (&source, &mut destination) {
+        if let (Some(source), Some(Endpoint::Path(path))) = (&source, &mut destination) {
             enter_directory(path, source.file_name())?;
         }
         if let (Some(source), Some(destination)) = (&source, &destination) {
@@ -62,10 +54,6 @@ impl Plan {
         if let Some(suffix) = &settings.backup {
             refuse_backup(suffix, source.as_ref(), destination.as_ref())?;
         }
-        let keep = match &destination {
-            Some(Place::Path(path)) => Keep::of(path, &settings),
-            _ => None,
-        };
         let side = match (args.both, args.role) {
             (true, _) | (_, Some(RoleArg::Reader)) => Some(Side::Reader),
             (_, Some(RoleArg::Writer)) => Some(Side::Writer),
@@ -75,37 +63,16 @@ impl Plan {
             Some(name) => name.clone(),
             None => derived_name(source.as_ref(), destination.as_ref(), args.both),
         };
-        let greeting = Greeting {
-            keep,
-            session: Some(name.clone()),
-            source: source.as_ref().map(Place::shown),
-            destination: destination.as_ref().map(Place::shown),
-            ..Greeting::of(source.as_ref())
-        };
-        let mut options = Options::new()
-            .block_size(args.block_size)
-            .block_count(args.blocks)
-            .greeting(&greeting.encode());
-        if let Some(side) = side {
-            options = options.side(side);
-        }
-        if let Some(wait) = args.wait {
-            options = options.wait(wait);
-        }
-        for user in &args.allow_user {
-            options = options.allow_user(user);
-        }
         Ok(Plan {
             name,
             source,
             destination,
-            block_size: args.block_size,
-            blocks: args.blocks,
+            side,
+            wait: args.wait,
+            allow_user: args.allow_user.clone(),
             settings,
             started_by_both: args.started_by_both,
             json: args.json,
-            options,
-            greeting,
             partner_command: partner_command(args),
             umask,
         })
@@ -115,70 +82,21 @@ impl Plan {
 impl Plan {
     /// Where it is read from, and written to, as far as this process knows.
     pub(crate) fn source_words(&self) -> String {
-        let words = |place: &Place| place.words("standard input");
+        let words = |place: &Endpoint| place.words("standard input");
         self.source.as_ref().map_or("its source".to_owned(), words)
     }
 
     pub(crate) fn destination_words(&self) -> String {
-        let words = |place: &Place| place.words("standard output");
+        let words = |place: &Endpoint| place.words("standard output");
         self.destination
             .as_ref()
             .map_or("its destination".to_owned(), words)
     }
 }
 
-impl Place {
-    fn new(path: &OsStr) -> Result<Place, Failure> {
-        if path == "-" {
-            return Ok(Place::Standard);
-        }
-        let path = Path::new(path);
-        let absolute =
-            std::path::absolute(path).map_err(|error| Failure::io("use the path", path, &error))?;
-        Ok(Place::Path(absolute))
-    }
-
-    /// For messages and for who looks from outside.
-    pub(crate) fn shown(&self) -> String {
-        match self {
-            Place::Standard => "-".to_owned(),
-            Place::Path(path) => path.display().to_string(),
-        }
-    }
-
-    /// The same in a sentence.
-    fn words(&self, standard: &str) -> String {
-        match self {
-            Place::Standard => standard.to_owned(),
-            Place::Path(_) => self.shown(),
-        }
-    }
-
-    fn file_name(&self) -> Option<&OsStr> {
-        match self {
-            Place::Standard => None,
-            Place::Path(path) => path.file_name(),
-        }
-    }
-
-    fn refuse_directory(&self) -> Result<(), Failure> {
-        let Place::Path(path) = self else {
-            return Ok(());
-        };
-        if is_directory(path) {
-            return Err(Failure::new(
-                Status::Failed,
-                format!("{} is a directory; brigade copies one file", path.display()),
-            ));
-        }
-        // Whoever opens it will say what is wrong with it.
-        Ok(())
-    }
-}
-
 /// SOURCE and DESTINATION, as far as this process has them.
 fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure> {
-    let usage = |message: &str| Failure::new(Status::Usage, message);
+    let usage = |message: &str| Failure::new(Exit::Usage, message);
     match (&args.paths[..], args.role) {
         ([source, destination], _) => Ok((Some(source), Some(destination))),
         ([_], Some(_)) if args.name.is_none() => Err(usage(
@@ -190,60 +108,24 @@ fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure>
     }
 }
 
-/// A destination that is a directory means the file of `name` in there.
-pub(crate) fn enter_directory(path: &mut PathBuf, name: Option<&OsStr>) -> Result<(), Failure> {
-    let last = path.as_os_str().as_encoded_bytes().last();
-    let typed_as_directory = last.is_some_and(|&byte| std::path::is_separator(byte.into()));
-    if !is_directory(path) {
-        if typed_as_directory {
-            let error = io::Error::from(io::ErrorKind::NotADirectory);
-            return Err(Failure::io("write to", path, &error));
-        }
-        return Ok(());
-    }
-    let Some(name) = name else {
-        return Err(Failure::new(
-            Status::Failed,
-            format!(
-                "{} is a directory, and the source has no name to use in it",
-                path.display()
-            ),
-        ));
-    };
-    path.push(name);
-    if is_directory(path) {
-        let error = io::Error::from(io::ErrorKind::IsADirectory);
-        return Err(Failure::io("write to", path, &error));
-    }
-    Ok(())
-}
-
-fn is_directory(path: &Path) -> bool {
-    sys::facts_at(path).is_ok_and(|found| found.kind == Kind::Directory)
-}
-
-fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> {
-    let look = |place: &Place, standard: fn() -> io::Result<File>| match place {
-        Place::Standard => sys::facts(&standard()?),
-        Place::Path(path) => sys::facts_at(path),
+fn refuse_same_file(source: &Endpoint, destination: &Endpoint) -> Result<(), Failure> {
+    let look = |place: &Endpoint, standard: fn() -> io::Result<File>| match place {
+        Endpoint::Standard => sys::facts(&standard()?),
+        Endpoint::Path(path) => sys::facts_at(path),
     };
     let source_facts = look(source, sys::standard_input);
     let destination_facts = look(destination, sys::standard_output);
     let (Ok(a), Ok(b)) = (source_facts, destination_facts) else {
         return Ok(());
     };
-    let show = |place: &Place, standard: &str| match place {
-        Place::Standard => standard.to_owned(),
-        Place::Path(path) => path.display().to_string(),
-    };
     // A device read and written at once (a terminal, /dev/null) is no mistake.
     if a.kind == Kind::File && a.identity == b.identity {
         return Err(Failure::new(
-            Status::Failed,
+            Exit::Failed,
             format!(
                 "{} and {} are the same file",
-                show(source, "standard input"),
-                show(destination, "standard output")
+                source.words("standard input"),
+                destination.words("standard output")
             ),
         ));
     }
@@ -254,8 +136,8 @@ fn refuse_same_file(source: &Place, destination: &Place) -> Result<(), Failure> 
 /// replace the source.
 fn refuse_backup(
     suffix: &OsStr,
-    source: Option<&Place>,
-    destination: Option<&Place>,
+    source: Option<&Endpoint>,
+    destination: Option<&Endpoint>,
 ) -> Result<(), Failure> {
     // By itself a suffix may be what no name can be: "." for instance.
     let mut name = OsString::from("x");
@@ -266,9 +148,10 @@ fn refuse_backup(
             "--backup: {:?} cannot be the end of a file name; for instance ~ or .old",
             suffix.display()
         );
-        return Err(Failure::new(Status::Usage, message));
+        return Err(Failure::new(Exit::Usage, message));
     }
-    let (Some(Place::Path(source)), Some(Place::Path(destination))) = (source, destination) else {
+    let (Some(Endpoint::Path(source)), Some(Endpoint::Path(destination))) = (source, destination)
+    else {
         return Ok(());
     };
     let backup = backup_path(destination, suffix);
@@ -278,7 +161,7 @@ fn refuse_backup(
     };
     match a.kind == Kind::File && a.identity == b.identity {
         true => Err(Failure::new(
-            Status::Failed,
+            Exit::Failed,
             format!(
                 "the backup of {} would replace the source {}; choose another suffix with --backup=SUFFIX",
                 destination.display(),
@@ -298,17 +181,17 @@ pub(crate) fn backup_path(destination: &Path, suffix: &OsStr) -> PathBuf {
 
 /// A name from the two paths: the same for the same two files, however their
 /// directories are written.
-fn derived_name(source: Option<&Place>, destination: Option<&Place>, both: bool) -> String {
+fn derived_name(source: Option<&Endpoint>, destination: Option<&Endpoint>, both: bool) -> String {
     let mut hash = blake3::Hasher::new();
     hash.update(b"brigade copy 1");
     let mut has_standard = false;
     for place in [source, destination].into_iter().flatten() {
         let bytes = match place {
-            Place::Standard => {
+            Endpoint::Standard => {
                 has_standard = true;
                 b"-".to_vec()
             }
-            Place::Path(path) => sys::folded(&canonical(path)),
+            Endpoint::Path(path) => sys::folded(&canonical(path)),
         };
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(&bytes);
@@ -342,13 +225,6 @@ fn partner_command(args: &Args) -> String {
     let mut words: Vec<OsString> = ["brigade", "--as", role].map(OsString::from).to_vec();
     if let Some(name) = &args.name {
         words.push(format!("--name={name}").into());
-    }
-    // Both must have chosen alike.
-    if args.block_size != DEFAULT_BLOCK_SIZE {
-        words.push(format!("--block-size={}", args.block_size).into());
-    }
-    if args.blocks != DEFAULT_BLOCKS {
-        words.push(format!("--blocks={}", args.blocks).into());
     }
     words.extend(Settings::of(args).words_for_both());
     if !args.allow_user.is_empty() {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::request::args::{Args, Attribute, When};
+use crate::request::args::{Args, Attribute, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, When};
 use crate::sys;
 
 /// A file is large if it is more than one part in so many of the machine's memory.
@@ -12,6 +12,9 @@ const LARGE_PART: u64 = 4;
 /// The options of a copy that are not about who meets whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// Of one block, in bytes, and how many there are.
+    pub(crate) block_size: usize,
+    pub(crate) blocks: usize,
     pub(crate) sync: bool,
     pub(crate) verify: bool,
     pub(crate) preserve: Preserve,
@@ -56,6 +59,8 @@ pub(crate) struct Preserve {
 impl Settings {
     pub(crate) fn of(args: &Args) -> Settings {
         Settings {
+            block_size: args.block_size,
+            blocks: args.blocks,
             sync: !args.no_sync,
             verify: args.verify,
             preserve: Preserve::of(&args.preserve),
@@ -96,10 +101,14 @@ impl Settings {
 
     /// What works only if both halves were told so, as words.
     pub(crate) fn words_for_both(&self) -> Vec<OsString> {
-        let verify = self.verify.then(|| OsString::from("--verify"));
+        let block_size = (self.block_size != DEFAULT_BLOCK_SIZE)
+            .then(|| format!("--block-size={}", self.block_size));
+        let blocks = (self.blocks != DEFAULT_BLOCKS).then(|| format!("--blocks={}", self.blocks));
+        let verify = self.verify.then(|| "--verify".to_owned());
         let list = self.preserve.list();
-        let preserve = list.map(|list| format!("--preserve={list}").into());
-        verify.into_iter().chain(preserve).collect()
+        let preserve = list.map(|list| format!("--preserve={list}"));
+        let words = [block_size, blocks, verify, preserve];
+        words.into_iter().flatten().map(OsString::from).collect()
     }
 
     /// The same as words, for the process that --both starts. The rate is limited
@@ -173,6 +182,8 @@ mod tests {
     fn the_second_process_of_both_gets_the_same_settings() {
         let typed = [
             "brigade",
+            "--block-size=1M",
+            "--blocks=3",
             "--no-sync",
             "--verify",
             "--preserve=mode,acl",

@@ -80,7 +80,7 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
-use crate::talk::metadata::Stamp;
+use crate::metadata::Stamp;
 
 /// What a path can lead to, or a handle stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

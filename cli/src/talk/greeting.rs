@@ -7,10 +7,11 @@ use std::path::Path;
 
 use brigade::GREETING_MAX;
 
-use crate::request::plan::Place;
+use crate::metadata::Stamp;
+use crate::request::endpoint::Endpoint;
+use crate::request::plan::Plan;
 use crate::request::settings::Settings;
 use crate::sys::{self, Facts, Kind};
-use crate::talk::metadata::Stamp;
 
 /// Longest file name, in bytes: 255 units of UTF-16 may take three each. A greeting
 /// has to hold it.
@@ -50,15 +51,30 @@ pub(crate) enum Keep {
 }
 
 impl Greeting {
+    /// What the partner of `plan` gets to see, as it is now.
+    pub(crate) fn of_plan(plan: &Plan) -> Greeting {
+        let keep = match &plan.destination {
+            Some(Endpoint::Path(path)) => Keep::of(path, &plan.settings),
+            _ => None,
+        };
+        Greeting {
+            keep,
+            session: Some(plan.name.clone()),
+            source: plan.source.as_ref().map(Endpoint::shown),
+            destination: plan.destination.as_ref().map(Endpoint::shown),
+            ..Greeting::of(plan.source.as_ref())
+        }
+    }
+
     /// The Reader's. Looked up without opening, which could block.
-    pub(crate) fn of(source: Option<&Place>) -> Greeting {
+    fn of(source: Option<&Endpoint>) -> Greeting {
         match source {
             None => Greeting::default(),
-            Some(Place::Standard) => sys::standard_input()
+            Some(Endpoint::Standard) => sys::standard_input()
                 .and_then(|file| sys::facts(&file))
                 .map(|facts| Greeting::from_facts(&facts))
                 .unwrap_or_default(),
-            Some(Place::Path(path)) => Greeting {
+            Some(Endpoint::Path(path)) => Greeting {
                 name: path
                     .file_name()
                     .filter(|name| name.len() <= NAME_BYTES_MAX)

@@ -3,5 +3,6 @@
 //! ([`wire`]).
 
 pub(crate) mod greeting;
-pub(crate) mod metadata;
 pub(crate) mod wire;
+
+pub(crate) use crate::metadata;

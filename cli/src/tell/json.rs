@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::copy::half::Report;
 use crate::failure::Failure;
+use crate::outcome::Report;
+use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::tell::progress::{Progress, bottleneck};
 use brigade::{Partner, Side};
@@ -22,8 +23,7 @@ fn event(kind: &str, fields: Value) -> Value {
 }
 
 pub(crate) fn start(plan: &Plan, both: bool) -> Value {
-    let shown =
-        |place: &Option<crate::request::plan::Place>| place.as_ref().map(|place| place.shown());
+    let shown = |end: &Option<Endpoint>| end.as_ref().map(Endpoint::shown);
     event(
         "start",
         json!({
@@ -31,8 +31,8 @@ pub(crate) fn start(plan: &Plan, both: bool) -> Value {
             "name": plan.name,
             "source": shown(&plan.source),
             "destination": shown(&plan.destination),
-            "block_size": plan.block_size,
-            "blocks": plan.blocks,
+            "block_size": plan.settings.block_size,
+            "blocks": plan.settings.blocks,
             "both": both,
         }),
     )

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::failure::Failure;
 use crate::tell::json as event;
 use crate::tell::progress::{Bar, Progress};
 
@@ -60,6 +61,14 @@ pub(crate) fn warn(text: &str) {
     match is_json() {
         true => event(event::warning(text)),
         false => line(format!("brigade: {text}")),
+    }
+}
+
+/// The last words of a process that did not get as far as to have a half.
+pub(crate) fn last_words(failure: &Failure) {
+    match is_json() {
+        true => event(event::failed(failure, failure.code)),
+        false => line(format!("brigade: {}", failure.message)),
     }
 }
 

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use brigade::{FIGURES, Monitor, Side};
-use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
-use crate::copy::half::Report;
+use crate::outcome::Report;
 use crate::talk::wire;
+use crate::units::bytes;
 
 /// Times a second that the bar may change.
 const RATE_HZ: u8 = 10;
@@ -237,11 +237,6 @@ impl TermLike for StandardError {
     fn flush(&self) -> io::Result<()> {
         io::stderr().flush()
     }
-}
-
-/// "1.5 GiB"
-pub(crate) fn bytes(count: u64) -> String {
-    ByteSize::b(count).display().iec().to_string()
 }
 
 /// Shorter copies are over before a bottleneck could show.

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use brigade::{Member, Session};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
 use crate::talk::greeting::Greeting;
 use crate::tell::json as event;
 use crate::tell::output;
-use crate::tell::progress::{Progress, bytes};
+use crate::tell::progress::Progress;
+use crate::units::bytes;
 
 /// A rate takes two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -58,7 +59,7 @@ fn follow(name: &str) -> Result<(), Failure> {
     };
     let Some(mut earlier) = find()? else {
         let message = format!("no copy named {name} is running; --status without a name lists all");
-        return Err(Failure::new(Status::NoPartner, message));
+        return Err(Failure::new(Exit::NoPartner, message));
     };
     earlier.print(None);
     loop {

@@ -9,7 +9,7 @@ use std::fs::{File, FileTimes};
 use std::io;
 use std::path::Path;
 
-use crate::failure::{Failure, Status, reason};
+use crate::failure::{Exit, Failure, reason};
 use crate::request::settings::Preserve;
 use crate::sys;
 use crate::talk::metadata::{ExtendedAttribute, Metadata};
@@ -162,7 +162,7 @@ impl Finish<'_> {
         };
         let unheard_of = || {
             let message = "the reader told a time that cannot be";
-            Failure::new(Status::Partner, message)
+            Failure::new(Exit::Partner, message)
         };
         let mut times = FileTimes::new().set_modified(modified.ok_or_else(unheard_of)?);
         if let Some(accessed) = accessed {
@@ -179,7 +179,7 @@ impl Finish<'_> {
             return Ok(());
         }
         let message = format!("cannot keep the {what} of {}: {why}", self.path.display());
-        Err(Failure::new(Status::Failed, message))
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> Failure {

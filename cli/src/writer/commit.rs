@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, Status, reason};
+use crate::failure::{Exit, Failure, reason};
 use crate::request::settings::OnExisting;
 use crate::sys::{self, Entry, Held, Kind};
 use crate::tell::output;
@@ -57,7 +57,7 @@ impl Commit<'_> {
             "cannot replace {}: another file took its name while this copy ran, and is kept",
             self.path.display()
         );
-        Err(Failure::new(Status::Failed, message))
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn name_is_still(&self, old: &Held) -> Result<bool, Failure> {
@@ -215,7 +215,7 @@ pub(super) fn check_backup(target: &Entry, path: &Path, suffix: &OsStr) -> Resul
     let failed = |error| Failure::io("make the backup", &shown, &error);
     let refused = |why: &str| {
         let message = format!("cannot make the backup {}: {why}", shown.display());
-        Err(Failure::new(Status::Failed, message))
+        Err(Failure::new(Exit::Failed, message))
     };
     if sys::name_len(&name) > target.name_max().map_err(failed)? {
         return refused("its name would be too long");

@@ -18,11 +18,11 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
 use crate::talk::metadata::Metadata;
-use crate::tell::progress::bytes;
+use crate::units::bytes;
 use crate::writer::attributes::Finish;
 use crate::writer::commit::{self, Commit, check_backup};
 use crate::writer::gate::CommitGate;
@@ -375,7 +375,7 @@ impl Replacing {
             place: TargetPlace::Name(entry, old),
         } = target
         else {
-            return Err(Failure::new(Status::Failed, "the destination has no name"));
+            return Err(Failure::new(Exit::Failed, "the destination has no name"));
         };
         let (file, partial) =
             Partial::make(&entry, &path, gate).map_err(|failure| match old.is_some() {
@@ -462,5 +462,5 @@ fn check_capacity(file: &File, path: &Path, size: Option<u64>) -> Result<(), Fai
         bytes(capacity),
         bytes(size)
     );
-    Err(Failure::new(Status::Failed, message))
+    Err(Failure::new(Exit::Failed, message))
 }

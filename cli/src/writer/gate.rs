@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, Status, reason};
+use crate::failure::{Exit, Failure, reason};
 use crate::sys::{Entry, Identity};
 use crate::tell::output;
 
@@ -136,8 +136,8 @@ impl CommitGate {
 /// one tells the user why.
 fn given_up() -> Failure {
     Failure {
-        is_echo: true,
-        ..Failure::new(Status::Failed, "given up")
+        already_reported: true,
+        ..Failure::new(Exit::Failed, "given up")
     }
 }
 

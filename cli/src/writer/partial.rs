@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
 use crate::sys::{self, Entry, Facts, Held, Identity, Kind};
 use crate::writer::gate::CommitGate;
 
@@ -77,7 +77,7 @@ impl Partial {
             "the partial file of {} was removed or replaced by someone",
             path.display()
         );
-        Err(Failure::new(Status::Failed, message))
+        Err(Failure::new(Exit::Failed, message))
     }
 }
 
@@ -159,7 +159,7 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
     };
     let refused = |why: &str| {
         let message = format!("cannot use {}: {why}; remove it", shown.display());
-        Failure::new(Status::Failed, message)
+        Failure::new(Exit::Failed, message)
     };
     if let Some(why) = unfit(&left.facts) {
         return Err(refused(why));
@@ -174,7 +174,7 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
                 "cannot use {}: another copy may be writing it, and this file system has no locks to tell by; remove it if none is",
                 shown.display()
             );
-            return Err(Failure::new(Status::Failed, message));
+            return Err(Failure::new(Exit::Failed, message));
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
     }
@@ -193,7 +193,7 @@ fn remove_if_still(entry: &Entry, left: &Held) -> io::Result<()> {
 fn in_use(shown: &Path) -> Failure {
     let shown = shown.display();
     let message = format!("another copy is being written to this destination ({shown} is in use)");
-    Failure::new(Status::Failed, message)
+    Failure::new(Exit::Failed, message)
 }
 
 /// Why a file cannot be what a killed copy left.

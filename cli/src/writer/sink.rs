@@ -7,9 +7,10 @@ use brigade::{Monitor, Writer};
 
 use crate::request::args::When;
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
 use crate::rate::Limiter;
-use crate::request::plan::{Place, Plan};
+use crate::request::endpoint::Endpoint;
+use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
 use crate::talk::greeting::{Greeting, Keep};
@@ -40,10 +41,10 @@ pub(crate) struct Drained {
 /// What is written to, found now and held open; `None` for standard output.
 pub(crate) fn find(
     plan: &Plan,
-    place: &Place,
+    place: &Endpoint,
     greeting: &Greeting,
 ) -> Result<Option<Target>, Failure> {
-    let Place::Path(path) = place else {
+    let Endpoint::Path(path) = place else {
         return Ok(None);
     };
     let name = greeting.name.as_deref();
@@ -53,9 +54,14 @@ pub(crate) fn find(
 /// If the destination stays as it is: what the user gets to hear. The Reader has
 /// seen what this process found when it started; but which file is meant in a
 /// directory, only the Reader's greeting may tell.
-pub(crate) fn kept(plan: &Plan, target: &Target, greeting: &Greeting) -> Option<String> {
+pub(crate) fn kept(
+    plan: &Plan,
+    keep: Option<Keep>,
+    target: &Target,
+    greeting: &Greeting,
+) -> Option<String> {
     let found = || Keep::of_facts(target.facts()?, &plan.settings);
-    let keep = plan.greeting.keep.or_else(found)?;
+    let keep = keep.or_else(found)?;
     let applies = keep.applies_to(greeting.modified);
     applies.then(|| format!("kept {}: {}", target.path.display(), keep.reason()))
 }
@@ -135,13 +141,13 @@ fn add_piece(all: &mut Vec<u8>, offset: u64, piece: &[u8], len_max: usize) -> Re
 }
 
 fn nonsense(what: &str) -> Failure {
-    Failure::new(Status::Partner, format!("the reader sent {what}"))
+    Failure::new(Exit::Partner, format!("the reader sent {what}"))
 }
 
 /// The two processes were started by hand, with different options.
 fn started_without(option: &str) -> Failure {
     let message = format!("the reader was started without {option}; give it to both processes");
-    Failure::new(Status::Failed, message)
+    Failure::new(Exit::Failed, message)
 }
 
 /// A destination, and all that goes on while it is written.
@@ -323,7 +329,7 @@ impl<'p> Sink<'p> {
             self.destination.path().display(),
             blake3::Hash::from(expected)
         );
-        Err(Failure::new(Status::Failed, message))
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn hash_again(&self) -> io::Result<blake3::Hash> {

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Failure, Status};
+use crate::failure::{Exit, Failure};
 use crate::request::settings::{OnExisting, Settings};
 use crate::sys::{self, Entry, Facts, FollowLast, Held, Kind, Resolved};
-use crate::tell::progress::bytes;
+use crate::units::bytes;
 
 /// How much will come, as far as it is known before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +75,7 @@ impl Target {
                     "{} is a directory, and the source has no name to use in it; name the file",
                     path.display()
                 );
-                Failure::new(Status::Failed, message)
+                Failure::new(Exit::Failed, message)
             })?;
             path.push(name);
             found = directory
@@ -132,7 +132,7 @@ impl Target {
             bytes(needed),
             bytes(free)
         );
-        Err(Failure::new(Status::Failed, message))
+        Err(Failure::new(Exit::Failed, message))
     }
 
     /// Why the finished file could not take the name in the end.
@@ -145,7 +145,7 @@ impl Target {
             return Ok(());
         };
         let message = format!("cannot replace {}: {why}", self.path.display());
-        let failure = Failure::new(Status::Failed, message);
+        let failure = Failure::new(Exit::Failed, message);
         Err(match old {
             Some(_) => failure.remark(IN_PLACE),
             None => failure,

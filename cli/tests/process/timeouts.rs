@@ -19,7 +19,7 @@ fn a_source_that_comes_to_a_halt_ends_both_with_the_offset() {
     let mut input = copy.input();
     input.write_all(b"water").unwrap();
     let parts = [
-        "no progress for 1s",
+        "no progress for 1 s",
         "the reader is stuck reading standard input at byte 5",
     ];
     copy.end().expect_line(1, &parts);
@@ -55,7 +55,7 @@ fn a_destination_that_takes_nothing_ends_both() {
     // Which nobody reads.
     let _output = copy.output();
     let parts = [
-        "no progress for 1s",
+        "no progress for 1 s",
         "the writer is stuck writing to standard output at byte",
     ];
     copy.end().expect_line(1, &parts);
@@ -80,7 +80,7 @@ fn a_partner_that_is_frozen_is_named_by_the_other_half() {
     );
     writer.thaw();
     let outcome = writer.end().expect(4);
-    assert!(outcome.said.contains("no progress for 1s"), "{outcome:?}");
+    assert!(outcome.said.contains("no progress for 1 s"), "{outcome:?}");
     place.assert_nothing_left();
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::io::Errno;
 
-use crate::talk::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
+use crate::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
 
 pub(crate) fn metadata(file: &File, with_attributes: bool) -> Kept {
     let Ok(found) = file.metadata() else {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::super::{Facts, Kind};
-use crate::talk::metadata::Stamp;
+use crate::metadata::Stamp;
 
 /// What `st_blocks` counts: stat(2).
 const BLOCK_BYTES: u64 = 512;

@@ -20,7 +20,7 @@ use windows_sys::Win32::Storage::FileSystem::GetVolumeInformationByHandleW;
 use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
 
 use super::errors::*;
-use crate::talk::metadata::{ExtendedAttribute, Metadata, Stamp};
+use crate::metadata::{ExtendedAttribute, Metadata, Stamp};
 
 pub(crate) fn metadata(file: &File, _with_attributes: bool) -> Metadata {
     let found = file.metadata();

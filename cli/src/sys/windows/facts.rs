@@ -12,7 +12,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 
 use super::super::{Facts, Kind};
 use super::reading::*;
-use crate::talk::metadata::Stamp;
+use crate::metadata::Stamp;
 
 pub(crate) fn facts(file: &File) -> io::Result<Facts> {
     if !winapi_util::file::typ(file)?.is_disk() {

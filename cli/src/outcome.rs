@@ -1,0 +1,30 @@
+//! What a copy that succeeded has done.
+
+use std::time::Duration;
+
+/// A copy that succeeded.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) bytes: u64,
+    /// How many of these were holes, which were not read, or zeros not written.
+    pub(crate) holes: u64,
+    pub(crate) took: Duration,
+    pub(crate) on_disk: bool,
+    /// The hash of all data, if it was asked for.
+    pub(crate) digest: Option<[u8; 32]>,
+    /// The destination stays as it is, as was asked for: the Writer's words for it.
+    pub(crate) kept: Option<String>,
+}
+
+impl Report {
+    pub(crate) fn kept(words: String) -> Report {
+        Report {
+            bytes: 0,
+            holes: 0,
+            took: Duration::ZERO,
+            on_disk: false,
+            digest: None,
+            kept: Some(words),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Sizes and durations, as users read them.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// "1.5 GiB"
+pub(crate) fn bytes(count: u64) -> String {
+    ByteSize::b(count).display().iec().to_string()
+}
+
+/// "1.5 s", "2 min 30 s", "3 h": as precise as a reader can use.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{} s", (duration.as_secs_f64() * 1e2).round() / 1e2),
+        10..60 => format!("{seconds} s"),
+        _ => parts(seconds),
+    }
+}
+
+/// The two largest units that are not 0.
+fn parts(seconds: u64) -> String {
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let largest = units.iter().skip_while(|(count, _)| *count == 0).take(2);
+    let shown = largest.filter(|(count, _)| *count > 0);
+    let words: Vec<String> = shown
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_as_precise_as_a_reader_can_use() {
+        for (ms, words) in [
+            (0, "0 s"),
+            (250, "0.25 s"),
+            (1000, "1 s"),
+            (1001, "1 s"),
+            (1500, "1.5 s"),
+            (59_999, "59 s"),
+            (60_000, "1 min"),
+            (150_000, "2 min 30 s"),
+            (3_600_000, "1 h"),
+            (3_601_000, "1 h"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(ms)), words);
+        }
+    }
+}
