@@ -24,14 +24,17 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// As JSON of `len_max` bytes at most: without its attributes, if it must be.
-    pub(crate) fn encode(mut self, len_max: usize) -> Vec<u8> {
+    /// As JSON of `len_max` bytes at most: of its attributes only the access list, if it
+    /// must be.
+    pub(crate) fn encode(mut self, len_max: usize, is_access_list: fn(&[u8]) -> bool) -> Vec<u8> {
         // What consists of numbers, strings and lists can always be encoded.
         let encoded = serde_json::to_vec(&self).unwrap_or_default();
         if encoded.len() <= len_max {
             return encoded;
         }
-        self.attributes.clear();
+        // The mode means something else without it.
+        self.attributes
+            .retain(|attribute| is_access_list(&attribute.name));
         self.attributes_error = Some("they are too large to be sent".to_owned());
         serde_json::to_vec(&self).unwrap_or_default()
     }
@@ -106,17 +109,20 @@ mod tests {
             mode: Some(0o644),
             ..Metadata::default()
         };
-        let whole = told.clone().encode(1000);
+        let is_list = |name: &[u8]| name == b"list";
+        let whole = told.clone().encode(1000, is_list);
         let decode = |bytes: &[u8]| serde_json::from_slice::<Metadata>(bytes).ok();
         assert_eq!(decode(&whole).as_ref(), Some(&told));
-        told.attributes = vec![ExtendedAttribute {
-            name: b"user.a".to_vec(),
-            value: vec![200; 1000],
-        }];
-        let cut = told.encode(1000);
+        let attribute = |name: &str, len| ExtendedAttribute {
+            name: name.into(),
+            value: vec![200; len],
+        };
+        told.attributes = vec![attribute("user.a", 1000), attribute("list", 40)];
+        let cut = told.encode(1000, is_list);
         assert!(cut.len() <= 1000);
         let cut = decode(&cut).unwrap_or_default();
-        assert_eq!((cut.mode, cut.attributes.len()), (Some(0o644), 0));
+        assert_eq!(cut.mode, Some(0o644));
+        assert_eq!(cut.attributes, [attribute("list", 40)]);
         assert!(cut.attributes_error.is_some());
     }
 

@@ -14,6 +14,7 @@ use crate::reader::source::{self, Source};
 use crate::request::args::When;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
+use crate::sys;
 use crate::talk::wire;
 
 /// What a hole is to the hash.
@@ -32,8 +33,10 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     source.spare_cache(settings);
     // Before reading changes when it was read last.
     let preserve = settings.preserve;
-    // An access list belongs to the mode.
-    let told = source.metadata(preserve.xattr || preserve.acl || preserve.mode);
+    let told = match preserve == Preserve::default() {
+        true => None,
+        false => Some(source.metadata(preserve.xattr)?),
+    };
     let mut pump = Pump {
         settings,
         reader,
@@ -52,8 +55,11 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     if !settings.allow_changes {
         source.check_unchanged()?;
     }
-    if settings.preserve != Preserve::default() {
-        pump.tell(wire::METADATA, &told.encode(wire::METADATA_BYTES_MAX))?;
+    if let Some(told) = told {
+        pump.tell(
+            wire::METADATA,
+            &told.encode(wire::METADATA_BYTES_MAX, sys::is_access_list),
+        )?;
     }
     let digest = pump.hash.take().map(|hash| *hash.finalize().as_bytes());
     if let Some(digest) = &digest {

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, reason};
+use crate::metadata::Metadata;
 use crate::request::endpoint::Endpoint;
 use crate::request::settings::Settings;
 use crate::sys::{self, Facts, Kind};
-use crate::talk::metadata::Metadata;
 
 /// What was read is dropped from the cache so many bytes at a time, where the system
 /// cannot be asked to keep it out in the first place.
@@ -118,11 +118,19 @@ impl Source {
     }
 
     /// Beside the data, for a destination that should keep it.
-    pub(crate) fn metadata(&self, with_attributes: bool) -> Metadata {
-        match self.before.kind {
-            Kind::File => sys::metadata(&self.file, with_attributes),
-            _ => Metadata::default(),
+    pub(crate) fn metadata(&self, with_attributes: bool) -> Result<Metadata, Failure> {
+        if self.before.kind != Kind::File {
+            return Ok(Metadata::default());
         }
+        let mut metadata = sys::metadata(&self.file)
+            .map_err(|error| Failure::io("look at", &self.path, &error))?;
+        if with_attributes {
+            match sys::attributes(&self.file) {
+                Ok(attributes) => metadata.attributes.extend(attributes),
+                Err(error) => metadata.attributes_error = Some(reason(&error)),
+            }
+        }
+        Ok(metadata)
     }
 
     /// Reads so that others' files stay in the cache, if that was asked for.

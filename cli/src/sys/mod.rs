@@ -39,7 +39,8 @@
 //! | `read(file, block)` | some of the next bytes; 0 MUST mean the end, and nothing else; `Interrupted` asks for another try, `WouldBlock` for one after `wait_until_ready` |
 //! | `read_past_cache(file, block)` | the same, without the system keeping a copy; MUST be `Unsupported` if it would |
 //! | `next_data(file, position)` | where a regular file has data at or after `position`, `None` if it has nothing but a hole; everywhere, if the system does not tell; MAY move the file's position |
-//! | `metadata(file, with_attributes)` | what can be kept of a regular file beside its data |
+//! | `metadata(file)` | what can be kept of a regular file beside its data: of its attributes the access list alone, without which its mode means something else |
+//! | `attributes(file)` | its other extended attributes; none if it can have none |
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
@@ -48,13 +49,13 @@
 //! | `Access::begin(file)` | gives the partial file what is needed of that before there is data in it |
 //! | `Access::kept()` | what can wait until all data is there: mode, owner, attributes; those that no file has here are `None` |
 //! | `Access::is_new()` | whether there is no file yet |
-//! | `owner(file)` | user and group, if files have numbers for these |
+//! | `owner(file)` | user and group; `None` if files have no numbers for these |
 //! | `set_owner(file, user, group)` | gives the file away; may take special bits from it |
 //! | `set_mode(file, mode)` | sets permission bits, the special ones too |
 //! | `set_attribute(file, attribute)` | sets an extended attribute; an access list MUST be in force at once |
 //! | `is_access_list(name)` | whether the attribute of that name is the list of who may do what with a file |
 //! | `remove_access_list(file)` | leaves the mode alone to say that; no error if there is no list |
-//! | `mode_without(list)` | the bits that a mode may have, where that list is not in force, without letting in whom it keeps out |
+//! | `is_refusal(error)` | whether an owner, mode or attribute was not this user's to give, or nothing that the file system has; anything else went wrong |
 //! | `expect_holes(file)` | what is skipped in a new file need not take room; may do nothing |
 //! | `memory_bytes()` | the machine's memory, if it matters how large a file is beside it |
 //! | `forget_cached(file, offset, len)` | a hint that what is on disk of that range need not stay in memory; may do nothing |

@@ -1,19 +1,21 @@
-//! What a destination keeps beside its data: of its source, as far as that was asked
-//! for, and else of the file that it replaces.
+//! What a destination gets beside its data: what its source has, as far as that was
+//! asked for, and else what the file has that it replaces.
 //!
 //! Until then the file is this user's alone. It gets its owner first, since the system
-//! takes special bits and capabilities from a file that is given away; then what
-//! narrows its mode, then the mode, and the times last, which all else would change.
+//! takes special bits and capabilities from a file that is given away; then its
+//! attributes; then its access list, and the mode after that: the bare mode may grant
+//! more. The times come last, since all else would change them.
 
 use std::fs::{File, FileTimes};
 use std::io;
 use std::path::Path;
 
 use crate::failure::{Exit, Failure, reason};
+use crate::metadata::{ExtendedAttribute, Metadata, Stamp};
 use crate::request::settings::Preserve;
 use crate::sys;
-use crate::talk::metadata::{ExtendedAttribute, Metadata};
 use crate::tell::output;
+use crate::writer::rights::{Lost, mode_without, narrowed_list, narrowed_mode};
 
 /// Permission bits without the special ones.
 const PLAIN_BITS: u32 = 0o777;
@@ -36,47 +38,89 @@ pub(crate) struct Finish<'a> {
 
 impl Finish<'_> {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        self.give_owner()?;
-        self.give_attributes()?;
-        let mode = self.give_access_list()?;
-        if let Some(mode) = mode {
-            let given = sys::set_mode(self.file, mode);
-            given.map_err(|error| self.failed("mode", &error))?;
+        let lost = self.give_owner()?;
+        self.give_old_attributes()?;
+        self.give_source_attributes()?;
+        match self.source.mode {
+            Some(mode) if self.preserve.mode => self.give_source_rights(mode)?,
+            Some(_) if self.preserve.acl => self.give_source_list(lost)?,
+            _ => self.give_old_rights(lost)?,
         }
         self.give_times()
     }
 
-    fn give_owner(&self) -> Result<(), Failure> {
-        let Some((user, group)) = self.source.owner.filter(|_| self.preserve.ownership) else {
-            // Only root can, and only root would take a file from its owner.
-            if let Some((user, group)) = self.old.owner {
-                let _ = sys::set_owner(self.file, Some(user), Some(group));
-            }
-            return Ok(());
+    // ---- the owner --------------------------------------------------------------
+
+    /// What of the old file's owner is lost, unless another owner was asked for.
+    fn give_owner(&self) -> Result<Lost, Failure> {
+        let asked = self.source.owner.filter(|_| self.preserve.ownership);
+        let Some(wanted) = asked.or(self.old.owner) else {
+            return Ok(Lost::default());
         };
-        let Err(error) = sys::set_owner(self.file, Some(user), Some(group)) else {
-            return Ok(());
-        };
-        // As for cp: who has not the right to keep the owner may keep the group.
-        let _ = sys::set_owner(self.file, None, Some(group));
-        match error.kind() {
-            // The second: a user that does not exist in this namespace.
-            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
-                self.warn("owner", &reason(&error));
-                Ok(())
-            }
-            _ => Err(self.failed("owner", &error)),
+        let refused = self.try_owner(wanted)?;
+        match (asked, &refused) {
+            (Some(_), None) => return Ok(Lost::default()),
+            (Some(_), Some(error)) => self.warn("owner", &reason(error)),
+            (None, _) => {}
         }
+        // What it has by now and not what was refused: some file systems show all
+        // files with the same owner.
+        let (Some(old), Some(found)) = (self.old.owner, self.owner()?) else {
+            return Ok(Lost::default());
+        };
+        Ok(Lost {
+            user: found.0 != old.0,
+            group: found.1 != old.1,
+        })
     }
 
-    /// All but access lists.
-    fn give_attributes(&self) -> Result<(), Failure> {
-        for attribute in plain(self.old) {
-            let _ = sys::set_attribute(self.file, attribute);
+    /// As for cp: who may not give the file to its user may give it to its group. Why
+    /// not both were given, if so.
+    fn try_owner(&self, (user, group): (u32, u32)) -> Result<Option<io::Error>, Failure> {
+        if self.owner()? == Some((user, group)) {
+            return Ok(None);
         }
+        let mut refusal = None;
+        for (user, group) in [
+            (Some(user), Some(group)),
+            (None, Some(group)),
+            (Some(user), None),
+        ] {
+            match sys::set_owner(self.file, user, group) {
+                Ok(()) => break,
+                Err(error) if sys::is_refusal(&error) => refusal = refusal.or(Some(error)),
+                Err(error) => return Err(self.failed("owner", &error)),
+            }
+        }
+        Ok(refusal)
+    }
+
+    fn owner(&self) -> Result<Option<(u32, u32)>, Failure> {
+        sys::owner(self.file).map_err(|error| self.failed("owner", &error))
+    }
+
+    // ---- attributes, all but access lists -----------------------------------------
+
+    fn give_old_attributes(&self) -> Result<(), Failure> {
+        for attribute in plain(self.old) {
+            match sys::set_attribute(self.file, attribute) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.warn("extended attributes", &about(attribute, &error));
+                }
+                Err(error) => {
+                    let why = about(attribute, &error);
+                    return Err(self.failure("extended attributes", &why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_source_attributes(&self) -> Result<(), Failure> {
         let preserve = self.preserve;
         if let Some(why) = &self.source.attributes_error
-            && (preserve.xattr || preserve.acl)
+            && preserve.xattr
         {
             self.lose("extended attributes", why)?;
         }
@@ -87,14 +131,7 @@ impl Finish<'_> {
         for attribute in plain(self.source) {
             let given = sys::set_attribute(self.file, attribute);
             // One line for all of them.
-            lost = lost.or(given.err().map(|error| {
-                let name = String::from_utf8_lossy(&attribute.name);
-                format!(
-                    "{}: {}",
-                    name.replace(char::is_control, "?"),
-                    reason(&error)
-                )
-            }));
+            lost = lost.or(given.err().map(|error| about(attribute, &error)));
         }
         match lost {
             Some(why) => self.lose("extended attributes", &why),
@@ -102,60 +139,123 @@ impl Finish<'_> {
         }
     }
 
-    /// Before the mode, which would let in whom the list keeps out. What is left to be
-    /// set as the mode.
-    fn give_access_list(&self) -> Result<Option<u32>, Failure> {
-        let mode = self.mode();
-        // cp keeps a list as a part of the mode.
-        let is_sources = self.preserve.acl || self.preserve.mode;
-        let told = if is_sources { self.source } else { self.old };
-        let Some(list) = access_list(told) else {
-            // What the directory hands down is for new files.
-            if is_sources || !self.is_new {
-                sys::remove_access_list(self.file)
-                    .map_err(|error| self.failed("access list", &error))?;
-            }
-            return Ok(mode);
-        };
-        match sys::set_attribute(self.file, list) {
-            // The list has set the mode, but for special bits.
-            Ok(()) if is_sources && !self.preserve.mode => Ok(None),
-            Ok(()) => Ok(mode),
-            Err(error) if is_sources => {
-                let is_asked = self.preserve.acl && !self.preserve.all;
-                if is_asked {
-                    return Err(self.failed("access list", &error));
-                }
-                self.warn("access list", &reason(&error));
-                Ok(mode.map(|mode| mode & sys::mode_without(list)))
-            }
-            Err(error) => Err(self.failed("access list", &error)),
+    // ---- who may do what ----------------------------------------------------------
+
+    /// The old file's access list and mode, or less: nobody shall gain by what is
+    /// lost of its owner.
+    fn give_old_rights(&self, lost: Lost) -> Result<(), Failure> {
+        if let Some(list) = access_list(self.old) {
+            let list = narrowed_list(list, lost).ok_or_else(|| {
+                self.failure("access list", "the system shows it in an unknown form")
+            })?;
+            // It sets the mode, too.
+            return self.give_list(&list);
         }
+        // What the directory hands down is for new files.
+        if !self.is_new {
+            self.remove_list()?;
+        }
+        self.give_old_mode(ALL_BITS, lost)
+    }
+
+    /// The source's access list alone, which sets the mode, too. If it has none, the
+    /// old mode stays, without what a list kept it from being.
+    fn give_source_list(&self, lost: Lost) -> Result<(), Failure> {
+        if let Some(list) = access_list(self.source) {
+            return self.give_list(list);
+        }
+        self.remove_list()?;
+        let most = access_list(self.old).map_or(ALL_BITS, mode_without);
+        self.give_old_mode(most, lost)
+    }
+
+    /// The source's access list and mode: cp keeps a list as a part of the mode.
+    fn give_source_rights(&self, mode: u32) -> Result<(), Failure> {
+        let mut mode = mode & self.bits_of_source()?;
+        match access_list(self.source) {
+            None => self.remove_list()?,
+            Some(list) if self.preserve.acl && !self.preserve.all => self.give_list(list)?,
+            Some(list) => {
+                if let Err(error) = sys::set_attribute(self.file, list) {
+                    self.lose_list(&error)?;
+                    mode &= mode_without(list);
+                }
+            }
+        }
+        self.give_mode(mode).map_err(|error| {
+            let remedy = "--preserve=ownership,timestamps leaves it to the file system";
+            self.failed("mode", &error).remark(remedy)
+        })
     }
 
     /// Special bits only if the file belongs to whom it belonged to, as for cp, and if
     /// this user's own process says so: they make others act as the file's owner.
-    fn mode(&self) -> Option<u32> {
-        let Some(mode) = self.source.mode.filter(|_| self.preserve.mode) else {
-            return self.old.mode;
-        };
-        let may_have_special_bits = self.from_own_user
-            && self.source.owner.is_some()
-            && sys::owner(self.file) == self.source.owner;
-        Some(
-            mode & if may_have_special_bits {
-                ALL_BITS
-            } else {
-                PLAIN_BITS
-            },
-        )
+    fn bits_of_source(&self) -> Result<u32, Failure> {
+        let may_have_special_bits =
+            self.from_own_user && self.source.owner.is_some() && self.owner()? == self.source.owner;
+        Ok(match may_have_special_bits {
+            true => ALL_BITS,
+            false => PLAIN_BITS,
+        })
     }
+
+    fn lose_list(&self, error: &io::Error) -> Result<(), Failure> {
+        if !sys::is_refusal(error) {
+            return Err(self.failed("access list", error));
+        }
+        self.warn("access list", &reason(error));
+        self.remove_list()
+    }
+
+    fn give_list(&self, list: &ExtendedAttribute) -> Result<(), Failure> {
+        let given = sys::set_attribute(self.file, list);
+        given.map_err(|error| self.failed("access list", &error))
+    }
+
+    fn remove_list(&self) -> Result<(), Failure> {
+        let removed = sys::remove_access_list(self.file);
+        removed.map_err(|error| self.failed("access list", &error))
+    }
+
+    /// At most `most` of the old file's mode. Some file systems have their own mind
+    /// about modes; that is no error unless it lets somebody in.
+    fn give_old_mode(&self, most: u32, lost: Lost) -> Result<(), Failure> {
+        let Some(mode) = self.old.mode else {
+            return Ok(());
+        };
+        let mode = narrowed_mode(mode & most, lost);
+        match self.give_mode(mode) {
+            Err(error) if sys::is_refusal(&error) && self.lets_in_nobody_else(mode)? => Ok(()),
+            given => given.map_err(|error| self.failed("mode", &error)),
+        }
+    }
+
+    /// Whether what the file has instead of `mode` is no more than that. A new file
+    /// may have what the file system gives to all.
+    fn lets_in_nobody_else(&self, mode: u32) -> Result<bool, Failure> {
+        let found = self.mode().map_err(|error| self.failed("mode", &error))?;
+        Ok(self.is_new || found.is_some_and(|found| found & !mode == 0))
+    }
+
+    fn give_mode(&self, mode: u32) -> io::Result<()> {
+        match self.mode()? == Some(mode) {
+            true => Ok(()),
+            false => sys::set_mode(self.file, mode),
+        }
+    }
+
+    /// Without special bits: nobody has given it any so far.
+    fn mode(&self) -> io::Result<Option<u32>> {
+        Ok(sys::facts(self.file)?.mode)
+    }
+
+    // ---- the times ------------------------------------------------------------------
 
     fn give_times(&self) -> Result<(), Failure> {
         if !self.preserve.timestamps {
             return Ok(());
         }
-        let time = |stamp: Option<crate::talk::metadata::Stamp>| stamp.map(|stamp| stamp.to_time());
+        let time = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.to_time());
         let (Some(modified), accessed) = (time(self.source.modified), time(self.source.accessed))
         else {
             return Ok(());
@@ -172,18 +272,24 @@ impl Finish<'_> {
         given.map_err(|error| self.failed("timestamps", &error))
     }
 
+    // ---- what is told of it -----------------------------------------------------------
+
     /// What may be lost if all was asked for, but not if just this was.
     fn lose(&self, what: &str, why: &str) -> Result<(), Failure> {
-        if self.preserve.all {
-            self.warn(what, why);
-            return Ok(());
+        if !self.preserve.all {
+            return Err(self.failure(what, why));
         }
-        let message = format!("cannot keep the {what} of {}: {why}", self.path.display());
-        Err(Failure::new(Exit::Failed, message))
+        self.warn(what, why);
+        Ok(())
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> Failure {
-        Failure::io(&format!("keep the {what} of"), self.path, error)
+        self.failure(what, &reason(error))
+    }
+
+    fn failure(&self, what: &str, why: &str) -> Failure {
+        let message = format!("cannot keep the {what} of {}: {why}", self.path.display());
+        Failure::new(Exit::Failed, message)
     }
 
     /// Said even by a process that is quiet: the destination is not all that was asked
@@ -204,4 +310,11 @@ fn plain(metadata: &Metadata) -> impl Iterator<Item = &ExtendedAttribute> {
 fn access_list(metadata: &Metadata) -> Option<&ExtendedAttribute> {
     let mut attributes = metadata.attributes.iter();
     attributes.find(|attribute| sys::is_access_list(&attribute.name))
+}
+
+/// "NAME: REASON"
+fn about(attribute: &ExtendedAttribute, error: &io::Error) -> String {
+    let name = String::from_utf8_lossy(&attribute.name);
+    let name = name.replace(char::is_control, "?");
+    format!("{name}: {}", reason(error))
 }

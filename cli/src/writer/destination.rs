@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::failure::{Exit, Failure};
+use crate::metadata::Metadata;
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
-use crate::talk::metadata::Metadata;
 use crate::units::bytes;
 use crate::writer::attributes::Finish;
 use crate::writer::commit::{self, Commit, check_backup};

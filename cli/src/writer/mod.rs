@@ -9,6 +9,7 @@ pub(crate) mod commit;
 pub(crate) mod destination;
 pub(crate) mod gate;
 pub(crate) mod partial;
+pub(crate) mod rights;
 pub(crate) mod sink;
 pub(crate) mod syncer;
 pub(crate) mod target;

@@ -8,13 +8,13 @@ use brigade::{Monitor, Writer};
 use crate::request::args::When;
 
 use crate::failure::{Exit, Failure};
+use crate::metadata::Metadata;
 use crate::rate::Limiter;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
 use crate::talk::greeting::{Greeting, Keep};
-use crate::talk::metadata::Metadata;
 use crate::talk::wire::{self, METADATA_BYTES_MAX};
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;

@@ -9,28 +9,26 @@ use rustix::io::Errno;
 
 use crate::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
 
-pub(crate) fn metadata(file: &File, with_attributes: bool) -> Kept {
-    let Ok(found) = file.metadata() else {
-        return Kept::default();
-    };
-    let mut kept = Kept {
+pub(crate) fn metadata(file: &File) -> io::Result<Kept> {
+    let found = file.metadata()?;
+    // The mode means something else without it.
+    let list = attribute(file, ACCESS_LIST, &mut vec![0; ATTRIBUTE_BYTES_MAX])?;
+    Ok(Kept {
         mode: Some(found.mode() & 0o7777),
-        modified: found.modified().ok().map(Stamp::of),
-        accessed: found.accessed().ok().map(Stamp::of),
+        modified: Some(Stamp::of(found.modified()?)),
+        accessed: Some(Stamp::of(found.accessed()?)),
         owner: Some((found.uid(), found.gid())),
+        attributes: list.into_iter().collect(),
         ..Kept::default()
-    };
-    if with_attributes {
-        match attributes(file, |_| true) {
-            Ok(attributes) => kept.attributes = attributes,
-            Err(error) => kept.attributes_error = Some(error.to_string()),
-        }
-    }
-    kept
+    })
+}
+
+pub(crate) fn attributes(file: &File) -> io::Result<Vec<ExtendedAttribute>> {
+    Ok(attributes_that(file, |name| !is_access_list(name))?)
 }
 
 /// All that `is_wanted` by its name; none where files have none.
-fn attributes(
+fn attributes_that(
     file: &File,
     is_wanted: impl Fn(&[u8]) -> bool,
 ) -> rustix::io::Result<Vec<ExtendedAttribute>> {
@@ -46,17 +44,25 @@ fn attributes(
         if name.is_empty() || !is_wanted(name) {
             continue;
         }
-        let len = match get_attribute(file, name, &mut buffer) {
-            // It was removed meanwhile.
-            Err(Errno::NODATA | Errno::NOTSUP) => continue,
-            len => len?,
-        };
-        attributes.push(ExtendedAttribute {
-            name: name.to_vec(),
-            value: buffer[..len].to_vec(),
-        });
+        // One that is gone by now was removed meanwhile.
+        attributes.extend(attribute(file, name, &mut buffer)?);
     }
     Ok(attributes)
+}
+
+/// One of them; `None` if the file has it not, or cannot have it.
+fn attribute(
+    file: &File,
+    name: &[u8],
+    buffer: &mut [u8],
+) -> rustix::io::Result<Option<ExtendedAttribute>> {
+    match get_attribute(file, name, buffer) {
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        len => Ok(Some(ExtendedAttribute {
+            name: name.to_vec(),
+            value: buffer[..len?].to_vec(),
+        })),
+    }
 }
 
 fn list_attributes(file: &File, buffer: &mut [u8]) -> rustix::io::Result<usize> {
@@ -97,7 +103,7 @@ impl Access {
     /// Of exactly the file that is held open; `O_PATH` is enough where there is /proc.
     pub(crate) fn of_file(held: &File) -> io::Result<Access> {
         let found = held.metadata()?;
-        let attributes = attributes(held, is_kept).map_err(|errno| match errno {
+        let attributes = attributes_that(held, is_kept).map_err(|errno| match errno {
             Errno::NOENT => io::Error::new(
                 io::ErrorKind::Unsupported,
                 "its extended attributes can be seen only where /proc is mounted",
@@ -159,24 +165,9 @@ pub(crate) fn remove_access_list(file: &File) -> io::Result<()> {
     }
 }
 
-/// The list's entry for the file's group is what the mode of a file with a list does
-/// not show: there it says what *any* entry gives at most.
-pub(crate) fn mode_without(list: &ExtendedAttribute) -> u32 {
-    /// As `linux/posix_acl_xattr.h` has it: a version, and then entries of kind,
-    /// permissions and identifier, little-endian.
-    const VERSION_BYTES: usize = 4;
-    const ENTRY_BYTES: usize = 8;
-    const GROUP: [u8; 2] = [4, 0];
-    let entries = list.value.get(VERSION_BYTES..).unwrap_or_default();
-    let mut entries = entries.chunks_exact(ENTRY_BYTES);
-    let group = entries.find(|entry| entry[..2] == GROUP);
-    let permissions = group.map_or(0, |entry| u32::from(entry[2]) & 0o7);
-    0o7707 | permissions << 3
-}
-
-pub(crate) fn owner(file: &File) -> Option<(u32, u32)> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.uid(), metadata.gid()))
+pub(crate) fn owner(file: &File) -> io::Result<Option<(u32, u32)>> {
+    let found = file.metadata()?;
+    Ok(Some((found.uid(), found.gid())))
 }
 
 pub(crate) fn set_owner(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
@@ -185,6 +176,15 @@ pub(crate) fn set_owner(file: &File, user: Option<u32>, group: Option<u32>) -> i
 
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// What is not this user's to give; an owner that does not exist in this namespace
+/// (`EINVAL`); and what a file system has not: vfat says `EPERM`, FUSE `ENOSYS`.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)
+    )
 }
 
 #[cfg(test)]

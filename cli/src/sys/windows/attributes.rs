@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self};
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
-use std::time::SystemTime;
 
 use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
@@ -22,17 +21,17 @@ use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
 use super::errors::*;
 use crate::metadata::{ExtendedAttribute, Metadata, Stamp};
 
-pub(crate) fn metadata(file: &File, _with_attributes: bool) -> Metadata {
-    let found = file.metadata();
-    let time = |time: io::Result<SystemTime>| time.ok().map(Stamp::of);
-    found.map_or_else(
-        |_| Metadata::default(),
-        |found| Metadata {
-            modified: time(found.modified()),
-            accessed: time(found.accessed()),
-            ..Metadata::default()
-        },
-    )
+pub(crate) fn attributes(_file: &File) -> io::Result<Vec<ExtendedAttribute>> {
+    Ok(Vec::new())
+}
+
+pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
+    let found = file.metadata()?;
+    Ok(Metadata {
+        modified: Some(Stamp::of(found.modified()?)),
+        accessed: Some(Stamp::of(found.accessed()?)),
+        ..Metadata::default()
+    })
 }
 
 /// Who may do what with a file.
@@ -95,12 +94,8 @@ pub(crate) fn remove_access_list(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn mode_without(_list: &ExtendedAttribute) -> u32 {
-    0
-}
-
-pub(crate) fn owner(_file: &File) -> Option<(u32, u32)> {
-    None
+pub(crate) fn owner(_file: &File) -> io::Result<Option<(u32, u32)>> {
+    Ok(None)
 }
 
 pub(crate) fn set_owner(_file: &File, _user: Option<u32>, _group: Option<u32>) -> io::Result<()> {
@@ -109,6 +104,10 @@ pub(crate) fn set_owner(_file: &File, _user: Option<u32>, _group: Option<u32>) -
 
 pub(crate) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
 }
 
 /// Whether the file's file system has such lists; FAT has none. Yes if it does not
