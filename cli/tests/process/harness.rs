@@ -85,6 +85,12 @@ impl Place {
         [(); 2].map(|()| Half::start(self.brigade(args)))
     }
 
+    /// A whole copy in one command, to its end.
+    pub(crate) fn both(&self, options: &[&str], source: &str, destination: &str) -> Outcome {
+        let args = [&["--both"], options, &[source, destination]].concat();
+        Half::start(self.brigade(args)).end()
+    }
+
     /// A copy with both halves from standard input to `b`, which has begun.
     pub(crate) fn begin(&self, options: &[&str]) -> Half {
         let mut command = self.brigade([&["--both"], options, &["-v", "-", "b"]].concat());

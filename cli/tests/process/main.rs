@@ -2,6 +2,7 @@
 //! has a limit, every process is ended, every test has directories of its own.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod attributes;
 mod copies;
 mod deaths;
 mod failures;

@@ -1,379 +1,16 @@
-//! What the Writer makes of more than data: what the source has beside it, holes, and
-//! the hash of it all.
+//! What the Writer makes of more than data: holes, the hash of it all, and what a Reader
+//! tells that cannot be trusted.
 
-use std::fs::{File, FileTimes};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use brigade::{Options, Role, Side};
 
-use crate::harness::{Half, Outcome, Place, SOON, noise, skip, sys};
+use crate::harness::{Half, Outcome, Place, SOON, noise, sys};
 
 const BLOCK: usize = 256 * 1024;
-
-#[track_caller]
-fn both(place: &Place, options: &[&str], source: &str, destination: &str) -> Outcome {
-    let args = [&["--both"], options, &[source, destination]].concat();
-    Half::start(place.brigade(args)).end()
-}
-
-fn time(seconds: u64, nanoseconds: u32) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
-}
-
-/// Modified and read last at two moments long ago.
-fn set_times(path: &Path) -> [SystemTime; 2] {
-    let times = [
-        time(981_173_106, 123_456_700),
-        time(981_173_107, 765_432_100),
-    ];
-    let file = File::options().write(true).open(path).unwrap();
-    let set = FileTimes::new()
-        .set_modified(times[0])
-        .set_accessed(times[1]);
-    file.set_times(set).unwrap();
-    times
-}
-
-fn times(path: &Path) -> [SystemTime; 2] {
-    let metadata = std::fs::metadata(path).unwrap();
-    [metadata.modified().unwrap(), metadata.accessed().unwrap()]
-}
-
-// ---- mode, timestamps, ownership --------------------------------------------
-
-#[test]
-fn timestamps_are_kept_to_the_nanosecond_in_new_files_and_old_ones() {
-    let place = Place::new();
-    let a = place.file("a", noise(BLOCK + 1));
-    place.file("old", "old");
-    let compared = match sys::looking_is_no_access() {
-        true => 2,
-        false => 1,
-    };
-    let expect_kept = |destination: &str, expected: [SystemTime; 2]| {
-        let found = times(&place.path(destination));
-        assert_eq!(found[..compared], expected[..compared]);
-    };
-    for destination in ["new", "old"] {
-        let expected = set_times(&a);
-        both(&place, &["--preserve=timestamps"], "a", destination).expect(0);
-        expect_kept(destination, expected);
-        let expected = set_times(&a);
-        for half in place.twice(&["-p", "a", destination]) {
-            half.end().expect(0);
-        }
-        expect_kept(destination, expected);
-        // Otherwise they are those of the copy.
-        let [old, _] = set_times(&a);
-        both(&place, &["--preserve=mode"], "a", destination).expect(0);
-        assert!(times(&place.path(destination))[0] > old);
-    }
-}
-
-#[test]
-fn the_mode_is_kept_in_old_files_too_and_without_the_mask() {
-    if !sys::has_modes() {
-        return skip("files have no modes here");
-    }
-    let place = Place::new();
-    sys::set_mode(&place.file("a", "new"), 0o4776);
-    sys::set_mode(&place.file("old", "old"), 0o600);
-    for destination in ["new", "old"] {
-        both(&place, &["-p"], "a", destination).expect(0);
-        assert_eq!(sys::whole_mode(&place.path(destination)), 0o4776);
-    }
-    both(&place, &[], "a", "plain").expect(0);
-    assert_eq!(sys::whole_mode(&place.path("plain")) & 0o7002, 0);
-}
-
-#[test]
-fn the_owner_is_kept_and_special_bits_only_with_it() {
-    if !sys::is_root() {
-        return;
-    }
-    let place = Place::new();
-    let a = place.file("a", "new");
-    sys::set_owner(&a, 1234, 4321);
-    sys::set_mode(&a, 0o6751);
-    place.file("old", "old");
-    for destination in ["new", "old"] {
-        let b = place.path(destination);
-        both(&place, &["--preserve=mode"], "a", destination).expect(0);
-        assert_eq!((sys::owner(&b), sys::whole_mode(&b)), ((0, 0), 0o751));
-        both(&place, &["-p"], "a", destination).expect(0);
-        assert_eq!(
-            (sys::owner(&b), sys::whole_mode(&b)),
-            ((1234, 4321), 0o6751)
-        );
-        // And what the old one had stays, without being asked for.
-        both(&place, &[], "a", destination).expect(0);
-        assert_eq!((sys::owner(&b), sys::whole_mode(&b)), ((1234, 4321), 0o751));
-        std::fs::remove_file(&b).unwrap();
-        place.file("old", "old");
-    }
-    both(&place, &["--preserve=ownership"], "a", "c").expect(0);
-    assert_eq!(sys::owner(&place.path("c")), (1234, 4321));
-}
-
-#[test]
-fn who_may_not_keep_the_owner_is_warned_and_gets_no_special_bits() {
-    if !sys::is_root() {
-        return;
-    }
-    let place = Place::new();
-    let a = place.file("a", "new");
-    sys::set_owner(&a, 1234, 65534);
-    sys::set_mode(&a, 0o6755);
-    let expected = set_times(&a);
-    // Warnings are heard even from a process that is quiet.
-    let args = ["--both", "-q", "-p", "--name", &place.name(), "a", "b"];
-    let outcome = Half::start(sys::as_nobody(&place, &args)).end();
-    outcome.expect_line(
-        0,
-        &[
-            "warning: cannot keep the owner of",
-            "b: Operation not permitted",
-        ],
-    );
-    let b = place.path("b");
-    assert_eq!(
-        (sys::owner(&b), sys::whole_mode(&b)),
-        ((65534, 65534), 0o755)
-    );
-    assert_eq!(times(&b), expected);
-}
-
-#[test]
-fn what_is_written_in_place_keeps_nothing_of_the_source() {
-    let place = Place::new();
-    let a = place.file("a", "water");
-    set_times(&a);
-    let before = sys::has_modes().then(|| sys::whole_mode(sys::NULL_DEVICE.as_ref()));
-    both(&place, &["--preserve=all"], "a", sys::NULL_DEVICE).expect(0);
-    let mut stream = Half::start(place.brigade(["--both", "--preserve=all", "a", "-"]));
-    stream.collect_output();
-    assert_eq!(stream.end().expect(0).output, b"water");
-    if let Some(before) = before {
-        assert_eq!(sys::whole_mode(sys::NULL_DEVICE.as_ref()), before);
-    }
-}
-
-// ---- what only its user may read until it is there ----------------------------
-
-#[test]
-fn the_partial_file_is_its_user_s_alone_though_others_may_read_the_destination() {
-    if !sys::has_modes() {
-        return skip("files have no modes here");
-    }
-    let place = Place::new();
-    sys::set_mode(&place.file("b", "old"), 0o666);
-    for left_over in [false, true] {
-        let partial = place.path(".b.brigade-partial");
-        let mut stranger = None;
-        if left_over {
-            sys::set_mode(&place.file(".b.brigade-partial", "secret"), 0o666);
-            stranger = Some(File::open(&partial).unwrap());
-        }
-        let mut copy = place.begin(&[]);
-        let mut input = copy.input();
-        input.write_all(b"new").unwrap();
-        while std::fs::read(&partial).unwrap_or_default() != b"new" {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(sys::whole_mode(&partial), 0o600);
-        if let Some(mut stranger) = stranger {
-            // Who opened it before sees nothing of the new data.
-            let mut seen = String::new();
-            stranger.read_to_string(&mut seen).unwrap();
-            assert_eq!(seen, "secret");
-        }
-        drop(input);
-        copy.end().expect(0);
-        assert_eq!(sys::whole_mode(&place.path("b")), 0o666);
-    }
-}
-
-// ---- extended attributes and access lists ---------------------------------------
-
-#[test]
-fn extended_attributes_are_kept_if_asked_for_and_the_old_file_s_in_any_case() {
-    let place = Place::new();
-    let a = place.file("a", "new");
-    let large = noise(2000);
-    if !sys::set_attribute(&a, "user.large", &large) {
-        return;
-    }
-    sys::set_attribute(&a, "user.small", b"1");
-    for (options, expected) in [
-        (&["--preserve=xattr"][..], Some(&large)),
-        (&["--preserve=all"], Some(&large)),
-        (&["-p"], None),
-        (&[], None),
-    ] {
-        let b = place.file("b", "old");
-        sys::set_attribute(&b, "user.own", b"own");
-        sys::set_attribute(&b, "user.small", b"old");
-        both(&place, options, "a", "b").expect(0);
-        assert_eq!(sys::attribute(&b, "user.large").as_ref(), expected);
-        assert_eq!(sys::attribute(&b, "user.own").unwrap(), b"own");
-        let small = sys::attribute(&b, "user.small").unwrap();
-        assert_eq!(
-            small,
-            if expected.is_some() {
-                b"1" as &[u8]
-            } else {
-                b"old"
-            }
-        );
-        std::fs::remove_file(&b).unwrap();
-        // Pieces larger than a block.
-        let tiny = [&["--block-size=100"], options].concat();
-        both(&place, &tiny, "a", "b").expect(0);
-        assert_eq!(sys::attribute(&b, "user.large").as_ref(), expected);
-        std::fs::remove_file(&b).unwrap();
-    }
-}
-
-#[test]
-fn where_no_extended_attributes_can_be_it_is_an_error_or_with_all_a_warning() {
-    let Some(mounted) = sys::mounted("ramfs") else {
-        return;
-    };
-    let place = Place::new();
-    let a = place.file("a", "new");
-    if !sys::set_attribute(&a, "user.x", b"1") {
-        return;
-    }
-    let b = mounted.path().join("b");
-    std::fs::write(&b, "old").unwrap();
-    let copy = |option: &str| both(&place, &[option, "-q"], "a", b.to_str().unwrap());
-    let what = [
-        "cannot keep the extended attributes of",
-        "user.x",
-        "not supported",
-    ];
-    copy("--preserve=xattr").expect_line(1, &what);
-    assert_eq!(std::fs::read(&b).unwrap(), b"old");
-    assert_eq!(std::fs::read_dir(mounted.path()).unwrap().count(), 1);
-    copy("--preserve=all").expect_line(0, &what);
-    assert_eq!(std::fs::read(&b).unwrap(), b"new");
-}
-
-#[test]
-fn what_the_old_file_has_is_not_lost_because_it_cannot_be_read() {
-    let place = Place::new();
-    let b = place.file("b", "old");
-    place.file("a", "new");
-    if !sys::set_attribute(&b, "user.own", b"own") {
-        return;
-    }
-    for calls in ["flistxattr,listxattr", "fgetxattr,getxattr"] {
-        for error in ["EIO", "ENOMEM"] {
-            let fault = format!("{calls}:error={error}");
-            let Some(copy) = sys::with_faults(&place, &[&fault], &["--both", "-q", "a", "b"])
-            else {
-                return;
-            };
-            let outcome = Half::start(copy).end().expect(1);
-            assert!(outcome.said.contains("cannot write to"), "{outcome:?}");
-            assert_eq!(std::fs::read(&b).unwrap(), b"old", "{fault}");
-            assert_eq!(sys::attribute(&b, "user.own").unwrap(), b"own");
-            place.assert_nothing_left();
-        }
-        // Where files have none, there is nothing to lose.
-        let fault = format!("{calls}:error=EOPNOTSUPP");
-        let copy = sys::with_faults(&place, &[&fault], &["--both", "a", "c"]).unwrap();
-        Half::start(copy).end().expect(0);
-        std::fs::remove_file(place.path("c")).unwrap();
-    }
-}
-
-/// The owner and user 1234 may read and write, the group may not, though with this
-/// list the mode looks as if it could: 0660.
-fn list_without_group() -> Vec<u8> {
-    let entries: [(u16, u16, u32); 5] = [
-        (1, 6, u32::MAX),
-        (2, 6, 1234),
-        (4, 0, u32::MAX),
-        (0x10, 6, u32::MAX),
-        (0x20, 0, u32::MAX),
-    ];
-    let entry = |(kind, permissions, id): (u16, u16, u32)| {
-        let mut bytes = kind.to_le_bytes().to_vec();
-        bytes.extend(permissions.to_le_bytes());
-        bytes.extend(id.to_le_bytes());
-        bytes
-    };
-    let entries = entries.into_iter().flat_map(entry);
-    2_u32.to_le_bytes().into_iter().chain(entries).collect()
-}
-
-#[test]
-fn access_lists_are_kept_if_asked_for_and_the_old_file_s_otherwise() {
-    let place = Place::new();
-    let [a, plain] = ["a", "plain"].map(|name| place.file(name, "new"));
-    let list = list_without_group();
-    if !sys::set_attribute(&a, sys::ACCESS_LIST, &list) {
-        return;
-    }
-    sys::set_mode(&plain, 0o640);
-    for options in [&["--preserve=acl"][..], &["-p"], &["--preserve=all"]] {
-        both(&place, options, "a", "b").expect(0);
-        let b = place.path("b");
-        assert_eq!(sys::attribute(&b, sys::ACCESS_LIST).as_ref(), Some(&list));
-        assert_eq!(sys::whole_mode(&b), 0o660);
-        // The old file's own stays, since the mode alone would let in the group.
-        both(&place, &["--preserve=xattr"], "plain", "b").expect(0);
-        assert_eq!(sys::attribute(&b, sys::ACCESS_LIST).as_ref(), Some(&list));
-        // Until that of a source is wanted which has none.
-        both(&place, &["--preserve=acl,mode"], "plain", "b").expect(0);
-        assert_eq!(sys::attribute(&b, sys::ACCESS_LIST), None);
-        assert_eq!(sys::whole_mode(&b), 0o640);
-        std::fs::remove_file(&b).unwrap();
-    }
-}
-
-#[test]
-fn what_a_directory_hands_down_is_for_new_files_that_keep_nothing() {
-    let place = Place::new();
-    let directory = place.path("d");
-    std::fs::create_dir(&directory).unwrap();
-    if !sys::set_attribute(&directory, sys::INHERITED_LIST, &list_without_group()) {
-        return;
-    }
-    place.file("a", "new");
-    both(&place, &[], "a", "d").expect(0);
-    let b = directory.join("a");
-    assert!(sys::attribute(&b, sys::ACCESS_LIST).is_some());
-    both(&place, &["-p"], "a", "d").expect(0);
-    assert_eq!(sys::attribute(&b, sys::ACCESS_LIST), None);
-    both(&place, &[], "a", "d").expect(0);
-    assert_eq!(sys::attribute(&b, sys::ACCESS_LIST), None);
-}
-
-#[test]
-fn a_list_that_cannot_be_kept_lets_nobody_in_whom_it_kept_out() {
-    let Some(mounted) = sys::mounted("ramfs") else {
-        return;
-    };
-    let place = Place::new();
-    let a = place.file("a", "new");
-    if !sys::set_attribute(&a, sys::ACCESS_LIST, &list_without_group()) {
-        return;
-    }
-    let b = mounted.path().join("b");
-    let copy = |option: &str| both(&place, &[option, "-q"], "a", b.to_str().unwrap());
-    let what = ["cannot keep the access list of"];
-    copy("--preserve=acl").expect_line(1, &what);
-    assert!(!b.exists());
-    for option in ["-p", "--preserve=all"] {
-        copy(option).expect_line(0, &what);
-        assert_eq!(sys::whole_mode(&b), 0o600);
-        std::fs::remove_file(&b).unwrap();
-    }
-}
 
 // ---- holes ------------------------------------------------------------------------
 
@@ -407,7 +44,7 @@ fn holes_are_holes_again_on_every_file_system() {
             let content = sparse_file(&usual.path("a"), end);
             let b = directory.join("b");
             let copy = |options: &[&str]| {
-                both(&usual, options, "a", b.to_str().unwrap()).expect(0);
+                usual.both(options, "a", b.to_str().unwrap()).expect(0);
                 assert!(std::fs::read(&b).unwrap() == content, "{b:?}");
                 sys::allocated_bytes(&b)
             };
@@ -459,7 +96,7 @@ fn holes_overwrite_what_is_on_a_disk_and_a_disk_is_verified() {
     };
     let content = sparse_file(&place.path("a"), false);
     let options = ["--verify", "--preserve=all", "--backup", "--direct=always"];
-    both(&place, &options, "a", disk.path()).expect(0);
+    place.both(&options, "a", disk.path()).expect(0);
     let mut found = Vec::new();
     File::open(disk.path())
         .unwrap()
@@ -518,14 +155,10 @@ fn what_is_verified_is_good_in_files_and_streams_of_all_sizes() {
         let place = Place::new();
         let data = noise(size);
         place.file("a", &data);
-        both(&place, &["--verify"], "a", "b").expect(0);
-        both(
-            &place,
-            &["--verify", "--no-sync", "--block-size=7K"],
-            "a",
-            "c",
-        )
-        .expect(0);
+        place.both(&["--verify"], "a", "b").expect(0);
+        place
+            .both(&["--verify", "--no-sync", "--block-size=7K"], "a", "c")
+            .expect(0);
         for half in place.twice(&["--verify", "a", "d"]) {
             half.end().expect(0);
         }
@@ -704,7 +337,7 @@ fn data_leaves_the_cache_only_if_asked_for_or_large() {
     place.file("a", noise(SIZE as usize));
     for (option, is_cached) in [("never", true), ("auto", true), ("always", false)] {
         let b = place.path(option);
-        both(&place, &["--direct", option], "a", option).expect(0);
+        place.both(&["--direct", option], "a", option).expect(0);
         let Some(cached) = sys::cached_bytes(&b) else {
             return;
         };
