@@ -289,21 +289,13 @@ fn what_the_old_file_has_is_not_lost_because_it_cannot_be_read() {
 /// The owner and user 1234 may read and write, the group may not, though with this
 /// list the mode looks as if it could: 0660.
 fn list_without_group() -> Vec<u8> {
-    let entries: [(u16, u16, u32); 5] = [
-        (1, 6, u32::MAX),
-        (2, 6, 1234),
-        (4, 0, u32::MAX),
+    sys::list(&[
+        (0x01, 6, u32::MAX),
+        (0x02, 6, 1234),
+        (0x04, 0, u32::MAX),
         (0x10, 6, u32::MAX),
         (0x20, 0, u32::MAX),
-    ];
-    let entry = |(kind, permissions, id): (u16, u16, u32)| {
-        let mut bytes = kind.to_le_bytes().to_vec();
-        bytes.extend(permissions.to_le_bytes());
-        bytes.extend(id.to_le_bytes());
-        bytes
-    };
-    let entries = entries.into_iter().flat_map(entry);
-    2_u32.to_le_bytes().into_iter().chain(entries).collect()
+    ])
 }
 
 #[test]

@@ -347,6 +347,17 @@ impl Outcome {
         self
     }
 
+    /// Not a word but that it waits.
+    #[track_caller]
+    pub(crate) fn expect_silence(self, code: i32) {
+        let outcome = self.expect(code);
+        let is_silent = outcome
+            .said
+            .lines()
+            .all(|line| line.contains("waiting for"));
+        assert!(is_silent, "{outcome:?}");
+    }
+
     /// One line, which says all of `parts`.
     #[track_caller]
     pub(crate) fn expect_line(self, code: i32, parts: &[&str]) {

@@ -8,6 +8,7 @@ mod deaths;
 mod failures;
 mod harness;
 mod overwriting;
+mod owners;
 mod preserving;
 mod reading;
 mod refusals;

@@ -167,10 +167,26 @@ pub(crate) fn set_owner(path: &Path, user: u32, group: u32) {
 
 /// The program as a user who may do nothing in particular.
 pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
+    as_user(place, (65534, 65534), &[], args)
+}
+
+/// The program as this user and group, a member of `others`, too.
+pub(crate) fn as_user(
+    place: &Place,
+    (user, group): (u32, u32),
+    others: &[u32],
+    args: &[&str],
+) -> Command {
     let program = place.public_program();
-    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    let program = [program.to_str().unwrap()];
-    place.command("setpriv".as_ref(), user.iter().chain(&program).chain(args))
+    let others: Vec<String> = others.iter().map(u32::to_string).collect();
+    let others = match others.is_empty() {
+        true => "--clear-groups".to_owned(),
+        false => format!("--groups={}", others.join(",")),
+    };
+    let [user, group] = [format!("--reuid={user}"), format!("--regid={group}")];
+    let program = [user, group, others, program.to_str().unwrap().to_owned()];
+    let args = args.iter().map(|arg| (*arg).to_owned());
+    place.command("setpriv".as_ref(), program.into_iter().chain(args))
 }
 
 /// The program, with system calls that fail: `faults` as `strace --inject` takes them.
@@ -217,6 +233,18 @@ pub(crate) fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
 /// directory hands down to files.
 pub(crate) const ACCESS_LIST: &str = "system.posix_acl_access";
 pub(crate) const INHERITED_LIST: &str = "system.posix_acl_default";
+
+/// Such a list, of entries of kind, permissions and identifier: linux/posix_acl_xattr.h.
+pub(crate) fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    const VERSION: u32 = 2;
+    let mut bytes = VERSION.to_le_bytes().to_vec();
+    for (kind, permissions, id) in entries {
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
 
 /// Bytes that a file takes on its disk.
 pub(crate) fn allocated_bytes(path: &Path) -> u64 {
@@ -301,6 +329,31 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
+
+/// A new directory, and another view of it, as bindfs makes it with these options; says
+/// why if it cannot.
+pub(crate) fn mirrored(directory: &Path, options: &str) -> Option<Mounted> {
+    if !is_root() {
+        return None;
+    }
+    std::fs::create_dir(directory).unwrap();
+    let mounted = tempfile::tempdir().unwrap();
+    let root = mounted.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut command = Command::new("bindfs");
+    let output = command
+        .args(["-o", options])
+        .arg(directory)
+        .arg(&root)
+        .output();
+    match output {
+        Ok(output) if output.status.success() => Some(Mounted { directory: mounted }),
+        _ => {
+            super::skip("no bindfs here, or it may not mount");
+            None
+        }
     }
 }
 

@@ -231,8 +231,27 @@ pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
     place.brigade(args)
 }
 
+/// Never asked for, as above.
+pub(crate) fn as_user(
+    place: &Place,
+    _user_and_group: (u32, u32),
+    _others: &[u32],
+    args: &[&str],
+) -> Command {
+    place.brigade(args)
+}
+
 pub(crate) fn with_faults(_place: &Place, _faults: &[&str], _args: &[&str]) -> Option<Command> {
     super::skip("no system call can be made to fail here");
+    None
+}
+
+pub(crate) fn list(_entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    Vec::new()
+}
+
+pub(crate) fn mirrored(_directory: &Path, _options: &str) -> Option<Mounted> {
+    super::skip("no file system can be mounted here");
     None
 }
 
