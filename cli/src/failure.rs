@@ -8,6 +8,7 @@ use brigade::Error;
 
 use crate::sys::{self, Interruption};
 use crate::units::{bytes, duration};
+use crate::visible;
 
 /// Exit status, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,11 @@ impl Failure {
 
     /// The system refused something: "cannot OPERATION PATH: REASON".
     pub(crate) fn io(operation: &str, path: &Path, error: &io::Error) -> Failure {
-        let message = format!("cannot {operation} {}: {}", path.display(), reason(error));
+        let message = format!(
+            "cannot {operation} {}: {}",
+            visible::name(path),
+            reason(error)
+        );
         Failure::new(Exit::Failed, message)
     }
 

@@ -16,6 +16,7 @@ mod sys;
 mod talk;
 mod tell;
 mod units;
+mod visible;
 mod writer;
 
 use std::io::IsTerminal;
@@ -50,10 +51,7 @@ fn run(umask: u32) -> ExitCode {
         return printed;
     }
     if let Some(name) = &args.status {
-        return match status::run(name) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => give_up(&failure),
-        };
+        return end(status::run(name));
     }
     let plan = match Plan::new(&args, umask) {
         Ok(plan) => plan,
@@ -81,26 +79,41 @@ fn give_up(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-/// The manual page or completions, if they were asked for.
-fn print_document(args: &Args) -> Option<ExitCode> {
-    let mut output = std::io::stdout().lock();
-    let printed = match args.completions {
-        _ if args.man => manual::man(&mut output),
-        Some(shell) => manual::completions(shell, &mut output),
-        None => return None,
-    };
-    let Err(error) = printed else {
-        return Some(ExitCode::SUCCESS);
-    };
-    let path = std::path::Path::new("standard output");
-    Some(give_up(&Failure::io("write to", path, &error)))
+fn end<T>(ended: Result<T, Failure>) -> ExitCode {
+    match ended {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) => give_up(&failure),
+    }
 }
 
-/// Help and version as they are; an error in one line, like every other.
+/// The manual page or completions, if they were asked for.
+fn print_document(args: &Args) -> Option<ExitCode> {
+    let mut text = Vec::new();
+    let made = match args.completions {
+        _ if args.man => manual::man(&mut text),
+        Some(shell) => manual::completions(shell, &mut text),
+        None => return None,
+    };
+    // It is made in memory, where nothing can fail.
+    let text = made.map(|()| String::from_utf8_lossy(&text).into_owned());
+    Some(end(output::print(&text.unwrap_or_default())))
+}
+
+/// Help and version, in colours where they can be seen.
+fn print_help(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    let is_colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let text = match std::io::stdout().is_terminal() && !is_colourless {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    end(output::print(&text))
+}
+
+/// An error in one line, like every other.
 fn say_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return print_help(error);
     }
     let text = error.to_string();
     // The first paragraph says what is wrong; the rest is advice and usage.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure};
 use crate::sys::{self, Kind};
+use crate::visible;
 
 /// One end of the copy.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Endpoint {
     pub(crate) fn words(&self, standard: &str) -> String {
         match self {
             Endpoint::Standard => standard.to_owned(),
-            Endpoint::Path(path) => path.display().to_string(),
+            Endpoint::Path(path) => visible::name(path),
         }
     }
 
@@ -54,7 +55,10 @@ impl Endpoint {
         if is_directory(path) {
             return Err(Failure::new(
                 Exit::Failed,
-                format!("{} is a directory; brigade copies one file", path.display()),
+                format!(
+                    "{} is a directory; brigade copies one file",
+                    visible::name(path)
+                ),
             ));
         }
         // Whoever opens it will say what is wrong with it.
@@ -78,7 +82,7 @@ pub(crate) fn enter_directory(path: &mut PathBuf, name: Option<&OsStr>) -> Resul
             Exit::Failed,
             format!(
                 "{} is a directory, and the source has no name to use in it",
-                path.display()
+                visible::name(path)
             ),
         ));
     };

@@ -14,6 +14,7 @@ use crate::request::args::{Args, RoleArg};
 use crate::request::endpoint::{Endpoint, enter_directory};
 use crate::request::settings::Settings;
 use crate::sys::{self, Kind};
+use crate::visible;
 
 /// All that a half needs to know.
 #[derive(Clone, Debug)]
@@ -164,8 +165,8 @@ fn refuse_backup(
             Exit::Failed,
             format!(
                 "the backup of {} would replace the source {}; choose another suffix with --backup=SUFFIX",
-                destination.display(),
-                source.display()
+                visible::name(destination),
+                visible::name(source)
             ),
         )),
         false => Ok(()),
@@ -245,9 +246,6 @@ fn partner_command(args: &Args) -> String {
 }
 
 fn command_line(words: impl Iterator<Item = OsString>) -> String {
-    let quoted = words.map(|word| {
-        let word = word.to_string_lossy().replace(char::is_control, "?");
-        sys::quoted(&word)
-    });
+    let quoted = words.map(|word| sys::quoted(&word));
     quoted.collect::<Vec<_>>().join(" ")
 }

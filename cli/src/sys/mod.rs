@@ -64,7 +64,7 @@
 //! | `name_to_bytes(name)` | a file name for a greeting, UTF-8 or what the system has instead, if it can be told so |
 //! | `name_from_bytes(bytes)` | the same back; MUST be `None` if it could lead anywhere but to a file of that name in the directory that it is put into |
 //! | `folded(path)` | bytes that are equal for paths that differ only in what the system's file names do not |
-//! | `quoted(word)` | a word as the usual shells read it; as it is, if nothing in it is special to them |
+//! | `quoted(word)` | a word as the usual shells read it, in characters that can be typed; as it is, if nothing in it is special to them |
 //! | `umask()` | permissions that new files do not get, 0 if there are none; called before there are threads |
 //! | `own_user()` | this process's user, as `--allow-user` takes it, if other users can be let in at all |
 //! | `own_program()` | this very program, for starting another process of it |

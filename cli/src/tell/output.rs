@@ -13,8 +13,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::sys;
 use crate::tell::json as event;
 use crate::tell::progress::{Bar, Progress};
+use crate::visible;
 
 /// How long the end of the process waits for what was said last to be written.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -53,7 +55,7 @@ pub(crate) fn is_json() -> bool {
 
 /// A line of text; to who wants events, as an event of its kind.
 pub(crate) fn line(text: impl Into<String>) {
-    output().send(Item::Line(text.into()));
+    output().send(Item::Line(visible::line(&text.into())));
 }
 
 /// Something that is no failure, but should be known.
@@ -73,12 +75,43 @@ pub(crate) fn last_words(failure: &Failure) {
 }
 
 pub(crate) fn event(event: Value) {
-    line(event.to_string());
+    output().send(Item::Line(visible::json(&event.to_string())));
 }
 
-/// What was asked for, on standard output.
-pub(crate) fn print(text: &str) {
-    let _ = io::stdout().write_all(format!("{text}\n").as_bytes());
+/// Whether anybody still listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listener {
+    Listens,
+    /// As `head` does when it has enough. That is no failure.
+    IsGone,
+}
+
+/// What was asked for, on standard output, as it is.
+pub(crate) fn print(text: &str) -> Result<Listener, Failure> {
+    match write_out(text) {
+        Ok(()) => Ok(Listener::Listens),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Listener::IsGone),
+        Err(error) => Err(Failure::io("write to", "standard output".as_ref(), &error)),
+    }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    // An error if it was closed, which std hides.
+    drop(sys::standard_output()?);
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+/// Lines of text for standard output.
+pub(crate) fn print_lines(lines: &[String]) -> Result<Listener, Failure> {
+    let shown = lines.iter().map(|line| visible::line(line) + "\n");
+    print(&shown.collect::<String>())
+}
+
+/// The same of an event.
+pub(crate) fn print_event(event: &Value) -> Result<Listener, Failure> {
+    print(&format!("{}\n", visible::json(&event.to_string())))
 }
 
 /// How far it is, unless the last time is not written yet.
@@ -87,7 +120,8 @@ pub(crate) fn progress(progress: Progress) {
 }
 
 pub(crate) fn event_of_progress(event: &Value) {
-    output().send_if_idle(Item::EventOfProgress(event.to_string()));
+    let text = visible::json(&event.to_string());
+    output().send_if_idle(Item::EventOfProgress(text));
 }
 
 pub(crate) fn end_of_progress() {
@@ -177,7 +211,6 @@ pub(crate) fn watch_panics() {
 }
 
 fn bug(what: &str, place: &str) -> String {
-    let what = what.replace(char::is_control, " ");
     format!("internal error: {what} (at {place}); please report this")
 }
 
@@ -187,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_bug_is_one_line_whatever_it_says() {
-        let line = bug("index out of\nbounds\x1b[2J", "cli/src/main.rs:1:2");
+        let bug = bug("index out of\nbounds\x1b[2J", "cli/src/main.rs:1:2");
         assert_eq!(
-            line,
-            "internal error: index out of bounds [2J (at cli/src/main.rs:1:2); please report this"
+            visible::line(&bug),
+            r"internal error: index out of\nbounds\u{1b}[2J (at cli/src/main.rs:1:2); please report this"
         );
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::failure::{Exit, Failure};
 use crate::talk::greeting::Greeting;
 use crate::tell::json as event;
-use crate::tell::output;
+use crate::tell::output::{self, Listener};
 use crate::tell::progress::Progress;
 use crate::units::bytes;
 
@@ -44,11 +44,13 @@ fn list() -> Result<(), Failure> {
     }
     let now = look()?;
     if now.is_empty() && !output::is_json() {
-        output::print("brigade: no copy of this user is running");
+        output::print_lines(&["brigade: no copy of this user is running".to_owned()])?;
     }
     for seen in &now {
         let earlier = before.iter().find(|earlier| earlier.is_same(seen));
-        seen.print(earlier);
+        if seen.print(earlier)? == Listener::IsGone {
+            break;
+        }
     }
     Ok(())
 }
@@ -61,15 +63,16 @@ fn follow(name: &str) -> Result<(), Failure> {
         let message = format!("no copy named {name} is running; --status without a name lists all");
         return Err(Failure::new(Exit::NoPartner, message));
     };
-    earlier.print(None);
-    loop {
+    let mut listener = earlier.print(None)?;
+    while listener == Listener::Listens {
         std::thread::sleep(EVERY);
         let Some(seen) = find()?.filter(|seen| seen.is_same(&earlier)) else {
             return Ok(());
         };
-        seen.print(Some(&earlier));
+        listener = seen.print(Some(&earlier))?;
         earlier = seen;
     }
+    Ok(())
 }
 
 fn look() -> Result<Vec<Seen>, Failure> {
@@ -117,14 +120,14 @@ impl Seen {
                 .any(|(one, other)| one.is_some() && *one == other)
     }
 
-    fn print(&self, earlier: Option<&Seen>) {
+    fn print(&self, earlier: Option<&Seen>) -> Result<Listener, Failure> {
         let rate = earlier.map(|earlier| {
             let passed = (self.at - earlier.at).as_secs_f64().max(1e-9);
             (self.progress.read.saturating_sub(earlier.progress.read) as f64 / passed) as u64
         });
         match output::is_json() {
-            true => output::print(&event::status(self.to_json(rate)).to_string()),
-            false => output::print(&self.to_text(rate)),
+            true => output::print_event(&event::status(self.to_json(rate))),
+            false => output::print_lines(&self.to_text(rate)),
         }
     }
 
@@ -143,7 +146,7 @@ impl Seen {
         fields
     }
 
-    fn to_text(&self, rate: Option<u64>) -> String {
+    fn to_text(&self, rate: Option<u64>) -> Vec<String> {
         let process = |id: Option<u32>| id.map_or("not there yet".to_owned(), |id| id.to_string());
         let who = format!(
             "{}: {} -> {} (reader {}, writer {})",
@@ -155,7 +158,7 @@ impl Seen {
         );
         let progress = &self.progress;
         if self.reader.is_none() || self.writer.is_none() {
-            return who;
+            return vec![who];
         }
         let size = progress
             .size
@@ -165,12 +168,13 @@ impl Seen {
             0 => String::new(),
             verified => format!(", verified {}", bytes(verified)),
         };
-        format!(
-            "{who}\n  read {}, done {}{size}{verified}{rate}, {} of {} blocks full",
+        let figures = format!(
+            "  read {}, done {}{size}{verified}{rate}, {} of {} blocks full",
             bytes(progress.read),
             bytes(progress.done),
             progress.blocks_full,
             progress.blocks
-        )
+        );
+        vec![who, figures]
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Half, Outcome, Place, SOON, noise, sys};
+use crate::harness::{Half, Outcome, Place, SOON, Stream, noise, sys, wait_until};
 
 fn both(place: &Place, args: &[&str]) -> Half {
     Half::start(place.brigade([&["--both"], args].concat()))
@@ -328,6 +328,131 @@ fn where_nothing_runs_the_list_says_so_and_a_name_is_an_error() {
     half.collect_output();
     let outcome = half.end().expect(0);
     assert!(text(&outcome).contains("no copy"), "{outcome:?}");
+}
+
+// ---- what reaches a terminal ----------------------------------------------------------
+
+/// No orders for a terminal, nothing that turns the direction of reading.
+#[track_caller]
+fn assert_harmless(text: &str) {
+    let is_harmful =
+        |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+    assert!(!text.is_empty() && !text.contains(is_harmful), "{text:?}");
+}
+
+#[test]
+fn a_name_gives_no_orders_to_the_terminal_whoever_typed_it() {
+    let place = Place::new();
+    let name = sys::HARMFUL_NAME;
+    let missing = format!("missing{name}/b");
+    place.file("a", "water");
+    for (args, code) in [
+        (&[name, "b"][..], 1),
+        (&["a", &missing], 1),
+        (&["a", "b", name], 2),
+        (&["--as", name, "a", "b"], 2),
+        (&["--name", &missing, "a", "b"], 1),
+    ] {
+        for options in [&["--both"][..], &["--both", "--json"]] {
+            let outcome = Half::start(place.brigade([options, args].concat())).end();
+            assert!(
+                outcome.code.is_some_and(|found| found >= code),
+                "{outcome:?}"
+            );
+            assert_harmless(&outcome.said);
+        }
+    }
+    let mut command = place.brigade(["--status", name]);
+    command.stdin(Stdio::null());
+    assert_harmless(&Half::start(command).end().expect(5).said);
+}
+
+#[test]
+fn a_partner_s_file_name_gives_no_orders_to_the_terminal() {
+    let place = Place::new();
+    let harmful = sys::HARMFUL_NAME;
+    place.file(harmful, "water");
+    std::fs::create_dir(place.path("d")).unwrap();
+    std::fs::write(place.path("d").join(harmful), "old").unwrap();
+    let name = place.name();
+    let args = ["--as", "writer", "--name", &name, "-n", "d"];
+    let writer = Half::start(place.brigade(args));
+    writer.hear("waiting");
+    let list = text(&status(&place, &[]).expect(0));
+    assert_harmless(&list);
+    let args = ["-v", "--as", "reader", "--name", &name, harmful];
+    let reader = Half::start(place.brigade(args)).end().expect(0);
+    let writer = writer.end().expect(0);
+    assert!(writer.said.contains("kept"), "{writer:?}");
+    assert_harmless(&writer.said);
+    assert_harmless(&reader.said);
+}
+
+#[test]
+fn the_command_for_the_partner_can_be_typed_whatever_the_names_are() {
+    if !sys::has_bash() {
+        return;
+    }
+    let place = Place::new();
+    let harmful = sys::HARMFUL_NAME;
+    place.file(harmful, "water");
+    let reader = Half::start(place.brigade([harmful, "it's b"]));
+    reader.hear("run next: ");
+    reader.hear("it");
+    wait_until("a whole line", SOON, || reader.said().ends_with('\n'));
+    let said = reader.said();
+    assert_harmless(&said);
+    let (_, typed) = said.trim_end().split_once("run next: ").unwrap();
+    Half::start(place.command("bash".as_ref(), ["-c", typed]))
+        .end()
+        .expect(0);
+    reader.end().expect(0);
+    assert_eq!(std::fs::read(place.path("it's b")).unwrap(), b"water");
+}
+
+// ---- standard output that is gone or full ---------------------------------------------
+
+const DOCUMENTS: &[&[&str]] = &[
+    &["--man"],
+    &["--help"],
+    &["--version"],
+    &["--completions", "bash"],
+    &["--status"],
+    &["--status", "--json"],
+];
+
+#[test]
+fn a_reader_of_documents_that_has_enough_is_no_failure() {
+    let place = Place::new();
+    let (mut copy, _) = half_way(&place);
+    let _input = copy.input();
+    for args in DOCUMENTS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.brigade(*args);
+        command.stdout(writer);
+        let outcome = Half::start_as_it_is(command).end().expect(0);
+        assert_eq!(outcome.said, "", "{args:?}");
+    }
+}
+
+#[test]
+fn documents_that_cannot_be_written_are_a_failure() {
+    let place = Place::new();
+    let (mut copy, _) = half_way(&place);
+    let _input = copy.input();
+    for args in DOCUMENTS {
+        if let Some(full) = sys::FULL_DEVICE {
+            let full = std::fs::OpenOptions::new().write(true).open(full).unwrap();
+            let mut command = place.brigade(*args);
+            command.stdout(full);
+            let outcome = Half::start_as_it_is(command).end();
+            outcome.expect_line(1, &["cannot write to standard output"]);
+        }
+        let closed = sys::without(&place, Stream::Output, args);
+        let outcome = Half::start_as_it_is(closed).end();
+        outcome.expect_line(1, &["cannot write to standard output"]);
+    }
 }
 
 // ---- nobody listens -------------------------------------------------------------------

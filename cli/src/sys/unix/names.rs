@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use crate::visible::is_hidden;
+
 /// In bytes: that of the usual file systems.
 pub(crate) const NAME_MAX: usize = 255;
 
@@ -31,12 +33,28 @@ pub(crate) fn folded(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
-pub(crate) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &OsStr) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
+    let text = match word.to_str() {
+        Some(text) if !text.contains(|c: char| c.is_control() || is_hidden(c)) => text,
+        _ => return quoted_bytes(word.as_bytes()),
+    };
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// What cannot be typed: $'...', which bash, zsh, ksh and newer shells read alike.
+fn quoted_bytes(bytes: &[u8]) -> String {
+    let inside = bytes.iter().map(|&byte| match byte {
+        b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+        b'\n' => r"\n".to_owned(),
+        b'\t' => r"\t".to_owned(),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\x{byte:02x}"),
+    });
+    format!("$'{}'", inside.collect::<String>())
 }
 
 #[cfg(test)]
@@ -69,8 +87,11 @@ mod tests {
             ("a b", "'a b'"),
             ("it's", r"'it'\''s'"),
             ("$HOME", "'$HOME'"),
+            ("a\n\x1b[2J'\\", r"$'a\n\x1b[2J\'\\'"),
+            ("\u{202e}", r"$'\xe2\x80\xae'"),
         ] {
-            assert_eq!(quoted(word), expected);
+            assert_eq!(quoted(word.as_ref()), expected);
         }
+        assert_eq!(quoted(OsStr::from_bytes(b"a\xff b")), r"$'a\xff b'");
     }
 }

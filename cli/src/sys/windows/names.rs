@@ -60,7 +60,8 @@ fn capital(c: char) -> char {
 
 /// In double quotes, which cmd and PowerShell both take, with backslashes as the
 /// C runtime reads them: they stand for themselves, but before a quote.
-pub(crate) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &OsStr) -> String {
+    let word = &*word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || r"-_./\=:+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -131,7 +132,7 @@ mod tests {
             (r"C:\a b\", r#""C:\a b\\""#),
             (r#"a\"b"#, r#""a\\\"b""#),
         ] {
-            assert_eq!(quoted(word), expected);
+            assert_eq!(quoted(word.as_ref()), expected);
         }
     }
 

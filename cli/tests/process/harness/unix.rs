@@ -23,6 +23,18 @@ pub(crate) const HAS_SOCKETS: bool = true;
 /// A word with a space, as a shell reads it.
 pub(crate) const QUOTED: &str = "'a b'";
 
+/// A file name with orders for a terminal, and one that turns the direction of reading.
+pub(crate) const HARMFUL_NAME: &str = "a\x1b[2J\x07\u{9b}31m\n\r\u{202e}'txt";
+
+/// Whether what a user would type can be read by a shell; says so if not.
+pub(crate) fn has_bash() -> bool {
+    let found = Command::new("bash").args(["-c", ":"]).output().is_ok();
+    if !found {
+        super::skip("no bash here");
+    }
+    found
+}
+
 // What goes wrong, by the system's numbers.
 pub(crate) const NO_SUCH_FILE: i32 = 2;
 pub(crate) const NO_SUCH_DIRECTORY: i32 = 2;

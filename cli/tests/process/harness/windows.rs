@@ -63,6 +63,15 @@ pub(crate) const HAS_SOCKETS: bool = false;
 /// A word with a space, as a shell reads it.
 pub(crate) const QUOTED: &str = r#""a b""#;
 
+/// A file name that turns the direction of reading: none can hold orders.
+pub(crate) const HARMFUL_NAME: &str = "a\u{202e}txt";
+
+/// Whether what a user would type can be read by a shell.
+pub(crate) fn has_bash() -> bool {
+    super::skip("no bash on Windows");
+    false
+}
+
 // What goes wrong, by the system's numbers.
 pub(crate) const NO_SUCH_FILE: i32 = ERROR_FILE_NOT_FOUND as i32;
 pub(crate) const NO_SUCH_DIRECTORY: i32 = ERROR_PATH_NOT_FOUND as i32;
