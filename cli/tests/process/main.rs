@@ -7,6 +7,7 @@ mod copies;
 mod deaths;
 mod failures;
 mod harness;
+mod on_disk;
 mod overwriting;
 mod owners;
 mod preserving;
