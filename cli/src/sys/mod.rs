@@ -44,6 +44,7 @@
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
+//! | `Entry::inherited_list()` | the access list, as an attribute holds it, that limits the mode of new files in that directory, if there is one |
 //! | `Access::new(mode)` | who may do what with a file that does not exist yet |
 //! | `Access::of_file(held)` | the same of exactly the file that is held open, which may be asked no more than that; only "not supported" MUST mean that it has no attributes, and `Unsupported` that the system shows them for no file that is held like this |
 //! | `Access::begin(file)` | gives the partial file what is needed of that before there is data in it |

@@ -27,6 +27,7 @@ use crate::writer::attributes::Finish;
 use crate::writer::commit::{self, Commit, check_backup};
 use crate::writer::gate::CommitGate;
 use crate::writer::partial::Partial;
+use crate::writer::rights::NewMode;
 use crate::writer::target::{IN_PLACE, SourceSize, Target, TargetPlace};
 
 /// An open destination.
@@ -74,7 +75,7 @@ impl Destination {
     pub(crate) fn open(
         target: Target,
         size: SourceSize,
-        new_mode: u32,
+        new_mode: NewMode,
         settings: &Settings,
         gate: &Arc<CommitGate>,
     ) -> Result<Destination, Failure> {
@@ -83,8 +84,13 @@ impl Destination {
         }
         target.check_room(size, settings)?;
         let Target { path, place } = target;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error: io::Error| Failure::io("write to", &path, &error)
+        };
         match place {
             TargetPlace::Name(entry, old) if !settings.in_place => {
+                let new_mode = new_mode.of(&entry).map_err(failed(&path))?;
                 let replaced = Replacing {
                     entry,
                     old,
@@ -93,7 +99,10 @@ impl Destination {
                 };
                 replaced.open(settings, gate)
             }
-            TargetPlace::Name(entry, None) => open_new(entry, path, new_mode, gate),
+            TargetPlace::Name(entry, None) => {
+                let new_mode = new_mode.of(&entry).map_err(failed(&path))?;
+                open_new(entry, path, new_mode, gate)
+            }
             TargetPlace::Name(_, Some(held)) | TargetPlace::Open(held) => {
                 open_in_place(held, path, gate)
             }

@@ -1,8 +1,12 @@
-//! Who may do what with a file that could not get the owner of the file that it
-//! replaces.
+//! Who may do what with a new file, and with one that could not get the owner of the
+//! file that it replaces.
 //!
-//! Nobody may gain by the change. The one exception is the new owner, the user of this
-//! process, who could give himself any right.
+//! A new file gets the mode that it is asked for with, without what the umask takes; but
+//! in a directory that hands down an access list, that list limits the mode, and the
+//! umask does not.
+//!
+//! In an old file's place, nobody may gain by the change. The one exception is the new
+//! owner, the user of this process, who could give himself any right.
 //!
 //! | Lost | Whom else the new file's rights reach | So they shrink to |
 //! |---|---|---|
@@ -14,7 +18,10 @@
 //! of those. Its mask limits all but the owner and the others, so it shrinks to what
 //! the old owner had, too.
 
+use std::io;
+
 use crate::metadata::ExtendedAttribute;
+use crate::sys;
 
 /// Which parts of the old owner the new file did not get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +42,35 @@ pub(crate) fn narrowed_mode(mode: u32, lost: Lost) -> u32 {
         others &= user;
     }
     user << 6 | group << 3 | others
+}
+
+/// What a new file's mode comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewMode {
+    /// What the file is asked for with.
+    pub(crate) asked: u32,
+    /// What this process's new files do not get.
+    pub(crate) umask: u32,
+}
+
+impl NewMode {
+    /// That of a file called `entry`, as the system itself would make it.
+    pub(crate) fn of(self, entry: &sys::Entry) -> io::Result<u32> {
+        let Some(list) = entry.inherited_list()? else {
+            return Ok(self.asked & !self.umask);
+        };
+        inherited_mode(&list, self.asked).ok_or_else(|| {
+            let why = "its directory's default access list has an unknown form";
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })
+    }
+}
+
+/// The mode that a new file gets which is asked for with `mode`, in a directory that
+/// hands down this list: acl(5). The umask has no say there. `None` if the list has
+/// an unknown form.
+fn inherited_mode(list: &[u8], mode: u32) -> Option<u32> {
+    Some(mode & List::parse(list)?.mode())
 }
 
 /// The same list with the rights that are left; `None` if it has an unknown form.
@@ -128,6 +164,14 @@ impl List {
     fn names_somebody(&self) -> bool {
         let is_name = |entry: &Entry| matches!(entry.kind, NAMED_USER | NAMED_GROUP);
         self.entries.iter().any(is_name)
+    }
+
+    /// As the system shows it.
+    fn mode(&self) -> u32 {
+        let has_mask = self.entries.iter().any(|entry| entry.kind == MASK);
+        let group = if has_mask { MASK } else { GROUP };
+        let [user, group, others] = [USER, group, OTHERS].map(|kind| self.common(kind));
+        u32::from(user << 6 | group << 3 | others)
     }
 
     fn narrow(&mut self, lost: Lost) {
@@ -319,6 +363,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_handed_down_limits_the_mode_and_the_umask_does_not() {
+        let value = list([7, 7, 0, 7, 6, 4]).value;
+        assert_eq!(inherited_mode(&value, 0o666), Some(0o664));
+        assert_eq!(inherited_mode(&value, 0o600), Some(0o600));
+        // Without a mask, the entry for the group is what the mode shows.
+        let plain: Vec<u8> = [0, 1, 3, 6]
+            .iter()
+            .flat_map(|&n| match n {
+                0 => value[..4].to_vec(),
+                n => value[4 + 8 * (n - 1)..4 + 8 * n].to_vec(),
+            })
+            .collect();
+        assert_eq!(inherited_mode(&plain, 0o666), Some(0o604));
+    }
+
+    #[test]
     fn bytes_that_are_no_list_leave_all_to_the_owner() {
         let value = list([6; 6]).value;
         for bytes in [&value[..3], &value[..value.len() - 1], &value[..12], &[]] {
@@ -327,6 +387,7 @@ mod tests {
                 value: bytes.to_vec(),
             };
             assert_eq!(mode_without(&broken), 0o7700);
+            assert_eq!(inherited_mode(bytes, 0o666), None);
             assert_eq!(narrowed_list(&broken, USER_LOST), None);
         }
     }

@@ -18,10 +18,11 @@ use crate::talk::greeting::{Greeting, Keep};
 use crate::talk::wire::{self, METADATA_BYTES_MAX};
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
+use crate::writer::rights::NewMode;
 use crate::writer::syncer::Durable;
 use crate::writer::target::{SourceSize, Target};
 
-/// Permissions of a new file, before the mask, if the source says none.
+/// Permissions that a new file is asked for with, if the source says none.
 const DEFAULT_MODE: u32 = 0o666;
 
 /// What is written where a hole cannot be.
@@ -78,7 +79,10 @@ pub(crate) fn drain(
     let destination = match target {
         None => Destination::standard()?,
         Some(target) => {
-            let new_mode = greeting.mode.unwrap_or(DEFAULT_MODE) & !plan.umask;
+            let new_mode = NewMode {
+                asked: greeting.mode.unwrap_or(DEFAULT_MODE),
+                umask: plan.umask,
+            };
             let size = SourceSize {
                 bytes: greeting.size,
                 allocated: greeting.allocated,

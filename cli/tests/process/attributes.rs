@@ -341,6 +341,63 @@ fn what_a_directory_hands_down_is_for_new_files_that_keep_nothing() {
     assert_eq!(sys::attribute(&b, sys::ACCESS_LIST), None);
 }
 
+/// Files get what the directory hands down, which grants all that is here.
+fn list_to_hand_down(group: u16, others: u16, with_names: bool) -> Vec<u8> {
+    let [named, mask] = [(0x02, 7, 1234), (0x10, 7, u32::MAX)];
+    let [user, group, others] =
+        [(0x01, 7), (0x04, group), (0x20, others)].map(|(kind, given)| (kind, given, u32::MAX));
+    match with_names {
+        true => sys::list(&[user, named, group, mask, others]),
+        false => sys::list(&[user, group, others]),
+    }
+}
+
+#[test]
+fn what_a_directory_hands_down_takes_the_umask_s_place_as_for_every_new_file() {
+    let place = Place::new();
+    let a = place.file("a", "new");
+    let [directory, b] = ["d", "d/b"].map(|name| place.path(name));
+    std::fs::create_dir(&directory).unwrap();
+    let copy = |options: &[&str]| {
+        let args = [&["--both"], options, &["a", "d/b"]].concat();
+        Half::start(sys::with_umask(&place, 0o077, &args))
+            .end()
+            .expect(0);
+        let found = (sys::whole_mode(&b), sys::attribute(&b, sys::ACCESS_LIST));
+        std::fs::remove_file(&b).unwrap();
+        found
+    };
+    for list in [
+        list_to_hand_down(7, 7, true),
+        list_to_hand_down(5, 0, true),
+        list_to_hand_down(7, 7, false),
+        list_to_hand_down(5, 0, false),
+    ] {
+        if !sys::set_attribute(&directory, sys::INHERITED_LIST, &list) {
+            return;
+        }
+        for mode in [0o664, 0o640, 0o777, 0o600] {
+            sys::set_mode(&a, mode);
+            let c = directory.join("c");
+            sys::make_file(&c, mode);
+            let expected = (sys::whole_mode(&c), sys::attribute(&c, sys::ACCESS_LIST));
+            std::fs::remove_file(&c).unwrap();
+            for options in [&[][..], &["--preserve=timestamps,xattr"], &["--in-place"]] {
+                assert_eq!(copy(options), expected, "{mode:o} {options:?} {list:?}");
+            }
+            for options in ["-p", "--preserve=mode", "--preserve=all"] {
+                assert_eq!(copy(&[options]), (mode, None), "{mode:o} {options}");
+            }
+        }
+    }
+    let plain = ["--both", "a", "b"];
+    sys::set_mode(&a, 0o664);
+    Half::start(sys::with_umask(&place, 0o027, &plain))
+        .end()
+        .expect(0);
+    assert_eq!(sys::whole_mode(&place.path("b")), 0o640);
+}
+
 #[test]
 fn a_list_that_cannot_be_kept_lets_nobody_in_whom_it_kept_out() {
     let Some(mounted) = sys::mounted("ramfs") else {

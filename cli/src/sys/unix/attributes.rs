@@ -2,9 +2,10 @@
 
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
@@ -52,7 +53,7 @@ fn attributes_that(
 
 /// One of them; `None` if the file has it not, or cannot have it.
 fn attribute(
-    file: &File,
+    file: impl AsFd + Copy,
     name: &[u8],
     buffer: &mut [u8],
 ) -> rustix::io::Result<Option<ExtendedAttribute>> {
@@ -65,6 +66,21 @@ fn attribute(
     }
 }
 
+/// The access list that new files get in a directory that is held open.
+pub(super) fn inherited_list(directory: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; ATTRIBUTE_BYTES_MAX];
+    let list = match attribute(directory, INHERITED_LIST, &mut buffer) {
+        // No /proc here.
+        Err(Errno::NOENT) => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+            attribute(&directory, INHERITED_LIST, &mut buffer)?
+        }
+        list => list?,
+    };
+    Ok(list.map(|list| list.value))
+}
+
 fn list_attributes(file: &File, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     match rustix::fs::flistxattr(file, &mut *buffer) {
         Err(Errno::BADF) => rustix::fs::listxattr(path_of_held(file), buffer),
@@ -72,7 +88,11 @@ fn list_attributes(file: &File, buffer: &mut [u8]) -> rustix::io::Result<usize> 
     }
 }
 
-fn get_attribute(file: &File, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
+fn get_attribute(
+    file: impl AsFd + Copy,
+    name: &[u8],
+    buffer: &mut [u8],
+) -> rustix::io::Result<usize> {
     match rustix::fs::fgetxattr(file, name, &mut *buffer) {
         Err(Errno::BADF) => rustix::fs::getxattr(path_of_held(file), name, buffer),
         got => got,
@@ -81,8 +101,8 @@ fn get_attribute(file: &File, name: &[u8], buffer: &mut [u8]) -> rustix::io::Res
 
 /// The only way to the attributes of a file that is held open, but not for reading or
 /// writing (`O_PATH`): open(2).
-fn path_of_held(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
+fn path_of_held(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
 /// Who may do what with a file, and what else it has beside its data.
@@ -139,6 +159,9 @@ impl Access {
 /// The extended attribute that holds a file's access control list.
 const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 
+/// The extended attribute that holds what a directory hands down to new files.
+const INHERITED_LIST: &[u8] = b"system.posix_acl_default";
+
 /// The most that Linux lets an attribute, and the list of their names, have.
 const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 
@@ -191,7 +214,6 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use rustix::fs::{Mode, OFlags};
 
     #[test]
     fn what_a_held_file_has_is_told_of_that_file_and_not_of_its_name() {

@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatxA
 use rustix::io::Errno;
 
 use super::super::{Facts, FollowLast, Kind, Resolved};
-use super::attributes::Access;
+use super::attributes::{Access, inherited_list};
 use super::facts::facts;
 
 /// As many links as the system follows in one path: path_resolution(7).
@@ -316,6 +316,10 @@ impl Entry {
             Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
             synced => Ok(synced?),
         }
+    }
+
+    pub(crate) fn inherited_list(&self) -> io::Result<Option<Vec<u8>>> {
+        inherited_list(self.directory.0.as_fd())
     }
 
     pub(crate) fn name_max(&self) -> io::Result<usize> {

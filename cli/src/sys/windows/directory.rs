@@ -220,6 +220,11 @@ impl Entry {
         Ok(())
     }
 
+    /// The system hands lists down by itself, and there are no modes to limit.
+    pub(crate) fn inherited_list(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     pub(crate) fn name_max(&self) -> io::Result<usize> {
         Ok(NAME_MAX)
     }

@@ -168,6 +168,21 @@ pub(crate) fn whole_mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+/// A new file as the system makes it that is asked for this mode.
+pub(crate) fn make_file(path: &Path, mode: u32) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true).mode(mode);
+    options.open(path).unwrap();
+}
+
+/// The program, whose new files do not get these permissions.
+pub(crate) fn with_umask(place: &Place, umask: u32, args: &[&str]) -> Command {
+    let script = format!(r#"umask {umask:03o}; exec "$0" "$@""#);
+    let shell = ["-c", &script, env!("CARGO_BIN_EXE_brigade")];
+    place.command("sh".as_ref(), shell.iter().chain(args))
+}
+
 pub(crate) fn owner(path: &Path) -> (u32, u32) {
     let metadata = std::fs::metadata(path).unwrap();
     (metadata.uid(), metadata.gid())

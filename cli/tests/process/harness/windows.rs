@@ -240,6 +240,14 @@ pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
     place.brigade(args)
 }
 
+/// Never asked for, since files have no modes.
+pub(crate) fn make_file(_path: &Path, _mode: u32) {}
+
+/// The same.
+pub(crate) fn with_umask(place: &Place, _umask: u32, args: &[&str]) -> Command {
+    place.brigade(args)
+}
+
 /// Never asked for, as above.
 pub(crate) fn as_user(
     place: &Place,
