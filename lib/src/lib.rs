@@ -55,8 +55,9 @@
 //! # Systems
 //!
 //! Linux 5.4 or later: a plain name lives in `$XDG_RUNTIME_DIR/brigade`, or else in
-//! `/tmp/brigade-UID`, as an empty lock file, which stays, and a socket, which
-//! vanishes when the pair is complete.
+//! `/tmp/brigade-UID`, as an empty lock file, which vanishes with the session, and a
+//! socket, which vanishes when the pair is complete. After a kill they stay, until the
+//! next process of that name.
 //!
 //! Windows 10 or later: a name lives in the login session's namespace of objects
 //! (`Local\`), as a semaphore and what belongs to it, all of which vanish with the

@@ -103,3 +103,134 @@ fn the_socket_is_there_for_as_long_as_a_host_can_be_reached() {
     assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
     assert!(!socket.exists());
 }
+
+/// What is in the directory.
+fn files(place: &Place) -> Vec<std::ffi::OsString> {
+    let entries = std::fs::read_dir(place.directory.path()).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_name_when_its_host_is_done() {
+    let place = Place::new();
+    drop(Seat::take(&place.name, &Options::new()).unwrap());
+    assert!(files(&place).is_empty(), "{:?}", files(&place));
+    for _ in 0..20 {
+        let host = Seat::take(&place.name, &Options::new()).unwrap();
+        let host = thread::spawn(move || host.wait());
+        let second = join(&place.name, &Options::new()).unwrap();
+        let host = host.join().unwrap().unwrap();
+        assert_eq!(files(&place), ["n.lock"], "while both are there");
+        drop((host, second));
+        assert!(files(&place).is_empty(), "{:?}", files(&place));
+    }
+}
+
+#[test]
+fn of_many_that_come_and_go_at_the_same_time_no_two_hold_a_name() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let place = Place::new();
+    let holders = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let until = std::time::Instant::now() + Duration::from_secs(2);
+                let options = Options::new().side(brigade::Side::Reader);
+                while std::time::Instant::now() < until {
+                    // All want the same side, so who does not host is refused, or full.
+                    if let Ok(seat) = Seat::take(&place.name, &options) {
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                        thread::sleep(Duration::from_micros(50));
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(seat);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_not_empty_is_no_lock_and_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let lock = place.file("n.lock");
+    std::fs::write(&lock, "version = 4\n").unwrap();
+    std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o640)).unwrap();
+    for options in [Options::new(), Options::new().allow_user("12345")] {
+        let error = Seat::take(&place.name, &options).unwrap_err().to_string();
+        assert!(error.contains("n.lock is not empty"), "{error}");
+        assert!(error.contains("choose another name"), "{error}");
+    }
+    let mode = std::fs::metadata(&lock).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(std::fs::read(&lock).unwrap(), b"version = 4\n");
+}
+
+#[test]
+fn a_file_with_a_second_name_is_no_lock_and_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let other = place.file("other");
+    std::fs::write(&other, "").unwrap();
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::hard_link(&other, place.file("n.lock")).unwrap();
+    for options in [Options::new(), Options::new().allow_user("12345")] {
+        let error = Seat::take(&place.name, &options).unwrap_err().to_string();
+        assert!(error.contains("second name"), "{error}");
+    }
+    let mode = std::fs::metadata(&other).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+#[test]
+fn an_empty_lock_file_that_was_there_is_used_and_stays_with_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let lock = place.file("n.lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o640)).unwrap();
+    drop(Seat::take(&place.name, &Options::new()).unwrap());
+    let mode = std::fs::metadata(&lock).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+#[test]
+fn a_host_whose_files_were_removed_makes_them_again_and_is_met() {
+    for removed in [&["n.lock"][..], &["n.sock"], &["n.lock", "n.sock"]] {
+        let place = Place::new();
+        let host = Seat::take(&place.name, &Options::new()).unwrap();
+        let host = thread::spawn(move || host.wait());
+        for file in removed {
+            std::fs::remove_file(place.file(file)).unwrap();
+        }
+        let since = std::time::Instant::now();
+        while files(&place).len() < 2 {
+            assert!(since.elapsed() < Duration::from_secs(10), "not made again");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let second = join(&place.name, &Options::new()).unwrap();
+        drop((host.join().unwrap().unwrap(), second));
+        assert!(files(&place).is_empty(), "{:?}", files(&place));
+    }
+}
+
+#[test]
+fn a_host_whose_name_another_took_meanwhile_ends_with_the_reason() {
+    let place = Place::new();
+    let host = Seat::take(&place.name, &Options::new()).unwrap();
+    std::fs::remove_file(place.file("n.lock")).unwrap();
+    std::fs::remove_file(place.file("n.sock")).unwrap();
+    let other = Seat::take(&place.name, &Options::new()).unwrap();
+    assert!(other.is_first());
+    let error = host.wait().unwrap_err().to_string();
+    assert!(
+        error.contains("was removed while this process waited"),
+        "{error}"
+    );
+    // Nothing of the other's went with it.
+    assert_eq!(files(&place).len(), 2, "{:?}", files(&place));
+    let other = thread::spawn(move || other.wait());
+    join(&place.name, &Options::new()).unwrap();
+    other.join().unwrap().unwrap();
+}

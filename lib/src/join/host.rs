@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::terms::{allocation_limit, check_peer, check_sides, check_user, partner, refuse};
+use super::terms::{allocation_limit, check_peer, check_sides, check_user, partner};
 use crate::error::Error;
 use crate::options::Side;
 use crate::pair::{Core, Pair};
@@ -41,48 +41,67 @@ impl Host {
             let bell = sys::Bell::new()?;
             // Whatever is wrong with one joiner is no reason to stop waiting for
             // the right one; it has been told.
-            let Ok(Some((peer, remote_bell))) = self.consider(&channel, core, side, &bell) else {
-                continue;
-            };
-            let partner = partner(&channel, &peer, side);
-            let seat = self.host.close();
-            let link = channel.into_link(bell, remote_bell, Some(seat));
-            return Ok(Pair::new(
-                side,
-                self.geometry,
-                self.own,
-                peer,
-                partner,
-                link,
-            ));
+            if let Some((peer, remote_bell)) =
+                self.consider(&channel, core, side, &bell, deadline)?
+            {
+                let partner = partner(&channel, &peer, side);
+                let seat = self.host.close();
+                let link = channel.into_link(bell, remote_bell, Some(seat));
+                return Ok(Pair::new(
+                    side,
+                    self.geometry,
+                    self.own,
+                    peer,
+                    partner,
+                    link,
+                ));
+            }
+            // Looked at on every turn: joiners may come without a pause.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                let waited = since.elapsed();
+                return Err(Error::NoPartner { waited });
+            }
         }
     }
 
-    /// Admits the process at the other end of `channel`, or refuses it.
+    /// Admits the process at the other end of `channel`; `None` if it is refused or left.
     fn consider(
         &self,
         channel: &sys::Channel,
         core: &Core,
         side: Side,
         bell: &sys::Bell,
+        deadline: Option<Instant>,
     ) -> Result<Option<(Region<Theirs>, sys::RemoteBell)>, Error> {
-        check_user(channel, &self.guests).or_else(|reason| refuse(channel, reason))?;
-        channel.offer(self.own.memory(), bell)?;
+        let refuse = |reason: String| {
+            channel.refuse(&reason);
+            Ok(None)
+        };
+        if let Err(reason) = check_user(channel, &self.guests) {
+            return refuse(reason);
+        }
+        // A message that cannot be sent is a joiner that has left.
+        if channel.offer(self.own.memory(), bell).is_err() {
+            return Ok(None);
+        }
         let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
-        match channel.receive(&core.alarm, Some(limit))? {
-            Some(Message::Offer(memory, remote_bell)) => {
-                let Some(peer) = Region::theirs(memory) else {
-                    return Ok(None);
-                };
-                let fits = check_peer(channel, &peer, &self.geometry);
-                if let Err(reason) = fits.and_then(|theirs| check_sides(side, theirs)) {
-                    return refuse(channel, reason);
-                }
-                channel.admit()?;
-                Ok(Some((peer, remote_bell)))
-            }
-            Some(Message::Malformed(why)) => refuse(channel, why.to_string()),
-            _ => Ok(None),
+        let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
+        let (memory, remote_bell) = match channel.receive(&core.alarm, Some(limit))? {
+            Some(Message::Offer(memory, remote_bell)) => (memory, remote_bell),
+            Some(Message::Malformed(why)) => return refuse(why.to_string()),
+            _ => return Ok(None),
+        };
+        let Some(head) = Region::theirs(memory) else {
+            return Ok(None);
+        };
+        let fits = check_peer(channel, &head, &self.geometry);
+        if let Err(reason) = fits.and_then(|theirs| check_sides(side, theirs)) {
+            return refuse(reason);
+        }
+        let peer = Region::theirs(head.memory().whole()?);
+        match channel.admit() {
+            Ok(()) => Ok(peer.map(|peer| (peer, remote_bell))),
+            Err(_) => Ok(None),
         }
     }
 }

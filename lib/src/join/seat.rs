@@ -20,6 +20,9 @@ use crate::writer::Writer;
 /// many instances": the half second of the first design.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long to pause before arriving anew, after a host that was reached went away.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
+
 /// A place in a session: the role is settled, the partner may be yet to come.
 ///
 /// Dropped, it gives the place up.
@@ -113,6 +116,7 @@ impl Seat {
                     if Instant::now() >= deadline {
                         return Err(too_many(name));
                     }
+                    std::thread::sleep(RETRY_PAUSE);
                 }
                 Arrival::Full => return Err(too_many(name)),
             }

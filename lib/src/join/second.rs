@@ -36,15 +36,18 @@ pub(super) fn join_host(
     let Message::Offer(memory, remote_bell) = answer()? else {
         return Ok(None);
     };
-    let Some(peer) = Region::theirs(memory) else {
+    let Some(head) = Region::theirs(memory) else {
         return Ok(None);
     };
-    let own_side = match check_peer(&channel, &peer, geometry).and_then(|theirs| {
+    let own_side = match check_peer(&channel, &head, geometry).and_then(|theirs| {
         let own = options.side.unwrap_or(theirs.other());
         check_sides(own, theirs).map(|()| own)
     }) {
         Ok(side) => side,
         Err(reason) => return refuse(&channel, reason),
+    };
+    let Some(peer) = Region::theirs(head.memory().whole()?) else {
+        return Ok(None);
     };
     let session = peer.control().session.load();
     let own = new_region(own_side, geometry, &options.greeting, session)?;

@@ -123,7 +123,7 @@ pub(super) fn check_peer(
     let malformed = |what| format!("process {} shows {what}", channel.peer().process_id);
     let role = region.control().role.load();
     let side = Side::from_role(role).ok_or_else(|| malformed("a role that does not exist"))?;
-    if region.memory().len() as u64 != side.region_size(geometry) {
+    if region.memory().size() != side.region_size(geometry) {
         return Err(malformed("a region of the wrong size"));
     }
     Ok(side)

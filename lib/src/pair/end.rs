@@ -1,5 +1,6 @@
 //! One side's half of the traffic.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -191,12 +192,15 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         };
         // Set before the last look: what a dying partner published is found
         // before its death is reported.
-        let gone = std::cell::Cell::new(false);
+        let gone = Cell::new(false);
+        // Likewise: a partner may ring without a pause, and the deadline holds.
+        let late = Cell::new(false);
         self.sleeps.wait(
             self.own.control(),
             self.spins,
             || match look()? {
                 None if gone.get() => Err(self.pair.died()),
+                None if late.get() => Err(Error::TimedOut),
                 found => Ok(found),
             },
             || match self.barrier {
@@ -207,7 +211,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 }
             },
             || match self.sleep(deadline)? {
-                Wake::Bell => Ok(()),
+                Wake::Bell => {
+                    late.set(deadline.is_some_and(|deadline| deadline <= Instant::now()));
+                    Ok(())
+                }
                 Wake::Gone => {
                     gone.set(true);
                     Ok(())

@@ -15,20 +15,23 @@
 //! - MUST leave nothing behind when the process is killed, but for the objects
 //!   that the back end's own text names as harmless.
 //! - `deadline: None` means for ever. A deadline in the past still polls once.
-//! - No wait may use processor time while nothing happens.
+//! - No wait may use processor time while nothing happens, but for a look each second.
+//! - MUST NOT panic where the system has a limit (threads, descriptors, memory): an
+//!   error names it.
 //!
 //! | Item | Contract |
 //! |---|---|
 //! | `Memory::create(size)` | a new region, zeroed, *allocated* (a later access can not fail for want of memory), mapped writable; the system MUST keep the partner from writing it and anyone from resizing it |
 //! | `Memory::{start, len, is_writable}` | the mapping: page-aligned, of fixed length, valid as long as the value lives |
+//! | `Memory::{size, whole}` | of a region that a [`Message`] brought, which MUST be allocated by its maker, but of which no more than the first page need be mapped: its size, which is fixed; all of it, mapped for reading |
 //! | `available_memory()` | bytes that could be allocated now, if known |
 //! | `Name::parse(text)` | a checked name; names that the system folds together MUST be equal; error if it cannot be one |
 //! | `arrive(name, guests, deadline)` | for this user and `guests`: takes the name's first seat, or meets whoever holds it: [`Arrival`]; `Full` only when both had been impossible until `deadline`; MUST try once more after the deadline has passed |
-//! | `Host::next(alarm, deadline)` | the next process that wants to join |
+//! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, or say why it is not, whatever others do to the objects that stand for the name |
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's |
 //! | `Channel::{offer, refuse, admit}` | the three messages of joining (protocol, J1 to J6); MUST NOT block |
-//! | `Channel::receive(alarm, deadline)` | the next [`Message`] |
+//! | `Channel::receive(alarm, deadline)` | the next [`Message`]; what the peer sends MUST NOT be able to block this process, now or when it lets go of it |
 //! | `Channel::into_link(..)` | what is left of a channel when both have joined |
 //! | `Bell::new()` | the doorbell this end sleeps on; its remote end travels in `offer` |
 //! | `Link::wait(alarm, deadline)` | sleeps until the doorbell was rung since the last return (`Wake::Bell`), the partner hung up or died (`Wake::Gone`, again on every later call), an alarm, or the deadline; may wake early; one thread at a time |
@@ -54,8 +57,9 @@ use linux as kernel;
 mod unix;
 #[cfg(unix)]
 pub(crate) use kernel::{
+    available::available_memory,
     inspect::observe,
-    memory::{Memory, available_memory},
+    memory::Memory,
     wake::{Alarm, Bell, RemoteBell, barrier_remotely, can_barrier_remotely},
 };
 #[cfg(unix)]

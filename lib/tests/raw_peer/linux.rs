@@ -52,9 +52,16 @@ impl Region {
     }
 
     fn sealed(len: usize, seals: SealFlags) -> Region {
+        Region::with_allocated(len, len, seals)
+    }
+
+    /// Of `len` bytes, the first `allocated` of which are really there.
+    fn with_allocated(len: usize, allocated: usize, seals: SealFlags) -> Region {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create(c"raw", flags).unwrap();
         rustix::fs::ftruncate(&file, len as u64).unwrap();
+        let all = FallocateFlags::empty();
+        rustix::fs::fallocate(&file, all, 0, allocated as u64).unwrap();
         let region = Region::map(file, len, ProtFlags::READ | ProtFlags::WRITE);
         rustix::fs::fcntl_add_seals(&region.file, seals).unwrap();
         region
@@ -280,6 +287,14 @@ fn sized(channel: &Channel, len: usize, seals: SealFlags) {
     offer(channel, &region);
 }
 
+/// Of whose region only the first page is there.
+fn sparse(channel: &Channel, len: usize) -> Region {
+    let region = Region::with_allocated(len, 4096, SEALS);
+    region.fill_head(WRITER);
+    offer(channel, &region);
+    region
+}
+
 /// Made as a Writer's, beside a real Reader.
 pub(super) const BAD_OFFERS: &[Offer] = &[
     ("region is too small", |c| sized(c, 4095, SEALS)),
@@ -288,6 +303,9 @@ pub(super) const BAD_OFFERS: &[Offer] = &[
     }),
     ("region is not sealed", |c| {
         sized(c, WRITER_REGION, SealFlags::GROW | SealFlags::SEAL)
+    }),
+    ("region is not allocated", |c| {
+        sparse(c, WRITER_REGION);
     }),
     ("region is no memfd", |c| {
         let bells = [Bell::new(), Bell::new()];
@@ -382,11 +400,131 @@ fn more_descriptors_than_two_are_too_many() {
         let fds = [region.file.as_fd(), bell.0.as_fd(), bell.0.as_fd()];
         channel.send(&message(OFFER), &fds);
         let text = channel.receive_refusal();
-        assert!(
-            text.contains("too long") || text.contains("lacks"),
-            "{text}"
-        );
+        assert!(text.contains("too many descriptors"), "{text}");
         place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_region_that_is_not_allocated_is_refused_at_once_and_never_is() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        let since = Instant::now();
+        // Far from what the geometry allows, and from what takes no time.
+        let region = sparse(&channel, 1 << 30);
+        let text = channel.receive_refusal();
+        assert!(text.contains("not allocated"), "{text}");
+        assert!(since.elapsed() < Duration::from_secs(1));
+        let blocks = rustix::fs::fstat(&region.file).unwrap().st_blocks;
+        assert_eq!(blocks * 512, 4096, "the host made it allocated");
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_region_of_the_wrong_size_is_refused_before_more_than_its_head_is_mapped() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        let region = Region::new(64 << 20);
+        region.fill_head(WRITER);
+        offer(&channel, &region);
+        let text = channel.receive_refusal();
+        assert!(text.contains("wrong size"), "{text}");
+        place.assert_real_pair_works(host);
+    });
+}
+
+/// A TCP socket whose last closing takes five seconds: what was sent is never read.
+fn slow_to_close() -> (OwnedFd, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (unread, _) = listener.accept().unwrap();
+    slow.set_nonblocking(true).unwrap();
+    let data = [0; 1 << 16];
+    while std::io::Write::write(&mut &slow, &data).is_ok() {}
+    let linger = Some(Duration::from_secs(5));
+    rustix::net::sockopt::set_socket_linger(&slow, linger).unwrap();
+    // Only a blocking one lingers.
+    slow.set_nonblocking(false).unwrap();
+    (OwnedFd::from(slow), unread)
+}
+
+/// Whatever `send` makes of an offer and something that is slow to close, a host that may
+/// wait for 300 ms waits for about that.
+fn assert_holds_its_deadline(send: impl FnOnce(&Channel, [BorrowedFd<'_>; 3])) {
+    let place = Place::new();
+    let options = super::options().wait(Duration::from_millis(300));
+    let seat = brigade::Seat::take(&place.name, &options).unwrap();
+    let since = Instant::now();
+    let host = thread::spawn(move || (seat.wait(), since.elapsed()));
+    let channel = place.connect();
+    let (slow, _unread) = slow_to_close();
+    let (region, bell) = (Region::of(WRITER), Bell::new());
+    send(
+        &channel,
+        [region.file.as_fd(), bell.0.as_fd(), slow.as_fd()],
+    );
+    // The last descriptor here: what is in the message has the only one.
+    drop(slow);
+    drop(channel);
+    let (waited, took) = host.join().unwrap();
+    assert!(waited.is_err(), "{waited:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn a_descriptor_that_is_slow_to_close_does_not_keep_a_host_beyond_its_deadline() {
+    bounded(|| {
+        let offer = message(OFFER);
+        assert_holds_its_deadline(|c, [region, bell, slow]| c.send(&offer, &[region, bell, slow]));
+        assert_holds_its_deadline(|c, [_, bell, slow]| c.send(&offer, &[slow, bell]));
+        assert_holds_its_deadline(|c, [region, _, slow]| c.send(&offer, &[region, slow]));
+        assert_holds_its_deadline(|c, [_, _, slow]| c.send(&message(REFUSED), &[slow]));
+        assert_holds_its_deadline(|c, [_, _, slow]| c.send(b"", &[slow]));
+        // Behind what the host reads, so that it never receives it.
+        assert_holds_its_deadline(|c, [_, _, slow]| {
+            c.send(&message(REFUSED), &[]);
+            c.send(b"", &[]);
+            c.send(b"", &[slow]);
+        });
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_slow_to_close_does_not_keep_an_end_that_leaves() {
+    bounded(|| {
+        let (reader, raw) = real_reader(true);
+        let (slow, _unread) = slow_to_close();
+        raw.link.channel.send(b"", &[slow.as_fd()]);
+        drop(slow);
+        drop(raw);
+        let since = Instant::now();
+        drop(reader);
+        assert!(since.elapsed() < Duration::from_secs(2));
+    });
+}
+
+#[test]
+fn a_stranger_that_connects_without_pause_does_not_keep_a_host_beyond_its_deadline() {
+    bounded(|| {
+        let place = Place::new();
+        let options = super::options().wait(Duration::from_millis(300));
+        let seat = brigade::Seat::take(&place.name, &options).unwrap();
+        let since = Instant::now();
+        let host = thread::spawn(move || (seat.wait(), since.elapsed()));
+        let address = SocketAddrUnix::new(place.file("n.sock")).unwrap();
+        while !host.is_finished() {
+            let _ = rustix::net::connect(new_socket(), &address);
+        }
+        let (waited, took) = host.join().unwrap();
+        assert!(matches!(waited, Err(Error::NoPartner { .. })), "{waited:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
     });
 }
 

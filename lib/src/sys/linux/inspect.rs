@@ -22,7 +22,7 @@ pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
         let number = path
             .file_name()
             .and_then(|name| name.to_str()?.parse().ok());
-        let is_own = || std::fs::metadata(&path).is_ok_and(|m| m.uid() == User::own().0);
+        let is_own = || std::fs::metadata(&path).is_ok_and(|m| m.uid() == User::own().number());
         if let Some(process_id) = number
             && is_own()
         {
@@ -72,5 +72,5 @@ fn open_first_page(link: &Path, files: &[u64]) -> Result<Memory, Errno> {
     if !files.contains(&stat.st_ino) || !is_sealed || stat.st_size < CONTROL_SIZE as i64 {
         return Err(Errno::NOENT);
     }
-    Memory::map(file, CONTROL_SIZE as u64, false)
+    Memory::first_page(file, stat.st_size as u64)
 }

@@ -1,23 +1,27 @@
 //! Regions: `memfd_create`, allocated, sealed.
 #![expect(unsafe_code, reason = "mmap and munmap")]
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::limits;
 use crate::error::Error;
 use crate::region::layout::CONTROL_SIZE;
+use crate::sys::unix::discard::Stranger;
 
 /// A mapped region.
 pub(crate) struct Memory {
     start: NonNull<u8>,
     len: usize,
     writable: bool,
-    pub(in crate::sys) file: OwnedFd,
+    /// Bytes of the region, of which `len` are mapped.
+    size: u64,
+    file: Arc<OwnedFd>,
 }
 
 // SAFETY: it is an address range; what may be done there from which thread is
@@ -38,8 +42,9 @@ impl Memory {
     pub(crate) fn create(size: u64) -> Result<Memory, Error> {
         let failed = |what: &str| {
             let operation = format!("{what} {size} bytes of shared memory");
-            move |errno: Errno| Error::os(operation, errno)
+            move |errno: Errno| limits::failed(operation, errno)
         };
+        limits::check_file_size(size)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Since Linux 6.3, which may be set up to demand it.
         let file = rustix::fs::memfd_create(c"brigade", flags | MemfdFlags::NOEXEC_SEAL)
@@ -51,7 +56,7 @@ impl Memory {
             rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size)
         })
         .map_err(failed("allocate"))?;
-        let memory = Memory::map(file, size, true).map_err(failed("map"))?;
+        let memory = Memory::map(Arc::new(file), size, size, true).map_err(failed("map"))?;
         rustix::fs::fcntl_add_seals(&memory.file, SEALS).map_err(|errno| match errno {
             Errno::INVAL => Error::Unsupported {
                 needed: "seal shared memory against a partner's writes \
@@ -63,9 +68,14 @@ impl Memory {
         Ok(memory)
     }
 
-    /// The partner's region, which must be sealed as ours is.
-    pub(in crate::sys) fn open(file: OwnedFd) -> Result<Memory, &'static str> {
+    /// Another process's region, which must be sealed as ours is: its first page, until
+    /// [`Memory::whole`].
+    ///
+    /// All of it must be allocated: to look at what is not would allocate it here, and at
+    /// this process's expense.
+    pub(in crate::sys) fn open(file: Stranger) -> Result<Memory, &'static str> {
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| "its region is no memfd")?;
+        let file = Arc::new(file.into_known());
         if !seals.contains(SEALS) {
             return Err("its region is not sealed");
         }
@@ -74,11 +84,32 @@ impl Memory {
         if size < CONTROL_SIZE as u64 {
             return Err("its region is too small");
         }
-        Memory::map(file, size, false).map_err(|_| "its region cannot be mapped")
+        let allocated = u64::try_from(stat.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(512);
+        if allocated < size {
+            return Err("its region is not allocated");
+        }
+        let page = CONTROL_SIZE as u64;
+        Memory::map(file, size, page, false).map_err(|_| "its region cannot be mapped")
     }
 
-    pub(in crate::sys) fn map(file: OwnedFd, size: u64, writable: bool) -> Result<Memory, Errno> {
-        let len = usize::try_from(size).map_err(|_| Errno::NOMEM)?;
+    /// The first page of a region that somebody else wrote, to be looked at.
+    pub(in crate::sys) fn first_page(file: OwnedFd, size: u64) -> Result<Memory, Errno> {
+        Memory::map(Arc::new(file), size, CONTROL_SIZE as u64, false)
+    }
+
+    /// All of the region, of which this may be the first page only.
+    pub(crate) fn whole(&self) -> Result<Memory, Error> {
+        let size = self.size;
+        Memory::map(Arc::clone(&self.file), size, size, false).map_err(|errno| {
+            let operation = format!("map {size} bytes of the partner's shared memory");
+            limits::failed(operation, errno)
+        })
+    }
+
+    fn map(file: Arc<OwnedFd>, size: u64, len: u64, writable: bool) -> Result<Memory, Errno> {
+        let len = usize::try_from(len).map_err(|_| Errno::NOMEM)?;
         let protection = if writable {
             ProtFlags::READ | ProtFlags::WRITE
         } else {
@@ -93,8 +124,18 @@ impl Memory {
             start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?,
             len,
             writable,
+            size,
             file,
         })
+    }
+
+    pub(in crate::sys) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Bytes of the region, whether they are mapped or not.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     pub(crate) fn start(&self) -> NonNull<u8> {
@@ -116,38 +157,4 @@ impl Drop for Memory {
         // Failing is impossible for such arguments, and could not be helped.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
     }
-}
-
-/// `MemAvailable` of the machine, or what this process's control group still
-/// allows, whichever is less.
-pub(crate) fn available_memory() -> Option<u64> {
-    let machine = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-            Some(kib * 1024)
-        });
-    let group = std::fs::read_to_string("/proc/self/cgroup")
-        .ok()
-        .and_then(|text| {
-            let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-            let directory = Path::new("/sys/fs/cgroup").join(path);
-            let number = |file: &str| -> Option<u64> {
-                let text = std::fs::read_to_string(directory.join(file)).ok()?;
-                text.trim().parse().ok()
-            };
-            // Cached files count as used, but make room when asked to.
-            let stat = std::fs::read_to_string(directory.join("memory.stat")).ok()?;
-            let cached = stat.lines().filter_map(|line| {
-                let (key, value) = line.split_once(' ')?;
-                let is_file = matches!(key, "active_file" | "inactive_file");
-                value.parse::<u64>().ok().filter(|_| is_file)
-            });
-            let used = number("memory.current")?.saturating_sub(cached.sum());
-            Some(number("memory.max")?.saturating_sub(used))
-        });
-    machine.into_iter().chain(group).min()
 }

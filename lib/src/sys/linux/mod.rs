@@ -8,7 +8,10 @@
 //! | death | `pidfd` |
 //! | remote barrier | `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)` |
 
+pub(super) mod available;
+pub(super) mod files;
 pub(super) mod inspect;
+pub(super) mod limits;
 pub(super) mod memory;
 pub(super) mod process;
 pub(super) mod wake;

@@ -2,16 +2,20 @@
 #![expect(unsafe_code, reason = "two socket options that rustix lacks")]
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+
+use super::limits::failed;
 use crate::error::Error;
 
 /// User and process id, as the kernel recorded them when the peer connected or
 /// began to listen. Process id 0 if the peer lives in a pid namespace that
 /// cannot be seen from here.
-pub(in crate::sys) fn socket_peercred(socket: &OwnedFd) -> Result<(u32, u32), Error> {
+pub(in crate::sys) fn socket_peercred(socket: BorrowedFd<'_>) -> Result<(u32, u32), Error> {
     let mut found = MaybeUninit::<libc::ucred>::uninit();
-    get_socket_option(socket.as_fd(), libc::SO_PEERCRED, &mut found)
+    get_socket_option(socket, libc::SO_PEERCRED, &mut found)
         .map_err(|error| Error::os("ask who the joining process is", error))?;
     // SAFETY: `get_socket_option` filled it whole.
     let found = unsafe { found.assume_init() };
@@ -21,23 +25,48 @@ pub(in crate::sys) fn socket_peercred(socket: &OwnedFd) -> Result<(u32, u32), Er
 /// A descriptor for the peer's process, if it can be had. Without one (a pid
 /// namespace that cannot be seen from here, before Linux 6.5) the socket's hang-up
 /// alone tells of the peer's death.
-pub(in crate::sys) fn peer_process(socket: BorrowedFd<'_>, process_id: u32) -> Option<OwnedFd> {
+pub(in crate::sys) fn peer_process(
+    socket: BorrowedFd<'_>,
+    process_id: u32,
+) -> Result<Option<OwnedFd>, Error> {
     const SO_PEERPIDFD: i32 = 77; // asm-generic/socket.h, since Linux 6.5
     let mut found = MaybeUninit::<i32>::uninit();
-    match get_socket_option(socket, SO_PEERPIDFD, &mut found) {
+    let errno = match get_socket_option(socket, SO_PEERPIDFD, &mut found) {
         Ok(()) => {
             // SAFETY: filled whole by the call.
             let found = unsafe { found.assume_init() };
             // SAFETY: the kernel just made it, for this call alone.
-            return Some(unsafe { OwnedFd::from_raw_fd(found) });
+            return Ok(Some(unsafe { OwnedFd::from_raw_fd(found) }));
         }
-        // Not by its number, if the kernel knows that the process is gone: it may
-        // be another's by now.
-        Err(error) if error.raw_os_error() != Some(libc::ENOPROTOOPT) => return None,
-        Err(_) => {}
+        Err(error) => Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
+    };
+    match (errno, process_number(process_id)) {
+        (Errno::NOPROTOOPT, Some(process)) => open_process(process),
+        (Errno::NOPROTOOPT, None) => Ok(None),
+        // Not by its number: the kernel knows that the process is gone, and the number
+        // may be another's by now.
+        _ => none_unless_exhausted(errno),
     }
-    let process_id = rustix::process::Pid::from_raw(i32::try_from(process_id).ok()?)?;
-    rustix::process::pidfd_open(process_id, rustix::process::PidfdFlags::empty()).ok()
+}
+
+fn process_number(process_id: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(process_id).ok()?)
+}
+
+fn open_process(process: Pid) -> Result<Option<OwnedFd>, Error> {
+    match rustix::process::pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => Ok(Some(process)),
+        Err(errno) => none_unless_exhausted(errno),
+    }
+}
+
+fn none_unless_exhausted(errno: Errno) -> Result<Option<OwnedFd>, Error> {
+    match errno {
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => {
+            Err(failed("hold on to the joining process", errno))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn get_socket_option<T>(

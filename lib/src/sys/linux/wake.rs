@@ -6,7 +6,9 @@ use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::fs::OFlags;
 use rustix::thread::{MembarrierCommand, MembarrierQuery};
 
+use super::limits::failed;
 use crate::error::Error;
+use crate::sys::unix::discard::Stranger;
 
 /// The doorbell that this process sleeps on.
 pub(crate) struct Bell(pub(in crate::sys) OwnedFd);
@@ -16,7 +18,7 @@ pub(crate) struct RemoteBell(pub(in crate::sys) OwnedFd);
 
 fn new_eventfd(purpose: &str) -> Result<OwnedFd, Error> {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|errno| Error::os(format!("create {purpose}"), errno))
+        .map_err(|errno| failed(format!("create {purpose}"), errno))
 }
 
 /// Its counter is only ever "rung or not": a full one (EAGAIN) is rung already.
@@ -27,14 +29,14 @@ pub(in crate::sys) fn ring_eventfd(eventfd: &OwnedFd) {
 impl RemoteBell {
     /// Ringing must never block, so it has to be an eventfd (which is of no file
     /// type), and not a pipe or a socket that may be full, and non-blocking.
-    pub(in crate::sys) fn open(bell: OwnedFd) -> Result<RemoteBell, &'static str> {
+    pub(in crate::sys) fn open(bell: Stranger) -> Result<RemoteBell, &'static str> {
         const FILE_TYPE: u32 = 0o170_000;
         let stat = rustix::fs::fstat(&bell).map_err(|_| "its doorbell is unknown")?;
         let flags = rustix::fs::fcntl_getfl(&bell).map_err(|_| "its doorbell is unknown")?;
         if stat.st_mode & FILE_TYPE != 0 || !flags.contains(OFlags::NONBLOCK) {
             return Err("its doorbell is no non-blocking eventfd");
         }
-        Ok(RemoteBell(bell))
+        Ok(RemoteBell(bell.into_known()))
     }
 }
 

@@ -8,15 +8,17 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
+use super::discard::{Socket, Stranger};
 use super::link::{Link, poll_until};
-use super::rendezvous::Seat;
+use super::lock::Seat;
 use super::users::User;
 use crate::error::Error;
 use crate::region::layout::{MAGIC, REASON_MAX, VERSION};
+use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::memory::Memory;
 use crate::sys::kernel::process::{peer_process, socket_peercred};
 use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell};
@@ -30,21 +32,24 @@ const KIND_ADMITTED: u32 = 3;
 /// Magic, version, kind: eight, four and four bytes.
 const MESSAGE_HEAD: usize = 16;
 
+/// Descriptors in an offer: region and doorbell.
+const OFFERED: usize = 2;
+
 /// A connection to the process that may become the partner.
 pub(crate) struct Channel {
-    socket: OwnedFd,
+    socket: Socket,
     peer: Peer,
     process: Option<OwnedFd>,
 }
 
 impl Channel {
-    pub(in crate::sys) fn new(socket: OwnedFd) -> Result<Channel, Error> {
-        let credentials = socket_peercred(&socket)?;
-        let process = peer_process(socket.as_fd(), credentials.1);
+    pub(in crate::sys) fn new(socket: Socket) -> Result<Channel, Error> {
+        let credentials = socket_peercred(socket.as_fd())?;
+        let process = peer_process(socket.as_fd(), credentials.1)?;
         Ok(Channel {
             socket,
             peer: Peer {
-                user: User(credentials.0),
+                user: User::new(credentials.0),
                 process_id: credentials.1,
             },
             process,
@@ -56,7 +61,7 @@ impl Channel {
     }
 
     pub(crate) fn offer(&self, memory: &Memory, bell: &Bell) -> Result<(), Error> {
-        self.send(KIND_OFFER, "", &[memory.file.as_fd(), bell.0.as_fd()])
+        self.send(KIND_OFFER, "", &[memory.file(), bell.0.as_fd()])
     }
 
     /// Best effort: the peer may be gone.
@@ -81,7 +86,7 @@ impl Channel {
         }
         let parts = [IoSlice::new(&head), IoSlice::new(text)];
         rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)
-            .map_err(|errno| Error::os("send to the joining process", errno))?;
+            .map_err(|errno| failed("send to the joining process", errno))?;
         Ok(())
     }
 
@@ -96,35 +101,63 @@ impl Channel {
         if !alarm.is_empty() || socket.is_empty() {
             return Ok(None);
         }
+        self.next_message().map(Some)
+    }
+
+    /// A message is looked at while it stays in the socket, and taken out only if it is
+    /// right. So whatever else came with it is closed together with the socket, or with
+    /// what was received: never here, where it might block.
+    fn next_message(&self) -> Result<Message, Error> {
         let mut bytes = [0; MESSAGE_HEAD + REASON_MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let received = match rustix::net::recvmsg(&self.socket, &mut parts, &mut ancillary, flags) {
-            Ok(received) => received,
-            Err(Errno::CONNRESET) => return Ok(Some(Message::HungUp)),
-            Err(errno) => return Err(Error::os("receive from the joining process", errno)),
+        let (found, mut fds) = match self.peek(&mut bytes) {
+            Ok(found) => found,
+            Err(Errno::CONNRESET) => return Ok(Message::HungUp),
+            Err(errno) => return Err(failed("receive from the joining process", errno)),
         };
-        // Owned at once, whatever the message turns out to be.
-        let fds: Vec<OwnedFd> = ancillary
-            .drain()
-            .filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        if received.bytes == 0 {
-            return Ok(Some(Message::HungUp));
+        if found.bytes == 0 {
+            return Ok(Message::HungUp);
         }
-        if received
-            .flags
-            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-        {
-            return Ok(Some(Message::Malformed("its message is too long")));
+        if found.flags.contains(ReturnFlags::TRUNC) {
+            return Ok(Message::Malformed("its message is too long"));
         }
-        Ok(Some(parse_message(&bytes[..received.bytes], fds)))
+        let cut = found.flags.contains(ReturnFlags::CTRUNC);
+        if fds.len() > OFFERED || (cut && fds.len() == OFFERED) {
+            return Ok(Message::Malformed("its message has too many descriptors"));
+        }
+        if cut {
+            // There was room for what was sent, but not in this process.
+            let operation = "receive the joining process's memory";
+            return Err(failed(operation, Errno::MFILE));
+        }
+        let message = parse_message(&bytes[..found.bytes], &mut fds);
+        if !matches!(message, Message::Malformed(_)) {
+            self.discard_message()?;
+        }
+        Ok(message)
+    }
+
+    /// The next message, and second descriptors of what came with it.
+    fn peek(&self, bytes: &mut [u8]) -> Result<(RecvMsg, Vec<Stranger>), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(OFFERED))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let mut parts = [IoSliceMut::new(bytes)];
+        let found = rustix::net::recvmsg(&self.socket, &mut parts, &mut ancillary, flags)?;
+        let fds = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let fds = fds.flatten().map(Stranger::new).collect();
+        Ok((found, fds))
+    }
+
+    /// Takes out the message that was looked at: what came with it has other
+    /// descriptors, so nothing is closed for good.
+    fn discard_message(&self) -> Result<(), Error> {
+        let mut no_room = RecvAncillaryBuffer::default();
+        rustix::net::recvmsg(&self.socket, &mut [], &mut no_room, RecvFlags::DONTWAIT)
+            .map_err(|errno| failed("receive from the joining process", errno))?;
+        Ok(())
     }
 
     pub(crate) fn into_link(self, bell: Bell, remote_bell: RemoteBell, seat: Option<Seat>) -> Link {
@@ -138,7 +171,8 @@ impl Channel {
     }
 }
 
-fn parse_message(bytes: &[u8], fds: Vec<OwnedFd>) -> Message {
+/// Takes `fds` only if they are what they should be.
+fn parse_message(bytes: &[u8], fds: &mut Vec<Stranger>) -> Message {
     let Some((head, text)) = bytes.split_at_checked(MESSAGE_HEAD) else {
         return Message::Malformed("its message is too short");
     };
@@ -146,7 +180,7 @@ fn parse_message(bytes: &[u8], fds: Vec<OwnedFd>) -> Message {
         return Message::Malformed("its message is not brigade's");
     }
     match u32::from_le_bytes([head[12], head[13], head[14], head[15]]) {
-        KIND_OFFER => match <[OwnedFd; 2]>::try_from(fds) {
+        KIND_OFFER => match <[Stranger; OFFERED]>::try_from(std::mem::take(fds)) {
             Ok([memory, bell]) => match (Memory::open(memory), RemoteBell::open(bell)) {
                 (Ok(memory), Ok(bell)) => Message::Offer(memory, bell),
                 (Err(why), _) | (_, Err(why)) => Message::Malformed(why),

@@ -7,16 +7,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use super::rendezvous::Seat;
+use super::discard::Socket;
+use super::lock::Seat;
 use crate::error::Error;
 use crate::sys::Wake;
+use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell, ring_eventfd};
 
 /// What connects two processes that have joined.
 pub(crate) struct Link {
     pub(in crate::sys) bell: Bell,
     pub(in crate::sys) remote_bell: RemoteBell,
-    pub(in crate::sys) socket: OwnedFd,
+    pub(in crate::sys) socket: Socket,
     pub(in crate::sys) process: Option<OwnedFd>,
     pub(in crate::sys) _seat: Option<Seat>,
 }
@@ -99,7 +101,7 @@ pub(in crate::sys) fn poll_until<const N: usize>(
         match poll(&mut fds, left.as_ref()) {
             Ok(_) => return Ok(fds.map(|fd| fd.revents())),
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(Error::os("wait", errno)),
+            Err(errno) => return Err(failed("wait", errno)),
         }
     }
 }

@@ -8,13 +8,14 @@
 //! | the peer's identity | what the kernel recorded for the socket |
 //! | death | a descriptor of the partner's process, and the socket's hang-up |
 //!
-//! After a kill there may be left: `NAME.lock` (always; an empty file, never
-//! removed, since removing a lock file that others may have open gives two
-//! holders), and `NAME.sock` if the holder was killed while it waited; the next
-//! process with that name removes it.
+//! Nothing is left when a session is over. After a kill there may be: `NAME.lock`, an empty
+//! file, and `NAME.sock`, if the holder was killed while it waited. The next process with
+//! that name removes the socket, and in the private directory the lock file, too.
 
 pub(super) mod channel;
+pub(super) mod discard;
 pub(super) mod link;
+pub(super) mod lock;
 pub(super) mod names;
 pub(super) mod rendezvous;
 pub(super) mod users;

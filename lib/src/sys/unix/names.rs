@@ -1,5 +1,6 @@
 //! Names, and the two files that stand for each.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -10,12 +11,12 @@ use crate::error::Error;
 const SOCKET_PATH_MAX: usize = 107;
 
 /// A name, as the two files that stand for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Name {
-    pub(in crate::sys) lock: PathBuf,
-    pub(in crate::sys) socket: PathBuf,
+    lock: PathBuf,
+    socket: PathBuf,
     /// In the directory that only this user can enter.
-    pub(in crate::sys) is_private: bool,
+    is_private: bool,
 }
 
 impl Name {
@@ -51,31 +52,55 @@ impl Name {
             is_private: !text.contains('/'),
         })
     }
+
+    pub(super) fn lock(&self) -> &Path {
+        &self.lock
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// `error`, with the way out if it is this user's own directory that cannot be used.
+    pub(super) fn cannot_be_made(&self, error: Error) -> Error {
+        match error {
+            Error::Os { operation, source } if self.is_private => {
+                Error::os(format!("{operation} ({OTHER_PLACE})"), source)
+            }
+            error => error,
+        }
+    }
 }
+
+/// What to do where the private directory cannot be used.
+const OTHER_PLACE: &str = "set XDG_RUNTIME_DIR to a directory of this user that can be written, \
+                           or give a name that is a path";
 
 /// `$XDG_RUNTIME_DIR/brigade`, or else `/tmp/brigade-UID`: a directory that no
 /// other user can enter, made if need be.
 fn private_directory() -> Result<PathBuf, Error> {
     let user = User::own();
-    // Not if it is another user's, as after `su`: that user could not be met
-    // there, and this one should not leave anything there.
-    let is_ours = |path: &PathBuf| {
-        path.is_absolute() && std::fs::metadata(path).is_ok_and(|m| m.is_dir() && m.uid() == user.0)
-    };
-    let directory = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        Some(path) if is_ours(&path) => path.join("brigade"),
-        _ => PathBuf::from(format!("/tmp/brigade-{}", user.0)),
+    let directory = match runtime_directory(user)? {
+        Some(path) => path.join("brigade"),
+        None => PathBuf::from(format!("/tmp/brigade-{}", user.number())),
     };
     match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            let operation = format!("create the directory {}", directory.display());
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            let operation = format!(
+                "create the directory {} ({OTHER_PLACE})",
+                directory.display()
+            );
             return Err(Error::os(operation, error));
         }
         _ => {}
     }
     let found = std::fs::symlink_metadata(&directory)
         .map_err(|error| Error::os(format!("look at {}", directory.display()), error))?;
-    if found.is_dir() && found.uid() == user.0 && found.mode() & 0o077 == 0 {
+    if found.is_dir() && found.uid() == user.number() && found.mode() & 0o077 == 0 {
         return Ok(directory);
     }
     Err(Error::Refused(format!(
@@ -83,7 +108,34 @@ fn private_directory() -> Result<PathBuf, Error> {
          with mode {:03o}; remove it, or give a name that is a path",
         directory.display(),
         if found.is_dir() { "directory" } else { "file" },
-        User(found.uid()),
+        User::new(found.uid()),
         found.mode() & 0o7777,
     )))
+}
+
+/// `$XDG_RUNTIME_DIR`, unless it is unset, absent or another user's, as after `su`: that
+/// user could not be met there, and this one should not leave anything there.
+fn runtime_directory(user: User) -> Result<Option<PathBuf>, Error> {
+    let Some(path) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) else {
+        return Ok(None);
+    };
+    if !path.is_absolute() {
+        return Ok(None);
+    }
+    match std::fs::metadata(&path) {
+        Ok(found) => Ok((found.is_dir() && found.uid() == user.number()).then_some(path)),
+        // What this user may not even look at is another's.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => {
+            let operation = format!("look at XDG_RUNTIME_DIR, {}", path.display());
+            Err(Error::os(operation, error))
+        }
+    }
 }

@@ -1,21 +1,24 @@
-//! The seat of a name, and reaching whoever has it: `flock` and a socket.
+//! Reaching whoever holds a name: a socket, bound by the holder of the seat alone.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::channel::Channel;
+use super::discard::{Listener, Socket};
 use super::link::poll_until;
+use super::lock::{Identity, Seat, Taking, foreign, leads_to};
 use super::names::Name;
 use super::users::User;
 use crate::error::Error;
 use crate::sys::Arrival;
+use crate::sys::kernel::files::change_mode;
+use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::wake::Alarm;
 
 /// How long to pause between two tries to reach the holder of a name.
@@ -24,47 +27,68 @@ const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// Joiners that can wait to be looked at.
 const BACKLOG: i32 = 16;
 
-/// The name's lock, held as long as this lives.
-pub(crate) struct Seat {
-    _lock: OwnedFd,
-}
+/// How often a host looks whether its files are still there: whoever cleans the directory
+/// may have removed them, and then nobody finds it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The process that holds a name and can be reached under it.
 pub(crate) struct Host {
     // In this order when dropped: unreachable first, the name free last.
-    socket_file: SocketFile,
-    listener: OwnedFd,
+    door: Door,
     seat: Seat,
+    name: Name,
+    guests: Vec<User>,
+    looked: Instant,
 }
 
-/// The socket's entry in its directory, removed when dropped.
-struct SocketFile(PathBuf);
+/// A socket that others can connect to.
+struct Door {
+    entry: SocketFile,
+    listener: Listener,
+}
+
+/// The socket's entry in its directory, removed when dropped if it is still that.
+struct SocketFile {
+    name: Name,
+    identity: Identity,
+}
+
+impl SocketFile {
+    fn is_there(&self) -> Result<bool, Errno> {
+        leads_to(self.name.socket(), self.identity)
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Whoever takes the name next removes what stays here.
-        let _ = std::fs::remove_file(&self.0);
+        if self.is_there() == Ok(true) {
+            let _ = rustix::fs::unlink(self.name.socket());
+        }
     }
 }
 
 pub(crate) fn arrive(name: &Name, guests: &[User], deadline: Instant) -> Result<Arrival, Error> {
-    if name.is_private && !guests.is_empty() {
+    if name.is_private() && !guests.is_empty() {
         return Err(Error::InvalidOption(
             "to meet another user, the name must be a path in a directory of both".into(),
         ));
     }
+    let mut taking = Taking::new(name, guests);
     loop {
         // Looked at before the tries, so that one of them is made after it.
         let last = Instant::now() >= deadline;
-        if let Some(seat) = take_lock(&name.lock, guests)? {
-            return Ok(Arrival::Host(listen(name, seat, guests)?));
-        }
-        match connect(&name.socket) {
-            Ok(Some(channel)) => return Ok(Arrival::Second(channel)),
-            // Its host may be about to open it to others.
+        match taking.attempt() {
+            Ok(Some(seat)) => return Host::new(name, seat, guests).map(Arrival::Host),
+            // Its host may be about to open its files to others.
             Err(_) if !guests.is_empty() && !last => {}
             Err(error) => return Err(error),
-            Ok(None) => {}
+            Ok(None) => match connect(name.socket()) {
+                Ok(Some(channel)) => return Ok(Arrival::Second(channel)),
+                Err(_) if !guests.is_empty() && !last => {}
+                Err(error) => return Err(error),
+                Ok(None) => {}
+            },
         }
         if last {
             return Ok(Arrival::Full);
@@ -73,111 +97,50 @@ pub(crate) fn arrive(name: &Name, guests: &[User], deadline: Instant) -> Result<
     }
 }
 
-/// Mode of a lock file that only its owner can take, and of one that others can, to
-/// whom being allowed to read is enough.
-const LOCK_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-const SHARED_LOCK_MODE: Mode = LOCK_MODE.union(Mode::RGRP).union(Mode::ROTH);
-
-fn take_lock(path: &Path, guests: &[User]) -> Result<Option<Seat>, Error> {
-    let failed = |errno: Errno| Error::os(format!("open the lock file {}", path.display()), errno);
-    let lock = match open_lock(path, !guests.is_empty()) {
-        Ok(lock) => lock,
-        Err(Errno::ACCESS | Errno::PERM) => {
-            return Err(foreign(path).unwrap_or(failed(Errno::ACCESS)));
+impl Door {
+    fn open(name: &Name, guests: &[User]) -> Result<Door, Error> {
+        let path = name.socket();
+        let failed = |what: &str| {
+            let operation = format!("{what} the socket {}", path.display());
+            move |errno: Errno| failed(operation, errno)
+        };
+        let listener = Listener::new(new_socket().map_err(failed("create"))?);
+        let address = SocketAddrUnix::new(path).map_err(failed("name"))?;
+        remove_stale(path, &address)?;
+        rustix::net::bind(&listener, &address)
+            .map_err(|errno| name.cannot_be_made(failed("bind")(errno)))?;
+        let entry = SocketFile {
+            identity: Identity::of(&rustix::fs::lstat(path).map_err(failed("look at"))?),
+            name: name.clone(),
+        };
+        if !guests.is_empty() {
+            open_to_others(path, entry.identity).map_err(failed("open to other users"))?;
         }
-        Err(errno) => return Err(failed(errno)),
-    };
-    let stat = rustix::fs::fstat(&lock).map_err(failed)?;
-    let (owner, own) = (User(stat.st_uid), User::own());
-    if owner != own && !guests.contains(&owner) {
-        return Err(foreign(path).unwrap_or(failed(Errno::ACCESS)));
+        rustix::net::listen(&listener, BACKLOG).map_err(failed("listen on"))?;
+        Ok(Door { entry, listener })
     }
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-        return Err(Error::Refused(format!(
-            "{} should be a lock file, but is no regular file; choose another name",
-            path.display()
-        )));
-    }
-    let mode = match guests {
-        [] => LOCK_MODE,
-        _ => SHARED_LOCK_MODE,
-    };
-    if owner == own && Mode::from_raw_mode(stat.st_mode) != mode {
-        rustix::fs::fchmod(&lock, mode).map_err(failed)?;
-    }
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Seat { _lock: lock })),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(Error::os(format!("lock {}", path.display()), errno)),
-    }
-}
-
-fn open_lock(path: &Path, shared: bool) -> Result<OwnedFd, Errno> {
-    let careful = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match rustix::fs::open(path, OFlags::RDWR | OFlags::CREATE | careful, LOCK_MODE) {
-        // Another user's, which can be locked all the same.
-        Err(Errno::ACCESS) if shared => {
-            rustix::fs::open(path, OFlags::RDONLY | careful, Mode::empty())
-        }
-        opened => opened,
-    }
-}
-
-/// The refusal for a name whose lock file is another user's; `None` if it is not.
-fn foreign(path: &Path) -> Option<Error> {
-    let owner = User(std::fs::symlink_metadata(path).ok()?.uid());
-    let own = User::own();
-    (owner != own).then(|| {
-        Error::Refused(format!(
-            "the name is in use by user {owner}, this process runs as user {own} ({} is theirs)",
-            path.display()
-        ))
-    })
-}
-
-fn listen(name: &Name, seat: Seat, guests: &[User]) -> Result<Host, Error> {
-    let path = &name.socket;
-    let failed = |what: &str| {
-        let operation = format!("{what} the socket {}", path.display());
-        move |errno: Errno| Error::os(operation, errno)
-    };
-    let listener = new_socket().map_err(failed("create"))?;
-    let address = SocketAddrUnix::new(path).map_err(failed("name"))?;
-    remove_stale(path, &address)?;
-    rustix::net::bind(&listener, &address).map_err(failed("bind"))?;
-    let socket_file = SocketFile(path.clone());
-    if !guests.is_empty() {
-        open_to_others(path).map_err(failed("open to other users"))?;
-    }
-    rustix::net::listen(&listener, BACKLOG).map_err(failed("listen on"))?;
-    Ok(Host {
-        socket_file,
-        listener,
-        seat,
-    })
 }
 
 /// Lets everybody connect, which is to write; who has connected is looked at then.
 ///
 /// In a directory that others can write to, `path` may be anything by now, so what is
 /// changed is what was looked at.
-fn open_to_others(path: &Path) -> Result<(), Errno> {
+fn open_to_others(path: &Path, bound: Identity) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let entry = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&entry)?;
-    let is_socket =
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket;
-    if !is_socket || User(stat.st_uid) != User::own() {
+    let is_bound = Identity::of(&stat) == bound;
+    let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+    if !is_bound || !is_socket || User::of(&stat) != User::own() {
         return Err(Errno::ACCESS);
     }
-    let entry = format!("/proc/self/fd/{}", entry.as_raw_fd());
-    rustix::fs::chmod(entry, Mode::from_raw_mode(0o666))
+    change_mode(&entry, 0o666)
 }
 
 /// Removes the socket of a dead holder: this process has the lock, so no live one
 /// is brigade's. But a path may name anybody's.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
-    let failed = |errno| Error::os(format!("remove the stale socket {}", path.display()), errno);
+    let failed = |errno| failed(format!("remove the stale socket {}", path.display()), errno);
     let socket = new_socket().map_err(failed)?;
     match rustix::net::connect(&socket, address) {
         Err(Errno::NOENT) => return Ok(()),
@@ -186,7 +149,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
         _ => return Err(taken_path(path)),
     }
     let stat = rustix::fs::lstat(path).map_err(failed)?;
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Socket {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         return Err(taken_path(path));
     }
     rustix::fs::unlink(path).map_err(failed)
@@ -209,11 +172,11 @@ fn new_socket() -> Result<OwnedFd, Errno> {
 }
 
 fn connect(path: &Path) -> Result<Option<Channel>, Error> {
-    let failed = |errno| Error::os(format!("connect to the socket {}", path.display()), errno);
+    let failed = |errno| failed(format!("connect to the socket {}", path.display()), errno);
     let socket = new_socket().map_err(failed)?;
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     match rustix::net::connect(&socket, &address) {
-        Ok(()) => Channel::new(socket).map(Some),
+        Ok(()) => Channel::new(Socket::new(socket)).map(Some),
         // Not there yet or any more, dead, or swamped by joiners.
         Err(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN) => Ok(None),
         Err(errno) => Err(foreign(path).unwrap_or(failed(errno))),
@@ -221,6 +184,16 @@ fn connect(path: &Path) -> Result<Option<Channel>, Error> {
 }
 
 impl Host {
+    fn new(name: &Name, seat: Seat, guests: &[User]) -> Result<Host, Error> {
+        Ok(Host {
+            door: Door::open(name, guests)?,
+            seat,
+            name: name.clone(),
+            guests: guests.to_vec(),
+            looked: Instant::now(),
+        })
+    }
+
     /// `Ok(None)` when the deadline has passed or the alarm rang.
     pub(crate) fn next(
         &mut self,
@@ -228,30 +201,62 @@ impl Host {
         deadline: Option<Instant>,
     ) -> Result<Option<Channel>, Error> {
         loop {
-            let fds = [(self.listener.as_fd(), PollFlags::IN), alarm.polled()];
-            let [listener, alarm] = poll_until(fds, deadline)?;
-            if !alarm.is_empty() || listener.is_empty() {
+            let look_again = self.looked + LOOK_AGAIN;
+            let until = deadline.map_or(look_again, |deadline| deadline.min(look_again));
+            let fds = [(self.door.listener.as_fd(), PollFlags::IN), alarm.polled()];
+            let [listener, alarm] = poll_until(fds, Some(until))?;
+            if !alarm.is_empty() {
                 return Ok(None);
             }
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            match rustix::net::accept_with(&self.listener, flags) {
-                Ok(socket) => return Channel::new(socket).map(Some),
-                // The joiner left before it was looked at.
-                Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => {}
-                Err(errno) => return Err(Error::os("accept a joining process", errno)),
+            if Instant::now() >= look_again {
+                self.stay_reachable()?;
+            }
+            if !listener.is_empty()
+                && let Some(channel) = self.accept()?
+            {
+                return Ok(Some(channel));
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(None);
             }
         }
     }
 
+    /// `None` if the joiner left before it was looked at.
+    fn accept(&self) -> Result<Option<Channel>, Error> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::accept_with(&self.door.listener, flags) {
+            Ok(socket) => Channel::new(Socket::new(socket)).map(Some),
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+            Err(errno) => Err(failed("accept a joining process", errno)),
+        }
+    }
+
+    /// Makes the files again if somebody has removed them.
+    fn stay_reachable(&mut self) -> Result<(), Error> {
+        if !self.seat.is_there()? {
+            let lock = self.name.lock().display();
+            let again = Taking::new(&self.name, &self.guests).attempt()?;
+            self.seat = again.ok_or_else(|| {
+                Error::Refused(format!(
+                    "{lock} was removed while this process waited, and another process has the \
+                     name now; start again"
+                ))
+            })?;
+        }
+        let socket = &self.door.entry;
+        let look = |errno| failed(format!("look at {}", self.name.socket().display()), errno);
+        if !socket.is_there().map_err(look)? {
+            self.door = Door::open(&self.name, &self.guests)?;
+        }
+        self.looked = Instant::now();
+        Ok(())
+    }
+
     pub(crate) fn close(self) -> Seat {
-        let Host {
-            socket_file,
-            listener,
-            seat,
-        } = self;
-        drop(socket_file);
-        // Joiners still in the backlog are reset, and try again.
-        drop(listener);
+        let Host { door, seat, .. } = self;
+        // Joiners still in the queue are reset, and try again.
+        drop(door);
         seat
     }
 }

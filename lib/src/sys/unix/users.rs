@@ -10,11 +10,24 @@ use crate::error::Error;
 
 /// A user, by number; shown with the name, which is looked up only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct User(pub(in crate::sys) u32);
+pub(crate) struct User(u32);
 
 impl User {
     pub(crate) fn own() -> User {
         User(rustix::process::geteuid().as_raw())
+    }
+
+    pub(in crate::sys) fn new(number: u32) -> User {
+        User(number)
+    }
+
+    /// Who owns what `stat` is of.
+    pub(super) fn of(stat: &rustix::fs::Stat) -> User {
+        User(stat.st_uid)
+    }
+
+    pub(in crate::sys) fn number(self) -> u32 {
+        self.0
     }
 
     /// A number, or a name that the system knows.

@@ -134,6 +134,18 @@ impl Memory {
         self.len
     }
 
+    /// Bytes of the region, all of which are mapped.
+    pub(crate) fn size(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// All of the region, mapped for reading once more.
+    pub(crate) fn whole(&self) -> Result<Memory, Error> {
+        let section = self.section.try_clone();
+        let mapped = section.and_then(|section| Memory::map(section, FILE_MAP_READ));
+        mapped.map_err(|error| Error::os("map the partner's shared memory", error))
+    }
+
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
     }

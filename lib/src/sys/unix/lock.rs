@@ -1,0 +1,266 @@
+//! The seat of a name: `flock` on an empty file, which is removed by whoever holds it.
+//!
+//! **Why no two processes have the seat.** A file is the seat only for a process that
+//! holds its lock and has seen, after it got the lock, that the path still leads to this
+//! file. Only the holder removes the file, while it holds the lock, and as the last thing
+//! that it does with the name. So whoever gets the lock of a removed file finds out, and
+//! tries again; and as long as the holder has not removed it, the path leads to the file
+//! whose lock it holds. If somebody else removes the file (one who cleans directories),
+//! the holder finds out while it waits ([`Seat::is_there`]).
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::names::Name;
+use super::users::User;
+use crate::error::Error;
+use crate::sys::kernel::limits::failed;
+
+/// The name's lock, held as long as this lives.
+pub(crate) struct Seat {
+    path: PathBuf,
+    file: OwnedFd,
+    /// Brigade made the file, so it may remove it.
+    is_ours: bool,
+    _directory: Option<OwnedFd>,
+}
+
+impl Seat {
+    /// Whether the path still leads to the file that is locked.
+    pub(super) fn is_there(&self) -> Result<bool, Error> {
+        let look = |errno| failed(format!("look at {}", self.path.display()), errno);
+        let own = rustix::fs::fstat(&self.file).map_err(look)?;
+        leads_to(&self.path, Identity::of(&own)).map_err(look)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Under the lock, which is released after this. What cannot be looked at or
+        // removed stays, and does no harm.
+        if self.is_ours && self.is_there().is_ok_and(|there| there) {
+            let _ = rustix::fs::unlink(&self.path);
+        }
+    }
+}
+
+/// Which file something is, on this machine, while somebody holds it open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    number: u64,
+}
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Identity {
+        Identity {
+            device: stat.st_dev,
+            number: stat.st_ino,
+        }
+    }
+}
+
+/// Whether there is a file at `path`, and it is this one.
+pub(super) fn leads_to(path: &Path, identity: Identity) -> Result<bool, Errno> {
+    match rustix::fs::lstat(path) {
+        Ok(found) => Ok(Identity::of(&found) == identity),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Mode of a lock file that only its owner can take, and of one that others can, to
+/// whom being allowed to read is enough.
+const LOCK_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const SHARED_LOCK_MODE: Mode = LOCK_MODE.union(Mode::RGRP).union(Mode::ROTH);
+
+/// What is known of a name while a process tries to take it.
+pub(super) struct Taking<'n> {
+    name: &'n Name,
+    guests: &'n [User],
+    /// The file was not there, and then somebody else made it: for this name.
+    is_new: bool,
+}
+
+/// A lock file that was opened.
+struct Opened {
+    file: OwnedFd,
+    made_here: bool,
+}
+
+impl<'n> Taking<'n> {
+    pub(super) fn new(name: &'n Name, guests: &'n [User]) -> Taking<'n> {
+        Taking {
+            name,
+            guests,
+            is_new: false,
+        }
+    }
+
+    /// `None` if another process has the seat, or the file changed meanwhile: to be
+    /// tried again.
+    pub(super) fn attempt(&mut self) -> Result<Option<Seat>, Error> {
+        let path = self.name.lock();
+        let Some(Opened { file, made_here }) = self.open()? else {
+            return Ok(None);
+        };
+        if !made_here {
+            self.check(&file)?;
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => {
+                if made_here {
+                    let _ = rustix::fs::unlink(path);
+                }
+                return Err(lock_failed(path, errno));
+            }
+        }
+        let mut seat = Seat {
+            path: path.to_owned(),
+            file,
+            is_ours: made_here || self.is_new || self.name.is_private(),
+            _directory: None,
+        };
+        if !seat.is_there()? {
+            return Ok(None);
+        }
+        if self.name.is_private() {
+            seat._directory = hold_directory(path);
+        }
+        Ok(Some(seat))
+    }
+
+    /// `None` if the file came or went between two looks.
+    fn open(&mut self) -> Result<Option<Opened>, Error> {
+        let path = self.name.lock();
+        let open_failed = |errno| failed(format!("open the lock file {}", path.display()), errno);
+        match self.open_existing(path) {
+            Ok(file) => {
+                return Ok(Some(Opened {
+                    file,
+                    made_here: false,
+                }));
+            }
+            Err(Errno::NOENT) => {}
+            Err(Errno::ACCESS | Errno::PERM) => {
+                return Err(foreign(path).unwrap_or(open_failed(Errno::ACCESS)));
+            }
+            Err(Errno::LOOP) => return Err(no_lock(path, "is a symbolic link")),
+            Err(Errno::ISDIR) => return Err(no_lock(path, "is a directory")),
+            Err(errno) => return Err(open_failed(errno)),
+        }
+        let mode = match self.guests {
+            [] => LOCK_MODE,
+            _ => SHARED_LOCK_MODE,
+        };
+        let made = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | CAREFUL;
+        match rustix::fs::open(path, made, mode) {
+            Ok(file) => {
+                // The process's mask may have taken some of it away.
+                rustix::fs::fchmod(&file, mode).map_err(open_failed)?;
+                Ok(Some(Opened {
+                    file,
+                    made_here: true,
+                }))
+            }
+            Err(Errno::EXIST) => {
+                self.is_new = true;
+                Ok(None)
+            }
+            Err(errno) => Err(self.name.cannot_be_made(open_failed(errno))),
+        }
+    }
+
+    fn open_existing(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        match rustix::fs::open(path, OFlags::RDWR | CAREFUL, Mode::empty()) {
+            // Another user's, which can be locked all the same.
+            Err(Errno::ACCESS) if !self.guests.is_empty() => {
+                rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Mode::empty())
+            }
+            opened => opened,
+        }
+    }
+
+    /// Whether a file that was there can be a lock of brigade: somebody else's file of
+    /// this name must be left alone, whatever it is.
+    fn check(&self, file: &OwnedFd) -> Result<(), Error> {
+        let path = self.name.lock();
+        let look = |errno| failed(format!("look at {}", path.display()), errno);
+        let stat = rustix::fs::fstat(file).map_err(look)?;
+        let (owner, own) = (User::of(&stat), User::own());
+        if owner != own && !self.guests.contains(&owner) {
+            return Err(foreign(path).unwrap_or(look(Errno::ACCESS)));
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(no_lock(path, "is no regular file"));
+        }
+        if stat.st_size != 0 {
+            return Err(no_lock(path, "is not empty"));
+        }
+        if stat.st_nlink > 1 {
+            return Err(no_lock(path, "has a second name (a hard link)"));
+        }
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if owner == own && !self.guests.is_empty() && !mode.contains(SHARED_LOCK_MODE) {
+            return Err(Error::Refused(format!(
+                "{} was left from earlier, and other users cannot open it; remove it",
+                path.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Never follows a link, never waits for a pipe's other end.
+const CAREFUL: OFlags = OFlags::CLOEXEC
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+fn no_lock(path: &Path, why: &str) -> Error {
+    Error::Refused(format!(
+        "{} {why}, so it is no lock of brigade; choose another name",
+        path.display()
+    ))
+}
+
+fn lock_failed(path: &Path, errno: Errno) -> Error {
+    let path = path.display();
+    // By number: some of these names stand for one number on one system, and for two on
+    // another.
+    let unsupported = [Errno::NOLCK, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS];
+    if unsupported.contains(&errno) {
+        return failed(
+            format!("lock {path} (its file system has no locks; give a name in another directory)"),
+            errno,
+        );
+    }
+    failed(format!("lock {path}"), errno)
+}
+
+/// Whoever cleans /tmp leaves alone a directory that somebody has locked
+/// (tmpfiles.d(5)). Nothing depends on it: a host also notices that its files are gone.
+fn hold_directory(lock: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | CAREFUL;
+    let directory = rustix::fs::open(lock.parent()?, flags, Mode::empty()).ok()?;
+    let shared = FlockOperation::NonBlockingLockShared;
+    rustix::fs::flock(&directory, shared).ok()?;
+    Some(directory)
+}
+
+/// The refusal for a name whose file is another user's; `None` if it is not.
+pub(super) fn foreign(path: &Path) -> Option<Error> {
+    let owner = User::of(&rustix::fs::lstat(path).ok()?);
+    let own = User::own();
+    (owner != own).then(|| {
+        Error::Refused(format!(
+            "the name is in use by user {owner}, this process runs as user {own} ({} is theirs)",
+            path.display()
+        ))
+    })
+}
