@@ -82,6 +82,9 @@ impl Destination {
         if target.is_direct() {
             return Destination::open_directly(target, size, settings);
         }
+        if !settings.in_place {
+            target.check_replaceable()?;
+        }
         target.check_room(size, settings)?;
         let Target { path, place } = target;
         let failed = |path: &Path| {
@@ -374,18 +377,9 @@ impl Replacing {
             (None, _) => {}
         }
         commit::clear_left_over(&self.entry).map_err(failed)?;
-        let target = Target {
-            path: self.path,
-            place: TargetPlace::Name(self.entry, self.old),
-        };
-        target.check_replaceable()?;
-        let Target {
-            path,
-            place: TargetPlace::Name(entry, old),
-        } = target
-        else {
-            return Err(Failure::new(Exit::Failed, "the destination has no name"));
-        };
+        let Replacing {
+            entry, old, path, ..
+        } = self;
         let (file, partial) =
             Partial::make(&entry, &path, gate).map_err(|failure| match old.is_some() {
                 true => failure.remark(IN_PLACE),
@@ -417,8 +411,10 @@ fn open_in_place(
     path: PathBuf,
     gate: &Arc<CommitGate>,
 ) -> Result<Destination, Failure> {
-    let opened = held.open_to_write();
-    let file = opened.map_err(|error| Failure::io("write to", &path, &error))?;
+    let failed = |error: io::Error| Failure::io("write to", &path, &error);
+    let file = held.open_to_write().map_err(failed)?;
+    let can_sync = can_sync(&file).map_err(failed)?;
+    gate.write_into(&path);
     Ok(Destination {
         file,
         path,
@@ -427,9 +423,17 @@ fn open_in_place(
             gate: Arc::clone(gate),
             new_mode: None,
         }),
-        can_sync: true,
+        can_sync,
         has_holes: false,
     })
+}
+
+/// What is no file on a disk (in /proc, for instance) has nothing to sync, and says so.
+fn can_sync(file: &File) -> io::Result<bool> {
+    match file.sync_data() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+        synced => synced.map(|()| true),
+    }
 }
 
 /// There is no file yet to write into.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ struct GateState {
     stage: Stage,
     /// What goes away if the copy fails.
     made: Option<Made>,
+    /// An old file that is written into, and then not what it was.
+    written: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,6 +65,11 @@ impl CommitGate {
             state.made = Some(Made { entry, identity });
         }
         Ok(made)
+    }
+
+    /// The old file `path` is written into: if the copy fails, that is told.
+    pub(super) fn write_into(&self, path: &Path) {
+        self.state().written = Some(path.to_path_buf());
     }
 
     /// From now on the name is removed only if it is still this file's.
@@ -142,6 +150,12 @@ fn given_up() -> Failure {
 }
 
 fn remove_made(state: &mut GateState) {
+    if let Some(path) = state.written.take() {
+        let path = path.display();
+        output::warn(&format!(
+            "writer: warning: {path} may be half written (--in-place)"
+        ));
+    }
     let Some(made) = state.made.take() else {
         return;
     };

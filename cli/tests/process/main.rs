@@ -6,6 +6,7 @@ mod attributes;
 mod copies;
 mod deaths;
 mod failures;
+mod files;
 mod harness;
 mod on_disk;
 mod overwriting;

@@ -219,6 +219,25 @@ pub(crate) fn as_user(
 /// The program, with system calls that fail: `faults` as `strace --inject` takes them.
 /// Says why if that is not possible here.
 pub(crate) fn with_faults(place: &Place, faults: &[&str], args: &[&str]) -> Option<Command> {
+    let mut command = faulty(place, faults)?;
+    command.arg(env!("CARGO_BIN_EXE_brigade")).args(args);
+    Some(command)
+}
+
+/// The same, but only for the file that is called `name`.
+pub(crate) fn with_faults_of(
+    place: &Place,
+    name: &str,
+    faults: &[&str],
+    args: &[&str],
+) -> Option<Command> {
+    let mut command = faulty(place, faults)?;
+    command.arg("-P").arg(place.path(name));
+    command.arg(env!("CARGO_BIN_EXE_brigade")).args(args);
+    Some(command)
+}
+
+fn faulty(place: &Place, faults: &[&str]) -> Option<Command> {
     let traced = Command::new("strace").args(["-qq", "true"]).output();
     if !traced.is_ok_and(|output| output.status.success()) {
         super::skip("no strace here, or it may not trace");
@@ -233,8 +252,94 @@ pub(crate) fn with_faults(place: &Place, faults: &[&str], args: &[&str]) -> Opti
     for fault in faults {
         command.args(["-e", &format!("inject={fault}")]);
     }
-    command.arg(env!("CARGO_BIN_EXE_brigade")).args(args);
     Some(command)
+}
+
+/// A shell that runs `script`, with the program as its `$0`; it ends with 99 if what it
+/// needs cannot be had here.
+pub(crate) fn shell(place: &Place, script: &str) -> Option<Command> {
+    let args = ["-euc", script, env!("CARGO_BIN_EXE_brigade")];
+    Some(place.command("sh".as_ref(), args))
+}
+
+/// As `shell`, as root in a mount namespace of its own: what is mounted there ends with it.
+pub(crate) fn shell_of_mounts(place: &Place, script: &str) -> Option<Command> {
+    if !is_root() {
+        return None;
+    }
+    let args = ["-m", "sh", "-euc", script, env!("CARGO_BIN_EXE_brigade")];
+    Some(place.command("unshare".as_ref(), args))
+}
+
+/// A device of its own that is null; says why if none can be made.
+pub(crate) fn make_null(path: &Path) -> bool {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let made = mknodat(
+        CWD,
+        path,
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        makedev(1, 3),
+    );
+    if made.is_err() {
+        super::skip("no device can be made here");
+    }
+    made.is_ok()
+}
+
+pub(crate) fn is_character_device(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path).unwrap();
+    std::os::unix::fs::FileTypeExt::is_char_device(&found.file_type())
+}
+
+/// Gives a link to another user.
+pub(crate) fn set_owner_of_link(path: &Path, user: u32, group: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(group)).unwrap();
+}
+
+/// Exchanges two names again and again, as one who may write to their directory can.
+pub(crate) struct Exchanging {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<u64>>,
+}
+
+/// `None` where that is not possible.
+pub(crate) fn exchanging(one: &Path, other: &Path) -> Option<Exchanging> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (one, other) = (one.to_owned(), other.to_owned());
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let thread = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            let mut times = 0;
+            while !stop.load(Ordering::Relaxed) {
+                // One of them may be missing for a moment.
+                times +=
+                    u64::from(renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).is_ok());
+                std::thread::sleep(Duration::from_micros(25));
+            }
+            times
+        }
+    });
+    Some(Exchanging {
+        stop,
+        thread: Some(thread),
+    })
+}
+
+impl Exchanging {
+    /// How often it was done.
+    pub(crate) fn end(mut self) -> u64 {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Exchanging {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// Sets an extended attribute; false, with the reason said, where files have none.

@@ -272,6 +272,49 @@ pub(crate) fn mirrored(_directory: &Path, _options: &str) -> Option<Mounted> {
     None
 }
 
+pub(crate) fn with_faults_of(
+    place: &Place,
+    _name: &str,
+    faults: &[&str],
+    args: &[&str],
+) -> Option<Command> {
+    with_faults(place, faults, args)
+}
+
+pub(crate) fn shell(_place: &Place, _script: &str) -> Option<Command> {
+    super::skip("there is no shell as Unix has it");
+    None
+}
+
+pub(crate) fn shell_of_mounts(place: &Place, script: &str) -> Option<Command> {
+    shell(place, script)
+}
+
+pub(crate) fn make_null(_path: &Path) -> bool {
+    super::skip("devices are no files here");
+    false
+}
+
+pub(crate) fn is_character_device(_path: &Path) -> bool {
+    false
+}
+
+pub(crate) fn set_owner_of_link(_path: &Path, _user: u32, _group: u32) {}
+
+/// Two names cannot be exchanged here.
+pub(crate) enum Exchanging {}
+
+pub(crate) fn exchanging(_one: &Path, _other: &Path) -> Option<Exchanging> {
+    super::skip("two names cannot be exchanged in one step here");
+    None
+}
+
+impl Exchanging {
+    pub(crate) fn end(self) -> u64 {
+        match self {}
+    }
+}
+
 pub(crate) fn set_attribute(_path: &Path, _name: &str, _value: &[u8]) -> bool {
     super::skip("files have no extended attributes here");
     false
