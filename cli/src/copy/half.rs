@@ -21,7 +21,7 @@ use crate::reader::pump;
 use crate::reader::source::Source;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
-use crate::sys::{self, Interruption, Kind};
+use crate::sys::{self, FollowLast, Interruption};
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
 use crate::writer::gate::CommitGate;
@@ -273,19 +273,10 @@ fn check_directory(place: &Endpoint) -> Result<(), Failure> {
     let Endpoint::Path(path) = place else {
         return Ok(());
     };
-    // What is no file is not created, and may be in no directory (a pipe on Windows).
-    if sys::facts_at(path).is_ok_and(|found| matches!(found.kind, Kind::Disk | Kind::Stream)) {
-        return Ok(());
-    }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    match sys::facts_at(directory) {
-        Ok(found) if found.kind == Kind::Directory => Ok(()),
-        Ok(_) => {
-            let error = std::io::ErrorKind::NotADirectory.into();
-            Err(Failure::io("create", path, &error))
-        }
-        Err(error) => Err(Failure::io("create", path, &error)),
-    }
+    let found = sys::resolve(path, FollowLast::Yes);
+    found
+        .map(drop)
+        .map_err(|error| Failure::io("create", path, &error))
 }
 
 /// Tells the supervisor, and watches over the partner in a thread of its own, since

@@ -13,7 +13,7 @@ use crate::visible;
 pub(crate) enum Endpoint {
     /// Standard input or output.
     Standard,
-    /// A path, absolute.
+    /// A path, as it was typed: what is relative stays so.
     Path(PathBuf),
 }
 
@@ -22,15 +22,19 @@ impl Endpoint {
         if path == "-" {
             return Ok(Endpoint::Standard);
         }
-        let path = Path::new(path);
-        let absolute =
-            std::path::absolute(path).map_err(|error| Failure::io("use the path", path, &error))?;
-        Ok(Endpoint::Path(absolute))
+        Ok(Endpoint::Path(path.into()))
     }
 
-    /// For messages and for who looks from outside.
+    /// For who looks from outside, and may be elsewhere.
     pub(crate) fn shown(&self) -> String {
-        self.words("-")
+        match self {
+            Endpoint::Standard => "-".to_owned(),
+            Endpoint::Path(path) => {
+                // A directory that has no whole name any more is shown as it was typed.
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                absolute.display().to_string()
+            }
+        }
     }
 
     /// The same in a sentence, with `standard` for a standard stream.

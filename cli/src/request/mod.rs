@@ -6,4 +6,5 @@ pub(crate) mod args;
 pub(crate) mod endpoint;
 pub(crate) mod manual;
 pub(crate) mod plan;
+pub(crate) mod same;
 pub(crate) mod settings;

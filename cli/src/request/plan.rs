@@ -2,9 +2,7 @@
 //! work is refused before anything is touched.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use brigade::Side;
@@ -12,9 +10,9 @@ use brigade::Side;
 use crate::failure::{Exit, Failure};
 use crate::request::args::{Args, RoleArg};
 use crate::request::endpoint::{Endpoint, enter_directory};
+use crate::request::same::{refuse_same_backup, refuse_same_file};
 use crate::request::settings::Settings;
-use crate::sys::{self, Kind};
-use crate::visible;
+use crate::sys;
 
 /// All that a half needs to know.
 #[derive(Clone, Debug)]
@@ -48,12 +46,18 @@ impl Plan {
         if let (Some(source), Some(Endpoint::Path(path))) = (&source, &mut destination) {
             enter_directory(path, source.file_name())?;
         }
-        if let (Some(source), Some(destination)) = (&source, &destination) {
-            refuse_same_file(source, destination)?;
-        }
         let settings = Settings::of(args);
-        if let Some(suffix) = &settings.backup {
-            refuse_backup(suffix, source.as_ref(), destination.as_ref())?;
+        let backup = settings.backup.as_deref();
+        if let Some(suffix) = backup {
+            refuse_suffix(suffix)?;
+        }
+        if let (Some(source), Some(destination)) = (&source, &destination) {
+            refuse_same_file(source, destination, backup)?;
+        }
+        if let (Some(Endpoint::Path(source)), Some(Endpoint::Path(destination)), Some(suffix)) =
+            (&source, &destination, backup)
+        {
+            refuse_same_backup(source, destination, suffix)?;
         }
         let side = match (args.both, args.role) {
             (true, _) | (_, Some(RoleArg::Reader)) => Some(Side::Reader),
@@ -109,82 +113,27 @@ fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure>
     }
 }
 
-fn refuse_same_file(source: &Endpoint, destination: &Endpoint) -> Result<(), Failure> {
-    let look = |place: &Endpoint, standard: fn() -> io::Result<File>| match place {
-        Endpoint::Standard => sys::facts(&standard()?),
-        Endpoint::Path(path) => sys::facts_at(path),
-    };
-    let source_facts = look(source, sys::standard_input);
-    let destination_facts = look(destination, sys::standard_output);
-    let (Ok(a), Ok(b)) = (source_facts, destination_facts) else {
-        return Ok(());
-    };
-    // A device read and written at once (a terminal, /dev/null) is no mistake.
-    if a.kind == Kind::File && a.identity == b.identity {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "{} and {} are the same file",
-                source.words("standard input"),
-                destination.words("standard output")
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// A suffix that makes no file name beside the destination, and a backup that would
-/// replace the source.
-fn refuse_backup(
-    suffix: &OsStr,
-    source: Option<&Endpoint>,
-    destination: Option<&Endpoint>,
-) -> Result<(), Failure> {
+/// A suffix that makes no file name beside the destination.
+fn refuse_suffix(suffix: &OsStr) -> Result<(), Failure> {
     // By itself a suffix may be what no name can be: "." for instance.
     let mut name = OsString::from("x");
     name.push(suffix);
     let plain = sys::name_to_bytes(&name).and_then(sys::name_from_bytes);
-    if suffix.is_empty() || plain.is_none() {
-        let message = format!(
-            "--backup: {:?} cannot be the end of a file name; for instance ~ or .old",
-            suffix.display()
-        );
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    let (Some(Endpoint::Path(source)), Some(Endpoint::Path(destination))) = (source, destination)
-    else {
+    if !suffix.is_empty() && plain.is_some() {
         return Ok(());
-    };
-    let backup = backup_path(destination, suffix);
-    let [source_facts, backup_facts] = [source, &backup].map(|path| sys::facts_at(path));
-    let (Ok(a), Ok(b)) = (source_facts, backup_facts) else {
-        return Ok(());
-    };
-    match a.kind == Kind::File && a.identity == b.identity {
-        true => Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "the backup of {} would replace the source {}; choose another suffix with --backup=SUFFIX",
-                visible::name(destination),
-                visible::name(source)
-            ),
-        )),
-        false => Ok(()),
     }
-}
-
-/// The name that a destination is kept under when it is replaced.
-pub(crate) fn backup_path(destination: &Path, suffix: &OsStr) -> PathBuf {
-    let mut path = destination.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
+    let message = format!(
+        "--backup: {:?} cannot be the end of a file name; for instance ~ or .old",
+        suffix.display()
+    );
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// A name from the two paths: the same for the same two files, however their
 /// directories are written.
 fn derived_name(source: Option<&Endpoint>, destination: Option<&Endpoint>, both: bool) -> String {
     let mut hash = blake3::Hasher::new();
-    hash.update(b"brigade copy 1");
+    hash.update(b"brigade copy 2");
     let mut has_standard = false;
     for place in [source, destination].into_iter().flatten() {
         let bytes = match place {
@@ -192,7 +141,7 @@ fn derived_name(source: Option<&Endpoint>, destination: Option<&Endpoint>, both:
                 has_standard = true;
                 b"-".to_vec()
             }
-            Endpoint::Path(path) => sys::folded(&canonical(path)),
+            Endpoint::Path(path) => place_bytes(path),
         };
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(&bytes);
@@ -204,15 +153,17 @@ fn derived_name(source: Option<&Endpoint>, destination: Option<&Endpoint>, both:
     format!("copy-{}", &hash.finalize().to_hex()[..32])
 }
 
-/// The directory resolved, the last part as it is: it need not exist, and must
-/// not mean something else once it does.
-fn canonical(path: &Path) -> PathBuf {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return path.to_path_buf();
-    };
-    match std::fs::canonicalize(directory) {
-        Ok(directory) => directory.join(name),
-        Err(_) => path.to_path_buf(),
+/// Which name in which directory, however the directory is written; the file need not
+/// exist, and must not mean something else once it does.
+fn place_bytes(path: &Path) -> Vec<u8> {
+    match sys::whereabouts(path) {
+        Ok((directory, name)) => {
+            let (device, number) = directory;
+            let identity = [device.to_le_bytes(), number.to_le_bytes()].concat();
+            [identity, sys::folded(Path::new(&name))].concat()
+        }
+        // Whoever opens it says what is wrong with it.
+        Err(_) => sys::folded(path),
     }
 }
 

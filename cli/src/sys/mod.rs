@@ -15,6 +15,8 @@
 //! | `facts_at(path)` | the same of what `path` leads to; MUST NOT open what waits for a partner, or notices that it was opened |
 //! | `open_to_read(path)` | opens a source; may wait |
 //! | `resolve(path, follow)` | finds what `path` leads to, once: [`Resolved`], held open; MUST be an error for a link that leads nowhere, and SHOULD be one for another user's link in a directory that everybody can write to; an empty path is `NotFound` |
+//! | `whereabouts(path)` | which name in which directory it is; for a directory itself, that and an empty name |
+//! | `is_link(path)` | whether its last part is a symbolic link; not where nothing is |
 //! | `Directory::resolve(name, follow)` | the same from a directory that is held |
 //! | `Entry` | a name in a directory that is held open: whatever becomes of that directory's own name, these work in it |
 //! | `Entry::hold()` | what has that name now, a link for itself; only "not found" MUST mean `None` |

@@ -19,6 +19,7 @@ use crate::failure::{Exit, Failure, reason};
 use crate::request::settings::OnExisting;
 use crate::sys::{self, Entry, Held, Kind};
 use crate::tell::output;
+use crate::visible;
 use crate::writer::partial::{Partial, name_beside};
 
 /// How long to wait for another process to let go of the old destination: on some
@@ -55,7 +56,7 @@ impl Commit<'_> {
         }
         let message = format!(
             "cannot replace {}: another file took its name while this copy ran, and is kept",
-            self.path.display()
+            visible::name(&self.path)
         );
         Err(Failure::new(Exit::Failed, message))
     }
@@ -103,7 +104,7 @@ impl Commit<'_> {
         match self.undo(old, &backup, older) {
             Ok(()) => Err(failure),
             Err(error) => {
-                let (name, why) = (backup.name().display(), reason(&error));
+                let (name, why) = (visible::name(backup.name()), reason(&error));
                 let left = format!("and the backup could not be undone: {why}; look at {name}");
                 Err(failure.remark(&left))
             }
@@ -169,7 +170,7 @@ impl Commit<'_> {
     }
 
     fn warn(&self, what: &str) {
-        let path = self.path.display();
+        let path = visible::name(&self.path);
         output::warn(&format!("writer: warning: {path}: {what}"));
     }
 
@@ -214,7 +215,7 @@ pub(super) fn check_backup(target: &Entry, path: &Path, suffix: &OsStr) -> Resul
     let shown = path.with_file_name(&name);
     let failed = |error| Failure::io("make the backup", &shown, &error);
     let refused = |why: &str| {
-        let message = format!("cannot make the backup {}: {why}", shown.display());
+        let message = format!("cannot make the backup {}: {why}", visible::name(&shown));
         Err(Failure::new(Exit::Failed, message))
     };
     if sys::name_len(&name) > target.name_max().map_err(failed)? {

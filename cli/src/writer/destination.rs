@@ -23,6 +23,7 @@ use crate::metadata::Metadata;
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
 use crate::units::bytes;
+use crate::visible;
 use crate::writer::attributes::Finish;
 use crate::writer::commit::{self, Commit, check_backup};
 use crate::writer::gate::CommitGate;
@@ -471,7 +472,7 @@ fn check_capacity(file: &File, path: &Path, size: Option<u64>) -> Result<(), Fai
     }
     let message = format!(
         "cannot write to {}: it holds {}, the source has {}",
-        path.display(),
+        visible::name(path),
         bytes(capacity),
         bytes(size)
     );

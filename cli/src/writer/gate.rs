@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::failure::{Exit, Failure, reason};
 use crate::sys::{Entry, Identity};
 use crate::tell::output;
+use crate::visible;
 
 /// How long the thread that watches waits for one that makes a file: it may be stuck
 /// in the system.
@@ -151,7 +152,7 @@ fn given_up() -> Failure {
 
 fn remove_made(state: &mut GateState) {
     if let Some(path) = state.written.take() {
-        let path = path.display();
+        let path = visible::name(path);
         output::warn(&format!(
             "writer: warning: {path} may be half written (--in-place)"
         ));
@@ -160,7 +161,7 @@ fn remove_made(state: &mut GateState) {
         return;
     };
     if let Err(error) = made.remove() {
-        let (name, why) = (made.entry.name().display(), reason(&error));
+        let (name, why) = (visible::name(made.entry.name()), reason(&error));
         output::warn(&format!("writer: cannot remove {name}: {why}"));
     }
 }

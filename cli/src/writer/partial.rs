@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Exit, Failure};
 use crate::sys::{self, Entry, Facts, Held, Identity, Kind};
+use crate::visible;
 use crate::writer::gate::CommitGate;
 
 /// How long to wait for another process to let go of the partial file: a killed
@@ -75,7 +76,7 @@ impl Partial {
         }
         let message = format!(
             "the partial file of {} was removed or replaced by someone",
-            path.display()
+            visible::name(path)
         );
         Err(Failure::new(Exit::Failed, message))
     }
@@ -158,7 +159,7 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
         return Ok(in_use(shown));
     };
     let refused = |why: &str| {
-        let message = format!("cannot use {}: {why}; remove it", shown.display());
+        let message = format!("cannot use {}: {why}; remove it", visible::name(shown));
         Failure::new(Exit::Failed, message)
     };
     if let Some(why) = unfit(&left.facts) {
@@ -172,7 +173,7 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
         Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => {
             let message = format!(
                 "cannot use {}: another copy may be writing it, and this file system has no locks to tell by; remove it if none is",
-                shown.display()
+                visible::name(shown)
             );
             return Err(Failure::new(Exit::Failed, message));
         }
@@ -191,7 +192,7 @@ fn remove_if_still(entry: &Entry, left: &Held) -> io::Result<()> {
 }
 
 fn in_use(shown: &Path) -> Failure {
-    let shown = shown.display();
+    let shown = visible::name(shown);
     let message = format!("another copy is being written to this destination ({shown} is in use)");
     Failure::new(Exit::Failed, message)
 }

@@ -8,6 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::request::settings::{OnExisting, Settings};
 use crate::sys::{self, Entry, Facts, FollowLast, Held, Kind, Resolved};
 use crate::units::bytes;
+use crate::visible;
 
 /// How much will come, as far as it is known before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +74,7 @@ impl Target {
             let name = name.ok_or_else(|| {
                 let message = format!(
                     "{} is a directory, and the source has no name to use in it; name the file",
-                    path.display()
+                    visible::name(&path)
                 );
                 Failure::new(Exit::Failed, message)
             })?;
@@ -128,7 +129,7 @@ impl Target {
         }
         let message = format!(
             "cannot write to {}: it needs {}, {} are free on its file system; --force tries all the same",
-            self.path.display(),
+            visible::name(&self.path),
             bytes(needed),
             bytes(free)
         );
@@ -144,7 +145,7 @@ impl Target {
         let Some(why) = entry.why_not_replaced(old.as_ref()).map_err(failed)? else {
             return Ok(());
         };
-        let message = format!("cannot replace {}: {why}", self.path.display());
+        let message = format!("cannot replace {}: {why}", visible::name(&self.path));
         let failure = Failure::new(Exit::Failed, message);
         Err(match old {
             Some(_) => failure.remark(IN_PLACE),

@@ -705,3 +705,47 @@ fn the_next_copy_removes_what_a_killed_one_left_beside_the_destination() {
     }
     assert_eq!(content(&place.path("b~")), "new");
 }
+
+// ---- one file by two names --------------------------------------------------
+
+#[test]
+fn a_backup_of_one_of_two_names_is_made_as_cp_makes_it() {
+    let place = Place::new();
+    let reset = || {
+        for name in ["a", "a~", "l", "l~", "h", "h~"] {
+            let _ = std::fs::remove_file(place.path(name));
+        }
+        let a = place.file("a", "water");
+        std::fs::hard_link(&a, place.path("h")).unwrap();
+        sys::link("a", &place.path("l"))
+    };
+    // A link gives its name away.
+    if reset() {
+        both(&place, &["--backup", "a", "l"]).expect(0);
+        assert!(place.path("l~").is_symlink() && !place.path("l").is_symlink());
+        assert_eq!(content(&place.path("l")), "water");
+        // But what it leads to is not taken from under it.
+        reset();
+        both(&place, &["--backup", "l", "a"]).expect_line(1, &["same file"]);
+    }
+    // One of two names.
+    reset();
+    let old = sys::identity(&place.path("h"));
+    both(&place, &["--backup", "a", "h"]).expect(0);
+    assert_eq!(sys::identity(&place.path("h~")), old);
+    assert_ne!(sys::identity(&place.path("h")), old);
+    // The backup's name is another one of the source.
+    reset();
+    std::fs::hard_link(place.path("a"), place.path("x~")).unwrap();
+    place.file("x", "old");
+    both(&place, &["--backup", "a", "x"]).expect(0);
+    assert_eq!(
+        (content(&place.path("x")), content(&place.path("x~"))),
+        ("water".into(), "old".into())
+    );
+    assert_eq!(content(&place.path("a")), "water");
+    // Its own name it keeps.
+    for args in [["a", "a"], ["a", "./a"]] {
+        both(&place, &[&["--backup"], &args[..]].concat()).expect_line(1, &["same file"]);
+    }
+}

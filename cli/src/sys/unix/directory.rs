@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes};
 use rustix::io::Errno;
 
-use super::super::{Facts, FollowLast, Kind, Resolved};
+use super::super::{Facts, FollowLast, Identity, Kind, Resolved};
 use super::attributes::{Access, inherited_list};
 use super::facts::facts;
 
@@ -62,6 +62,23 @@ pub(crate) fn resolve(path: &Path, follow: FollowLast) -> io::Result<Resolved> {
     };
     walk.push(path.as_os_str().as_bytes());
     walk.run()
+}
+
+pub(crate) fn whereabouts(path: &Path) -> io::Result<(Identity, OsString)> {
+    let (directory, name) = match resolve(path, FollowLast::No)? {
+        Resolved::Name(entry, _) => (entry.directory, entry.name),
+        Resolved::Directory(directory) => (directory, OsString::new()),
+        Resolved::Open(held) => return Ok((held.facts.identity, OsString::new())),
+    };
+    let found = rustix::fs::fstat(&directory.0)?;
+    Ok(((found.st_dev, found.st_ino), name))
+}
+
+pub(crate) fn is_link(path: &Path) -> io::Result<bool> {
+    match resolve(path, FollowLast::No)? {
+        Resolved::Name(_, Some(held)) => Ok(held.facts.is_link),
+        _ => Ok(false),
+    }
 }
 
 /// A path that is being walked.

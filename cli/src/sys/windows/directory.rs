@@ -24,7 +24,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     SECURITY_IDENTIFICATION, WRITE_DAC,
 };
 
-use super::super::{Facts, FollowLast, Kind, Resolved};
+use super::super::{Facts, FollowLast, Identity, Kind, Resolved};
 use super::attributes::Access;
 use super::errors::*;
 use super::facts::*;
@@ -70,6 +70,22 @@ pub(crate) fn resolve(path: &Path, follow: FollowLast) -> io::Result<Resolved> {
         Resolved::Directory(_) => Ok(found),
         _ if must_be_directory => Err(io::ErrorKind::NotADirectory.into()),
         found => Ok(found),
+    }
+}
+
+pub(crate) fn whereabouts(path: &Path) -> io::Result<(Identity, OsString)> {
+    let (directory, name) = match resolve(path, FollowLast::No)? {
+        Resolved::Name(entry, _) => (entry.directory, entry.name),
+        Resolved::Directory(directory) => (directory, OsString::new()),
+        Resolved::Open(held) => return Ok((held.facts.identity, held.path.into())),
+    };
+    Ok((facts_at(&directory.0.path)?.identity, name))
+}
+
+pub(crate) fn is_link(path: &Path) -> io::Result<bool> {
+    match resolve(path, FollowLast::No)? {
+        Resolved::Name(_, Some(held)) => Ok(held.facts.is_link),
+        _ => Ok(false),
     }
 }
 
