@@ -56,7 +56,7 @@ impl Commit<'_> {
         }
         let message = format!(
             "cannot replace {}: another file took its name while this copy ran, and is kept",
-            visible::name(&self.path)
+            visible::name(self.path)
         );
         Err(Failure::new(Exit::Failed, message))
     }
@@ -170,7 +170,7 @@ impl Commit<'_> {
     }
 
     fn warn(&self, what: &str) {
-        let path = visible::name(&self.path);
+        let path = visible::name(self.path);
         output::warn(&format!("writer: warning: {path}: {what}"));
     }
 
