@@ -259,9 +259,11 @@ impl Destination {
             _ => return Ok(()),
         };
         let access = access.map_err(|error| Failure::io("look at", &self.path, &error))?;
-        // What was narrowed since the copy began is narrow.
-        let narrowed = access.begin(&self.file);
-        narrowed.map_err(|error| Failure::io("protect", &self.path, &error))?;
+        if matches!(self.way, Way::Replaced(_)) {
+            // What was narrowed since the copy began is narrow.
+            let narrowed = access.begin(&self.file);
+            narrowed.map_err(|error| Failure::io("protect", &self.path, &error))?;
+        }
         let finish = Finish {
             file: &self.file,
             path: &self.path,

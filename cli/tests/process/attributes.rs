@@ -156,6 +156,27 @@ fn what_is_written_in_place_keeps_nothing_of_the_source() {
     }
 }
 
+#[test]
+fn a_hidden_file_stays_hidden_and_a_new_one_is_not() {
+    let place = Place::new();
+    let a = place.file("a", "new");
+    if !sys::hide(&place.file("b", "old")) || !sys::hide(&a) {
+        return;
+    }
+    for options in [&[][..], &["-p"], &["--preserve=all"]] {
+        for (destination, is_hidden) in [("b", true), ("c", false)] {
+            let path = place.path(destination);
+            place.both(options, "a", destination).expect(0);
+            assert_eq!(std::fs::read(&path).unwrap(), b"new");
+            assert_eq!(
+                sys::is_hidden(&path),
+                is_hidden,
+                "{options:?} {destination}"
+            );
+        }
+    }
+}
+
 // ---- what only its user may read until it is there ----------------------------
 
 #[test]

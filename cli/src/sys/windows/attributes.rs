@@ -15,7 +15,12 @@ use windows_sys::Win32::Security::{
     PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SE_DACL_PROTECTED,
     UNPROTECTED_DACL_SECURITY_INFORMATION,
 };
-use windows_sys::Win32::Storage::FileSystem::GetVolumeInformationByHandleW;
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_ATTRIBUTE_ARCHIVE, FILE_ATTRIBUTE_ENCRYPTED, FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_NORMAL,
+    FILE_ATTRIBUTE_NOT_CONTENT_INDEXED, FILE_ATTRIBUTE_OFFLINE, FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_SYSTEM, FILE_ATTRIBUTE_TEMPORARY, FILE_BASIC_INFO, FileBasicInfo,
+    GetVolumeInformationByHandleW, SetFileInformationByHandle,
+};
 use windows_sys::Win32::System::SystemServices::FILE_PERSISTENT_ACLS;
 
 use super::errors::*;
@@ -34,19 +39,33 @@ pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
     })
 }
 
-/// Who may do what with a file.
+/// Who may do what with a file, and how it is shown and kept.
 pub(crate) struct Access {
     /// That of the file that is replaced, on a file system that has such lists.
     list: Option<AccessList>,
+    /// Its attributes, as the system counts them.
+    marks: Option<u32>,
     /// Nothing.
     kept: Metadata,
 }
+
+/// Attributes that a user gives to a file.
+const MARKS: u32 =
+    FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM | FILE_ATTRIBUTE_NOT_CONTENT_INDEXED;
+
+/// Attributes that are set as such; the others by calls of their own.
+const SETTABLE: u32 = MARKS
+    | FILE_ATTRIBUTE_READONLY
+    | FILE_ATTRIBUTE_ARCHIVE
+    | FILE_ATTRIBUTE_TEMPORARY
+    | FILE_ATTRIBUTE_OFFLINE;
 
 impl Access {
     /// Permission bits say nothing here.
     pub(crate) fn new(_mode: u32) -> Access {
         Access {
             list: None,
+            marks: None,
             kept: Metadata::default(),
         }
     }
@@ -59,14 +78,18 @@ impl Access {
         };
         Ok(Access {
             list,
+            marks: Some(marks(held)?),
             kept: Metadata::default(),
         })
     }
 
     /// Before there is data that not everybody should read.
     pub(crate) fn begin(&self, file: &File) -> io::Result<()> {
-        match &self.list {
-            Some(list) => list.give_to(file),
+        if let Some(list) = &self.list {
+            list.give_to(file)?;
+        }
+        match self.marks {
+            Some(old) => give_marks(file, old),
             None => Ok(()),
         }
     }
@@ -108,6 +131,57 @@ pub(crate) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
 
 pub(crate) fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
+}
+
+fn marks(file: &File) -> io::Result<u32> {
+    Ok(winapi_util::file::information(file)?.file_attributes() as u32)
+}
+
+/// Makes `file` as hidden as the old one was. The system encrypts a file for the users
+/// that it knows of, so encryption cannot be handed on, only be there already: where the
+/// directory encrypts what is made in it.
+fn give_marks(file: &File, old: u32) -> io::Result<()> {
+    let found = marks(file)?;
+    if old & !found & FILE_ATTRIBUTE_ENCRYPTED != 0 {
+        let why = "it is encrypted, and what replaces it would not be; --in-place keeps it so";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    match marks_to_set(found, old) {
+        Some(marks) => set_marks(file, marks),
+        None => Ok(()),
+    }
+}
+
+/// What a file with the attributes `found` needs to be like one with `old`.
+fn marks_to_set(found: u32, old: u32) -> Option<u32> {
+    let wanted = found & !MARKS | old & MARKS;
+    let settable = match wanted & SETTABLE {
+        // None would mean that they stay as they are.
+        0 => FILE_ATTRIBUTE_NORMAL,
+        some => some,
+    };
+    (wanted != found).then_some(settable)
+}
+
+fn set_marks(file: &File, marks: u32) -> io::Result<()> {
+    // Times of zero stay as they are.
+    let information = FILE_BASIC_INFO {
+        FileAttributes: marks,
+        ..Default::default()
+    };
+    // SAFETY: the handle is open; the pointer is to a live structure of that size.
+    let done = unsafe {
+        SetFileInformationByHandle(
+            file.as_raw_handle(),
+            FileBasicInfo,
+            ptr::from_ref(&information).cast(),
+            size_of::<FILE_BASIC_INFO>() as u32,
+        )
+    };
+    match done {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the file's file system has such lists; FAT has none. Yes if it does not
@@ -205,5 +279,24 @@ impl Drop for AccessList {
     fn drop(&mut self) {
         // SAFETY: `GetSecurityInfo` gave it to this value alone; null does nothing.
         unsafe { LocalFree(self.descriptor) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_gets_what_hides_the_old_one_and_loses_what_does_not() {
+        const ENCRYPTED: u32 = FILE_ATTRIBUTE_ENCRYPTED;
+        let hidden = FILE_ATTRIBUTE_HIDDEN;
+        for (found, old, expected) in [
+            (FILE_ATTRIBUTE_ARCHIVE, 0, None),
+            (0, hidden | ENCRYPTED, Some(hidden)),
+            (hidden | ENCRYPTED, 0, Some(FILE_ATTRIBUTE_NORMAL)),
+            (hidden, hidden | FILE_ATTRIBUTE_ARCHIVE, None),
+        ] {
+            assert_eq!(marks_to_set(found, old), expected, "{found:x} {old:x}");
+        }
     }
 }

@@ -168,6 +168,16 @@ pub(crate) fn whole_mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+/// A name alone hides a file.
+pub(crate) fn hide(_path: &Path) -> bool {
+    super::skip("a file is hidden by its name alone here");
+    false
+}
+
+pub(crate) fn is_hidden(_path: &Path) -> bool {
+    false
+}
+
 /// A new file as the system makes it that is asked for this mode.
 pub(crate) fn make_file(path: &Path, mode: u32) {
     use std::os::unix::fs::OpenOptionsExt;

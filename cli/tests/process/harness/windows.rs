@@ -26,10 +26,10 @@ use windows_sys::Win32::Security::{
     SetFileSecurityW,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, FILE_STANDARD_INFO, FileStandardInfo, GetCompressedFileSizeW,
-    GetDiskFreeSpaceExW, GetFileAttributesW, GetFileInformationByHandle,
-    GetFileInformationByHandleEx, INVALID_FILE_ATTRIBUTES, PIPE_ACCESS_INBOUND,
-    PIPE_ACCESS_OUTBOUND,
+    BY_HANDLE_FILE_INFORMATION, FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM, FILE_STANDARD_INFO,
+    FileStandardInfo, GetCompressedFileSizeW, GetDiskFreeSpaceExW, GetFileAttributesW,
+    GetFileInformationByHandle, GetFileInformationByHandleEx, INVALID_FILE_ATTRIBUTES,
+    PIPE_ACCESS_INBOUND, PIPE_ACCESS_OUTBOUND, SetFileAttributesW,
 };
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, GetConsoleCP,
@@ -238,6 +238,26 @@ pub(crate) fn set_owner(_path: &Path, _user: u32, _group: u32) {}
 /// Never asked for, since nobody is root.
 pub(crate) fn as_nobody(place: &Place, args: &[&str]) -> Command {
     place.brigade(args)
+}
+
+/// Makes a file hidden, and one of the system's; false, with the reason said, where that
+/// cannot be.
+pub(crate) fn hide(path: &Path) -> bool {
+    // SAFETY: the name ends in a zero and lives.
+    let done = unsafe { SetFileAttributesW(wide(path).as_ptr(), HIDING) };
+    let is_hidden = done != 0 && is_hidden(path);
+    if !is_hidden {
+        super::skip("no file can be hidden here");
+    }
+    is_hidden
+}
+
+const HIDING: u32 = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM;
+
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    use std::os::windows::fs::MetadataExt;
+    let found = std::fs::metadata(path).unwrap().file_attributes();
+    found & HIDING == HIDING
 }
 
 /// Never asked for, since files have no modes.
