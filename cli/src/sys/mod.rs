@@ -72,7 +72,7 @@
 //! | `own_user()` | this process's user, as `--allow-user` takes it, if other users can be let in at all |
 //! | `own_program()` | this very program, for starting another process of it |
 //! | `watch_interruptions(tell)` | from now on, what would have ended this process from outside is told instead, from any thread, but for what it was started to ignore |
-//! | `testing::{link, give_away}` | for unit tests: makes a symbolic link, gives a file to another user; false if that is not possible here |
+//! | `testing::link` | for unit tests: makes a symbolic link; false if that is not possible here |
 
 #[cfg(unix)]
 mod unix;
@@ -114,8 +114,6 @@ pub(crate) struct Facts {
     pub(crate) identity: Identity,
     /// How many names it has.
     pub(crate) names: u64,
-    /// Whether it belongs to this process's user, as far as that can be told.
-    pub(crate) is_own: bool,
     /// Permission bits, where there are any.
     pub(crate) mode: Option<u32>,
     /// When its content was changed last.

@@ -177,6 +177,25 @@ fn file_systems_that_refuse_modes_and_owners_can_be_copied_to() {
     }
 }
 
+#[test]
+fn file_systems_that_show_another_owner_can_be_copied_to() {
+    let place = Place::new();
+    let Some(mounted) = sys::mirrored(&place.path("d"), "force-user=nobody") else {
+        return;
+    };
+    place.file("a", "new");
+    let b = mounted.path().join("b");
+    // As a killed copy left it.
+    std::fs::write(mounted.path().join(".b.brigade-partial"), "half").unwrap();
+    for _ in 0..2 {
+        place
+            .both(&["-q"], "a", b.to_str().unwrap())
+            .expect_silence(0);
+        assert_eq!(std::fs::read(&b).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(mounted.path()).unwrap().count(), 1);
+    }
+}
+
 /// What can be kept of a file, and its content.
 #[derive(Debug, PartialEq, Eq)]
 struct Whole {

@@ -34,7 +34,6 @@ impl Facts {
             allocated: Some(metadata.blocks().saturating_mul(BLOCK_BYTES)),
             identity: (metadata.dev(), metadata.ino()),
             names: metadata.nlink(),
-            is_own: metadata.uid() == rustix::process::geteuid().as_raw(),
             mode: Some(metadata.mode() & 0o777),
             modified: metadata.modified().ok().map(Stamp::of),
             changed: Some(Stamp {

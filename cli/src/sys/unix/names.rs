@@ -64,10 +64,6 @@ pub(crate) mod testing {
     pub(crate) fn link(target: &Path, link: &Path) -> bool {
         std::os::unix::fs::symlink(target, link).is_ok()
     }
-
-    pub(crate) fn give_away(path: &Path) -> bool {
-        std::os::unix::fs::chown(path, Some(12345), None).is_ok()
-    }
 }
 
 #[cfg(test)]

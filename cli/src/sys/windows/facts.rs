@@ -76,7 +76,6 @@ impl Facts {
             allocated: None,
             identity: (0, 0),
             names: 1,
-            is_own: true,
             mode: None,
             modified: None,
             changed: None,
@@ -95,10 +94,6 @@ impl Facts {
             allocated: None,
             identity: (information.volume_serial_number(), information.file_index()),
             names: information.number_of_links(),
-            // Left to access lists: the owner tells little where files that an
-            // elevated process made belong to the group of administrators, and
-            // files on a server to a user of that server.
-            is_own: true,
             mode: None,
             modified: Some(stamp(information.last_write_time())),
             changed: None,

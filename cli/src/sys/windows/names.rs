@@ -105,10 +105,6 @@ pub(crate) mod testing {
     pub(crate) fn link(target: &Path, link: &Path) -> bool {
         std::os::windows::fs::symlink_file(target, link).is_ok() && link.is_symlink()
     }
-
-    pub(crate) fn give_away(_path: &Path) -> bool {
-        false
-    }
 }
 
 #[cfg(test)]
