@@ -19,7 +19,7 @@ use crate::talk::wire::{self, METADATA_BYTES_MAX};
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
 use crate::writer::rights::NewMode;
-use crate::writer::syncer::Durable;
+use crate::writer::syncer::Syncer;
 use crate::writer::target::{SourceSize, Target};
 
 /// Permissions that a new file is asked for with, if the source says none.
@@ -158,7 +158,7 @@ fn started_without(option: &str) -> Failure {
 struct Sink<'p> {
     settings: &'p Settings,
     destination: Destination,
-    durable: Option<Durable>,
+    syncer: Option<Syncer>,
     monitor: Monitor,
     /// Whether what is on disk should leave the cache.
     spares_cache: bool,
@@ -185,7 +185,7 @@ impl<'p> Sink<'p> {
             spares_cache: settings.spares_cache(size),
             hash: (settings.verify && !destination.can_read_again()).then(blake3::Hasher::new),
             destination,
-            durable: None,
+            syncer: None,
             monitor: writer.monitor(),
             from_own_user: writer.partner().is_own_user(),
             limiter: Limiter::new(settings.limit_rate),
@@ -194,7 +194,7 @@ impl<'p> Sink<'p> {
         };
         if sink.syncs() {
             let started = sink.start_syncing();
-            sink.durable = Some(started.map_err(|error| sink.failed("sync", &error))?);
+            sink.syncer = Some(started.map_err(|error| sink.failed("sync", &error))?);
         }
         Ok(sink)
     }
@@ -203,13 +203,13 @@ impl<'p> Sink<'p> {
         self.settings.sync && self.destination.can_sync()
     }
 
-    fn start_syncing(&self) -> io::Result<Durable> {
+    fn start_syncing(&self) -> io::Result<Syncer> {
         let monitor = self.monitor.clone();
         let cached = match self.spares_cache {
             true => Some(self.destination.handle()?),
             false => None,
         };
-        Durable::start(self.destination.handle()?, move |from, to| {
+        Syncer::start(self.destination.handle()?, move |from, to| {
             monitor.set_figure(wire::DONE, to);
             if let Some(file) = &cached {
                 sys::forget_cached(file, from, Some(to - from));
@@ -269,11 +269,11 @@ impl<'p> Sink<'p> {
     /// Tells how far it is.
     fn note(&self) -> Result<(), Failure> {
         self.monitor.set_figure(wire::WRITTEN, self.written);
-        let Some(durable) = &self.durable else {
+        let Some(syncer) = &self.syncer else {
             self.monitor.set_figure(wire::DONE, self.written);
             return Ok(());
         };
-        let noted = durable.written(self.written);
+        let noted = syncer.written(self.written);
         noted.map_err(|error| self.failed("sync", &error))
     }
 
@@ -285,8 +285,8 @@ impl<'p> Sink<'p> {
     ) -> Result<Drained, Failure> {
         let ended = self.destination.end(self.written);
         ended.map_err(|error| self.failed("write to", &error))?;
-        if let Some(durable) = self.durable.take() {
-            let synced = durable.finish();
+        if let Some(syncer) = self.syncer.take() {
+            let synced = syncer.finish();
             synced.map_err(|error| self.failed("sync", &error))?;
         }
         let digest = match self.settings.verify {

@@ -15,7 +15,7 @@ const STEP_TIME: Duration = Duration::from_secs(1);
 
 /// The thread, as seen by the one that writes. Dropped, it is left to itself: it
 /// may be stuck in the system, and the copy has failed anyway.
-pub(crate) struct Durable {
+pub(crate) struct Syncer {
     shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -41,13 +41,13 @@ impl Shared {
     }
 }
 
-impl Durable {
+impl Syncer {
     /// Starts the thread for `file`; `report` is called with the range of bytes that
     /// were synced, before which all are on disk.
     pub(crate) fn start(
         file: File,
         report: impl Fn(u64, u64) + Send + 'static,
-    ) -> io::Result<Durable> {
+    ) -> io::Result<Syncer> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -56,7 +56,7 @@ impl Durable {
             let shared = Arc::clone(&shared);
             move || sync_on(&shared, &file, report)
         })?;
-        Ok(Durable {
+        Ok(Syncer {
             shared,
             thread: Some(thread),
         })
@@ -96,7 +96,7 @@ impl Durable {
     }
 }
 
-impl Drop for Durable {
+impl Drop for Syncer {
     fn drop(&mut self) {
         self.shared.state().stop = true;
         self.shared.changed.notify_one();
