@@ -49,12 +49,24 @@ impl Failure {
         Failure::new(Exit::Failed, message)
     }
 
+    /// The same of what has no path, a thread or another process.
+    pub(crate) fn system(operation: &str, error: &io::Error) -> Failure {
+        let message = format!("cannot {operation}: {}", reason(error));
+        Failure::new(Exit::Failed, message)
+    }
+
     pub(crate) fn interrupted(interruption: Interruption) -> Failure {
         Failure {
             code: interruption.code,
             message: format!("interrupted ({})", interruption.name),
             already_reported: false,
         }
+    }
+
+    /// The same, if the user has heard of it from another process.
+    pub(crate) fn reported(mut self) -> Failure {
+        self.already_reported = true;
+        self
     }
 
     /// The same with a remark at the end.
@@ -109,21 +121,36 @@ impl From<Error> for Failure {
             ),
             _ => error.to_string(),
         };
-        Failure {
+        let failure = Failure {
             already_reported: matches!(error, Error::Aborted { .. }),
             ..Failure::new(exit, message)
+        };
+        match &error {
+            Error::Os { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                failure.remark(ELSEWHERE)
+            }
+            _ => failure,
         }
     }
 }
 
-/// The system's reason without the number, as other programs show it.
+/// What the library writes to is the place where two processes meet.
+const ELSEWHERE: &str = "name a place that can be written: --name=/DIRECTORY/NAME in both \
+                         commands, or XDG_RUNTIME_DIR";
+
+/// The system's reason without the number, as other programs show it, and the limit
+/// that was in the way.
 pub(crate) fn reason(error: &io::Error) -> String {
     if sys::is_in_use(error) {
         return "another process has it open".to_owned();
     }
     let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let text = match text.rfind(" (os error ") {
+        Some(end) => &text[..end],
+        None => &text,
+    };
+    match sys::limit_behind(error) {
+        Some(limit) => format!("{text} ({limit})"),
+        None => text.to_owned(),
     }
 }

@@ -41,19 +41,38 @@ fn main() -> ExitCode {
     ended
 }
 
+/// Files that one process has open at most, with some to spare.
+const OPEN_FILES: u64 = 32;
+
+fn check_limits() -> Result<(), Failure> {
+    match sys::open_files_max() {
+        Some(max) if max < OPEN_FILES => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "this process may have {max} files open (ulimit -n), and needs up to {OPEN_FILES}: \
+                 run: ulimit -n {OPEN_FILES}"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn run(umask: u32) -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return say_usage(&error),
     };
     output::start(args.json);
+    if let Err(error) = sys::survive_limits() {
+        return give_up(&Failure::system("watch for signals", &error));
+    }
     if let Some(printed) = print_document(&args) {
         return printed;
     }
     if let Some(name) = &args.status {
         return end(status::run(name));
     }
-    let plan = match Plan::new(&args, umask) {
+    let plan = match check_limits().and_then(|()| Plan::new(&args, umask)) {
         Ok(plan) => plan,
         Err(failure) => return give_up(&failure),
     };

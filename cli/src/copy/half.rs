@@ -7,14 +7,13 @@
 //!                       └────────────────┴── back ──┘           sync, again and again
 //! ```
 
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use brigade::{Error, Monitor, Options, Role, Seat, Side};
 
+use crate::copy::child;
 use crate::failure::{Exit, Failure};
 use crate::outcome::Report;
 use crate::reader::pump;
@@ -45,6 +44,8 @@ pub(crate) enum Event {
     Done(Result<Report, Failure>),
     /// The partner is gone, or gave up.
     PartnerGone(Failure),
+    /// Nothing would notice the partner's death: the copy must not go on.
+    Unwatched(Failure),
     /// --both has started the second process.
     ChildStarted,
     /// The process that --both started has ended.
@@ -171,10 +172,7 @@ fn prepare(
             let message = "another process is already at this copy; choose another --name";
             return Err(Failure::new(Exit::TooManyInstances, message));
         }
-        let program = Path::new("the second process");
-        let child = start(plan).map_err(|error| Failure::io("start", program, &error))?;
-        let _ = events.send(Event::ChildStarted);
-        wait_for(child, events.clone());
+        child::start(plan, events)?;
     } else if seat.is_first() {
         let _ = events.send(Event::Waiting);
     }
@@ -215,10 +213,9 @@ fn write(
     }
     if seat.is_first() {
         if plan.started_by_both {
-            return Err(Failure::new(
-                Exit::Partner,
-                "the first process ended before this one joined",
-            ));
+            let message = "the first process ended before this one joined";
+            // It was started by this user, who hears why from it.
+            return Err(Failure::new(Exit::Partner, message).reported());
         }
         let _ = events.send(Event::Waiting);
     }
@@ -283,43 +280,25 @@ fn check_directory(place: &Endpoint) -> Result<(), Failure> {
 /// this one may be stuck in a read or a write when the partner dies.
 fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
     let _ = events.send(Event::Paired(monitor.clone(), size));
-    let (monitor, events) = (monitor.clone(), events.clone());
-    std::thread::spawn(move || {
-        let Err(error) = monitor.watch() else {
-            return;
-        };
-        let event = match ended_kept(Err(error), &monitor) {
-            // The half itself may be stuck in a read of a silent source.
-            Ok(report) => Event::Done(Ok(report)),
-            // That this half gave up is its own to tell.
-            Err(failure) if failure.already_reported => return,
-            Err(failure) => Event::PartnerGone(failure),
-        };
-        let _ = events.send(event);
-    });
-}
-
-/// The Writer for --both, as the user would start it.
-fn start(plan: &Plan) -> std::io::Result<Child> {
-    let mut command = sys::own_program()?;
-    command.args(["--as", "writer", "--started-by-both"]);
-    match plan.json {
-        true => command.arg("--json"),
-        false => command.args(["--quiet", "--progress", "never"]),
+    let watch = {
+        let (monitor, events) = (monitor.clone(), events.clone());
+        move || {
+            let Err(error) = monitor.watch() else {
+                return;
+            };
+            let event = match ended_kept(Err(error), &monitor) {
+                // The half itself may be stuck in a read of a silent source.
+                Ok(report) => Event::Done(Ok(report)),
+                // That this half gave up is its own to tell.
+                Err(failure) if failure.already_reported => return,
+                Err(failure) => Event::PartnerGone(failure),
+            };
+            let _ = events.send(event);
+        }
     };
-    command.arg(format!("--name={}", plan.name));
-    command.args(plan.settings.words());
-    command.arg("--");
-    match &plan.destination {
-        Some(Endpoint::Path(path)) => command.arg(path),
-        _ => command.arg("-"),
-    };
-    command.stdin(Stdio::null()).spawn()
-}
-
-fn wait_for(mut child: Child, events: Sender<Event>) {
-    std::thread::spawn(move || {
-        let code = child.wait().ok().and_then(|status| status.code());
-        let _ = events.send(Event::ChildEnded(code));
-    });
+    let thread = std::thread::Builder::new().name("watch".into());
+    if let Err(error) = thread.spawn(watch) {
+        let failure = Failure::system("start a thread", &error);
+        let _ = events.send(Event::Unwatched(failure));
+    }
 }

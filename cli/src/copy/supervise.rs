@@ -2,13 +2,13 @@
 //! to it: an end, a signal, the partner's death.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use brigade::{Monitor, Side};
 
 use crate::copy::half::{self, Event};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, reason};
 use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
@@ -87,35 +87,10 @@ enum ChildState {
 pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     let (sender, events) = channel();
     let gate = Arc::new(CommitGate::default());
-    let watched = sys::watch_interruptions({
-        let sender = sender.clone();
-        move |interruption| {
-            let _ = sender.send(Event::Interruption(interruption));
-        }
-    });
-    if let Err(error) = watched {
-        let failure = Failure::new(
-            Exit::Failed,
-            format!(
-                "cannot watch for signals: {}",
-                crate::failure::reason(&error)
-            ),
-        );
+    if let Err(failure) = start_threads(&plan, voice, &gate, sender) {
         output::last_words(&failure);
         return failure.code;
     }
-    std::thread::spawn({
-        let (plan, gate) = (plan.clone(), Arc::clone(&gate));
-        move || {
-            let run = || half::run(&plan, voice.both, &gate, &sender);
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-                .unwrap_or_else(|_| {
-                    let message = "the copy was ended by an internal error";
-                    Err(Failure::new(Exit::Failed, message))
-                });
-            let _ = sender.send(Event::Done(result));
-        }
-    });
     let mut supervisor = Supervisor {
         plan: &plan,
         voice,
@@ -150,6 +125,45 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     }
 }
 
+/// What listens for signals, and the half itself.
+fn start_threads(
+    plan: &Plan,
+    voice: Voice,
+    gate: &Arc<CommitGate>,
+    sender: Sender<Event>,
+) -> Result<(), Failure> {
+    let ignored = sys::ignored_interruptions().unwrap_or_else(|error| {
+        let why = reason(&error);
+        output::warn(&format!(
+            "warning: cannot tell which signals this process was started to ignore ({why}); any of them ends the copy"
+        ));
+        sys::Ignored::default()
+    });
+    let tell = {
+        let sender = sender.clone();
+        move |interruption| {
+            let _ = sender.send(Event::Interruption(interruption));
+        }
+    };
+    sys::watch_interruptions(ignored, tell)
+        .map_err(|error| Failure::system("watch for signals", &error))?;
+    let (plan, gate) = (plan.clone(), Arc::clone(gate));
+    let run = move || {
+        let run = || half::run(&plan, voice.both, &gate, &sender);
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                let message = "the copy was ended by an internal error";
+                Err(Failure::new(Exit::Failed, message))
+            });
+        let _ = sender.send(Event::Done(result));
+    };
+    let thread = std::thread::Builder::new().name("half".into());
+    let started = thread.spawn(run);
+    started
+        .map(drop)
+        .map_err(|error| Failure::system("start a thread", &error))
+}
+
 impl Supervisor<'_> {
     fn supervise(&mut self) -> Result<Report, Failure> {
         loop {
@@ -165,8 +179,7 @@ impl Supervisor<'_> {
                 self.pair_by = None;
                 if !self.paired {
                     // Nobody else would notice.
-                    let message = "the second process ended before it joined";
-                    self.stop(Failure::new(Exit::Partner, message));
+                    self.stop(self.child_ended_early());
                 }
             }
             if let Some((failure, deadline)) = &self.stopped
@@ -229,7 +242,7 @@ impl Supervisor<'_> {
                 self.say_paired(&monitor);
             }
             Event::AllSent => self.all_sent = true,
-            Event::PartnerGone(failure) => self.stop(failure),
+            Event::PartnerGone(failure) | Event::Unwatched(failure) => self.stop(failure),
             Event::ChildStarted => self.child = ChildState::Running,
             Event::ChildEnded(code) => {
                 self.child = ChildState::Ended(code);
@@ -272,6 +285,15 @@ impl Supervisor<'_> {
         match self.stopped.take() {
             Some((failure, _)) if own.already_reported || own.is_partners() => failure,
             _ => own,
+        }
+    }
+
+    /// If it has failed by itself, it has said why.
+    fn child_ended_early(&self) -> Failure {
+        let failure = Failure::new(Exit::Partner, "the second process ended before it joined");
+        match self.child {
+            ChildState::Ended(Some(1..)) if !self.voice.json => failure.reported(),
+            _ => failure,
         }
     }
 
@@ -435,7 +457,8 @@ impl Supervisor<'_> {
 
     fn say_failure(&self, failure: &Failure, code: u8) {
         // Once paired, the process that speaks for both has heard it.
-        if self.voice.started_by_both && self.paired {
+        let is_heard = self.voice.started_by_both && self.paired;
+        if is_heard || failure.already_reported {
             return;
         }
         match self.voice.json {

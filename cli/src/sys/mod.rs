@@ -70,8 +70,12 @@
 //! | `quoted(word)` | a word as the usual shells read it, in characters that can be typed; as it is, if nothing in it is special to them |
 //! | `umask()` | permissions that new files do not get, 0 if there are none; called before there are threads |
 //! | `own_user()` | this process's user, as `--allow-user` takes it, if other users can be let in at all |
-//! | `own_program()` | this very program, for starting another process of it |
-//! | `watch_interruptions(tell)` | from now on, what would have ended this process from outside is told instead, from any thread, but for what it was started to ignore |
+//! | `own_program()`, `OWN_PROGRAM` | this very program, for starting another process of it; and where it is, for messages |
+//! | `ignored_interruptions()` | what this process was started to ignore, as [`Ignored`]; none of it is its default |
+//! | `watch_interruptions(ignored, tell)` | from now on, what would have ended this process from outside is told instead, from any thread, but for what is `ignored` |
+//! | `survive_limits()` | from now on, a limit of this process makes a call fail, and does not end the process |
+//! | `open_files_max()` | how many files this process may have open at once, after raising that as far as it may; `None` if there is no limit |
+//! | `limit_behind(error)` | the limit of this process that made a call fail, as users set it |
 //! | `testing::link` | for unit tests: makes a symbolic link; false if that is not possible here |
 
 #[cfg(unix)]

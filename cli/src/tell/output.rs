@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ impl Output {
         let (items, received) = channel();
         let pending = Arc::new(AtomicBool::new(false));
         let drawn = Arc::clone(&pending);
-        // Without the thread nothing can be said; the copy goes on.
+        // Without the thread the receiver is gone, which `send` notices.
         let _ = std::thread::Builder::new()
             .name("output".into())
             .spawn(move || write_on(&received, &drawn));
@@ -152,7 +152,10 @@ impl Output {
     }
 
     fn send(&self, item: Item) {
-        let _ = self.items.send(item);
+        // Where no thread could be had, this one writes, and may have to wait.
+        if let Err(SendError(item)) = self.items.send(item) {
+            write_one(item, &mut None, &self.pending);
+        }
     }
 
     fn send_if_idle(&self, item: Item) {
@@ -163,30 +166,34 @@ impl Output {
 }
 
 fn write_on(items: &Receiver<Item>, pending: &AtomicBool) {
-    let mut bar: Option<Bar> = None;
+    let mut bar = None;
     while let Ok(item) = items.recv() {
-        match item {
-            Item::Line(line) => match &bar {
-                Some(bar) => bar.beside(|| write(&line)),
-                None => write(&line),
-            },
-            Item::Progress(progress) => {
-                bar.get_or_insert_with(|| Bar::new(progress.size, progress.on_disk))
-                    .draw(&progress);
-                pending.store(false, Ordering::Release);
+        write_one(item, &mut bar, pending);
+    }
+}
+
+fn write_one(item: Item, bar: &mut Option<Bar>, pending: &AtomicBool) {
+    match item {
+        Item::Line(line) => match bar {
+            Some(bar) => bar.beside(|| write(&line)),
+            None => write(&line),
+        },
+        Item::Progress(progress) => {
+            bar.get_or_insert_with(|| Bar::new(progress.size, progress.on_disk))
+                .draw(&progress);
+            pending.store(false, Ordering::Release);
+        }
+        Item::EventOfProgress(line) => {
+            write(&line);
+            pending.store(false, Ordering::Release);
+        }
+        Item::EndOfProgress => {
+            if let Some(bar) = bar.take() {
+                bar.clear();
             }
-            Item::EventOfProgress(line) => {
-                write(&line);
-                pending.store(false, Ordering::Release);
-            }
-            Item::EndOfProgress => {
-                if let Some(bar) = bar.take() {
-                    bar.clear();
-                }
-            }
-            Item::Drain(drained) => {
-                let _ = drained.send(());
-            }
+        }
+        Item::Drain(drained) => {
+            let _ = drained.send(());
         }
     }
 }

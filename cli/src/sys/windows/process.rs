@@ -19,11 +19,14 @@ pub(crate) fn umask() -> u32 {
     0
 }
 
-/// A program that runs cannot be replaced by another version.
 pub(crate) fn own_user() -> Option<u32> {
     None
 }
 
+/// As messages call it.
+pub(crate) const OWN_PROGRAM: &str = "brigade.exe";
+
+/// A program that runs cannot be replaced by another version.
 pub(crate) fn own_program() -> io::Result<Command> {
     Ok(Command::new(std::env::current_exe()?))
 }
@@ -37,7 +40,14 @@ static TELL: OnceLock<Tell> = OnceLock::new();
 const INTERRUPTED: u8 = 130;
 
 /// Ctrl-C reaches no process that was started to ignore it.
+pub(crate) type Ignored = ();
+
+pub(crate) fn ignored_interruptions() -> io::Result<Ignored> {
+    Ok(())
+}
+
 pub(crate) fn watch_interruptions(
+    _ignored: Ignored,
     tell: impl Fn(Interruption) + Send + Sync + 'static,
 ) -> io::Result<()> {
     // Called once; a second time, the first listener stays.
@@ -48,6 +58,19 @@ pub(crate) fn watch_interruptions(
         0 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// There are no such limits.
+pub(crate) fn survive_limits() -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn open_files_max() -> Option<u64> {
+    None
+}
+
+pub(crate) fn limit_behind(_error: &io::Error) -> Option<&'static str> {
+    None
 }
 
 /// Called by the system in a thread of its own.

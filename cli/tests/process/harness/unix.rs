@@ -58,20 +58,62 @@ pub(crate) fn broken_source(_place: &Place) -> (String, String) {
 
 // ---- processes --------------------------------------------------------------
 
-pub(crate) fn prepare(_command: &mut Command) {}
+/// A process inherits what its parent ignores, but not what it handles. So what these
+/// tests were started to ignore (in the background of a script, with nohup) has a
+/// handler here that does nothing.
+pub(crate) fn prepare(_command: &mut Command) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+        let signals = INTERRUPTIONS.iter().map(|interruption| interruption.number);
+        for signal in signals.filter(|signal| mask >> (signal - 1) & 1 == 1) {
+            signal_hook::flag::register(signal as i32, std::sync::Arc::default()).unwrap();
+        }
+    });
+}
+
+/// The program, started to ignore SIGINT, as in the background of a script.
+pub(crate) fn ignoring_interruptions(place: &Place, args: &[&str]) -> Option<Command> {
+    let script = r#"trap "" INT; exec "$0" "$@""#;
+    let shell = ["-c", script, env!("CARGO_BIN_EXE_brigade")];
+    Some(place.command("sh".as_ref(), shell.iter().chain(args)))
+}
+
+/// One of these tests, as in the background of a script with nohup.
+pub(crate) fn test_in_background(name: &str) -> Option<std::process::Output> {
+    let script = r#"trap "" INT QUIT HUP TERM; exec "$0" --exact "$1""#;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap());
+    Some(command.arg(name).output().unwrap())
+}
 
 pub(crate) const INTERRUPTIONS: &[Interruption] = &[
-    Interruption {
-        number: Signal::INT.as_raw() as u32,
-        code: 130,
-        name: "SIGINT",
-    },
-    Interruption {
-        number: Signal::TERM.as_raw() as u32,
-        code: 143,
-        name: "SIGTERM",
-    },
+    interruption(Signal::INT, "SIGINT"),
+    interruption(Signal::TERM, "SIGTERM"),
+    interruption(Signal::HUP, "SIGHUP"),
+    interruption(Signal::QUIT, "SIGQUIT"),
+    interruption(Signal::ABORT, "SIGABRT"),
+    interruption(Signal::ALARM, "SIGALRM"),
+    interruption(Signal::VTALARM, "SIGVTALRM"),
+    interruption(Signal::PROF, "SIGPROF"),
+    interruption(Signal::USR1, "SIGUSR1"),
+    interruption(Signal::USR2, "SIGUSR2"),
+    interruption(Signal::XCPU, "SIGXCPU"),
+    interruption(Signal::IO, "SIGIO"),
 ];
+
+const fn interruption(signal: Signal, name: &'static str) -> Interruption {
+    let number = signal.as_raw() as u32;
+    Interruption {
+        number,
+        code: 128 + number as i32,
+        name,
+    }
+}
 
 pub(crate) fn can_interrupt() -> bool {
     true
@@ -137,6 +179,50 @@ pub(crate) fn without(place: &Place, stream: Stream, args: &[&str]) -> Command {
     };
     let shell = ["-c", script, env!("CARGO_BIN_EXE_brigade")];
     place.command("sh".as_ref(), shell.iter().chain(args))
+}
+
+/// The program under a limit, as prlimit takes it; says why if there is none.
+pub(crate) fn limited(place: &Place, limit: &str, args: &[&str]) -> Option<Command> {
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        super::skip("no prlimit here");
+        return None;
+    }
+    let program = [limit, env!("CARGO_BIN_EXE_brigade")];
+    Some(place.command("prlimit".as_ref(), program.iter().chain(args)))
+}
+
+/// The same as a user who runs nothing else: root's processes are not counted.
+pub(crate) fn limited_stranger(place: &Place, limit: &str, args: &[&str]) -> Option<Command> {
+    if !is_root() || limited(place, limit, args).is_none() {
+        return None;
+    }
+    let program = place.public_program();
+    let user = ["--reuid", "54321", "--regid", "54321", "--clear-groups"];
+    let program = ["prlimit", limit, program.to_str().unwrap()];
+    let words = user.iter().chain(&program).chain(args);
+    Some(place.command("setpriv".as_ref(), words))
+}
+
+/// The program after `script` has changed what it sees: file systems that are mounted
+/// are mounted for it alone.
+pub(crate) fn surrounded(place: &Place, script: &str, args: &[&str]) -> Option<Command> {
+    if !is_root() {
+        return None;
+    }
+    let tried = Command::new("unshare").args(["--mount", "true"]).output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        super::skip("no mounts of its own here");
+        return None;
+    }
+    let script = format!(r#"{script}; exec "$0" "$@""#);
+    let shell = [
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        env!("CARGO_BIN_EXE_brigade"),
+    ];
+    Some(place.command("unshare".as_ref(), shell.iter().chain(args)))
 }
 
 /// Whether this test runs as root; says so if not.

@@ -114,6 +114,18 @@ pub(crate) const INTERRUPTIONS: &[Interruption] = &[Interruption {
 }];
 
 /// Events come from a console; says so if there is none.
+/// The program, started to ignore interruptions.
+pub(crate) fn ignoring_interruptions(_place: &Place, _args: &[&str]) -> Option<Command> {
+    super::skip("Ctrl-Break cannot be ignored");
+    None
+}
+
+/// One of these tests, started to ignore interruptions.
+pub(crate) fn test_in_background(_name: &str) -> Option<std::process::Output> {
+    super::skip("Ctrl-Break cannot be ignored");
+    None
+}
+
 pub(crate) fn can_interrupt() -> bool {
     // SAFETY: no arguments.
     let code_page = unsafe { GetConsoleCP() };
@@ -205,6 +217,23 @@ pub(crate) fn without(place: &Place, stream: Stream, args: &[&str]) -> Command {
         Stream::Output => command.stdout(Stdio::from(nothing)),
     };
     command
+}
+
+/// The program under a limit.
+pub(crate) fn limited(_place: &Place, _limit: &str, _args: &[&str]) -> Option<Command> {
+    super::skip("no limits of processes on Windows");
+    None
+}
+
+pub(crate) fn limited_stranger(_place: &Place, _limit: &str, _args: &[&str]) -> Option<Command> {
+    super::skip("no limits of processes on Windows");
+    None
+}
+
+/// The program where file systems are mounted for it alone.
+pub(crate) fn surrounded(_place: &Place, _script: &str, _args: &[&str]) -> Option<Command> {
+    super::skip("no mounts on Windows");
+    None
 }
 
 /// Whether this test runs as root; says so if not.
