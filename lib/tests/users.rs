@@ -144,14 +144,33 @@ fn a_lock_file_is_open_to_others_only_if_they_are_allowed() {
         let lock = std::fs::metadata(directory.path().join("n.lock")).unwrap();
         lock.mode() & 0o777
     };
-    let seat = Seat::take(&name, &Options::new().allow_user("12345")).unwrap();
+    let options = Options::new().allow_user("12345");
+    let seat = Seat::take(&name, &options.wait(std::time::Duration::from_secs(1))).unwrap();
     assert_eq!(mode(), 0o644);
-    // Somebody who allows nobody looks at it, and leaves it as it is.
-    let _ = Seat::take(&name, &Options::new());
+    let host = thread::spawn(move || seat.wait());
+    // Somebody who allows nobody, and does not fit, leaves it as it is.
+    let error = Seat::take(&name, &Options::new().block_size(1)).unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error:?}");
     assert_eq!(mode(), 0o644);
-    drop(seat);
+    host.join().unwrap().unwrap_err();
     let _seat = Seat::take(&name, &Options::new()).unwrap();
     assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn a_lock_file_that_was_left_and_that_no_guest_could_open_is_named_by_who_would_host() {
+    let (directory, name) = shared_name(0o700);
+    let lock = directory.path().join("n.lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let allowing = Options::new().allow_user("12345");
+    let error = Seat::take(&name, &allowing).unwrap_err().to_string();
+    assert!(error.contains("n.lock was left from earlier"), "{error}");
+    // Beside a host that allows nobody it does not matter.
+    let seat = Seat::take(&name, &Options::new()).unwrap();
+    let host = thread::spawn(move || seat.wait());
+    let second = join(&name, &allowing).unwrap();
+    drop((host.join().unwrap().unwrap(), second));
 }
 
 #[test]

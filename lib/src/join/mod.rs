@@ -5,7 +5,9 @@
 //!           └── second ─> check, offer, wait to be admitted ──┴─> Pair ─> Reader or Writer
 //! ```
 
+mod arriving;
 mod host;
+pub(crate) mod message;
 mod seat;
 mod second;
 mod terms;

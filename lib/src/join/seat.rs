@@ -1,9 +1,10 @@
 //! A place in a session: that of the host, or that of the second.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Role;
+use super::arriving;
 use super::host::Host;
 use super::second::join_host;
 use super::terms::{check_user, new_region, refuse, unused_number};
@@ -15,13 +16,6 @@ use crate::reader::Reader;
 use crate::region::layout::{GREETING_MAX, Geometry};
 use crate::sys::{self, Arrival};
 use crate::writer::Writer;
-
-/// How long a process tries to reach the holder of a name before it says "too
-/// many instances": the half second of the first design.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long to pause before arriving anew, after a host that was reached went away.
-const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
 /// A place in a session: the role is settled, the partner may be yet to come.
 ///
@@ -80,46 +74,55 @@ impl Seat {
             .collect();
         let guests = guests?;
         let core = Arc::new(Core::new()?);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match sys::arrive(&place, &guests, deadline)? {
-                Arrival::Host(host) => {
-                    let side = options.side.unwrap_or(Side::Reader);
-                    let session = unused_number();
-                    let own = new_region(side, &geometry, &options.greeting, session)?;
-                    let host = Host {
-                        host,
-                        own,
-                        geometry,
-                        guests,
-                    };
-                    return Ok(Seat {
-                        core,
-                        side,
-                        wait: options.wait,
-                        stage: Some(Stage::Host(Box::new(host))),
-                    });
+        let deadline = arriving::deadline();
+        let mut arriving = sys::Arriving::new(&place, &guests)?;
+        let seat = arriving::arrive(deadline, |last| {
+            match arriving.attempt(deadline, last)? {
+                Some(Arrival::Host(host)) => {
+                    Seat::of_host(host, &core, geometry, options, guests.clone()).map(Some)
                 }
-                Arrival::Second(channel) => {
+                Some(Arrival::Second(channel)) => {
                     check_user(&channel, &guests).or_else(|reason| refuse(&channel, reason))?;
-                    if let Some(pair) = join_host(channel, &core, &geometry, options, name)? {
-                        let pair = Arc::new(pair);
-                        core.set_paired(&pair);
-                        return Ok(Seat {
-                            core,
-                            side: pair.side,
-                            wait: options.wait,
-                            stage: Some(Stage::Second(pair)),
-                        });
-                    }
-                    // The host took another, or died: see what there is now.
-                    if Instant::now() >= deadline {
-                        return Err(too_many(name));
-                    }
-                    std::thread::sleep(RETRY_PAUSE);
+                    // `None` if the host took another, or died.
+                    let pair = join_host(channel, &core, &geometry, options, name)?;
+                    Ok(pair.map(|pair| Seat::of_second(pair, &core, options)))
                 }
-                Arrival::Full => return Err(too_many(name)),
+                None => Ok(None),
             }
+        })?;
+        seat.ok_or_else(|| Error::TooManyInstances { name: name.into() })
+    }
+
+    fn of_host(
+        host: sys::Host,
+        core: &Arc<Core>,
+        geometry: Geometry,
+        options: &Options,
+        guests: Vec<sys::User>,
+    ) -> Result<Seat, Error> {
+        let side = options.side.unwrap_or(Side::Reader);
+        let host = Host {
+            host,
+            own: new_region(side, &geometry, &options.greeting, unused_number())?,
+            geometry,
+            guests,
+        };
+        Ok(Seat {
+            core: Arc::clone(core),
+            side,
+            wait: options.wait,
+            stage: Some(Stage::Host(Box::new(host))),
+        })
+    }
+
+    fn of_second(pair: Pair, core: &Arc<Core>, options: &Options) -> Seat {
+        let pair = Arc::new(pair);
+        core.set_paired(&pair);
+        Seat {
+            core: Arc::clone(core),
+            side: pair.side,
+            wait: options.wait,
+            stage: Some(Stage::Second(pair)),
         }
     }
 
@@ -181,10 +184,6 @@ impl Drop for Seat {
             self.core.release();
         }
     }
-}
-
-fn too_many(name: &str) -> Error {
-    Error::TooManyInstances { name: name.into() }
 }
 
 /// The system would rather kill a process than refuse it memory, so what cannot

@@ -26,7 +26,8 @@
 //! | `Memory::{size, whole}` | of a region that a [`Message`] brought, which MUST be allocated by its maker, but of which no more than the first page need be mapped: its size, which is fixed; all of it, mapped for reading |
 //! | `available_memory()` | bytes that could be allocated now, if known |
 //! | `Name::parse(text)` | a checked name; names that the system folds together MUST be equal; error if it cannot be one |
-//! | `arrive(name, guests, deadline)` | for this user and `guests`: takes the name's first seat, or meets whoever holds it: [`Arrival`]; `Full` only when both had been impossible until `deadline`; MUST try once more after the deadline has passed |
+//! | `Arriving::new(name, guests)` | a process of this user on its way to a name, which `guests` may meet there |
+//! | `Arriving::attempt(deadline, last)` | tries once to take the name's seat, and once to reach whoever holds it: [`Arrival`], or `None` if neither could be done now; MAY wait for the holder until `deadline` |
 //! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, or say why it is not, whatever others do to the objects that stand for the name |
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's |
@@ -67,7 +68,7 @@ pub(crate) use unix::{
     channel::Channel,
     link::Link,
     names::Name,
-    rendezvous::{Host, arrive},
+    rendezvous::{Arriving, Host},
     users::User,
 };
 
@@ -75,21 +76,19 @@ pub(crate) use unix::{
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Alarm, Bell, Channel, Host, Link, Memory, Name, RemoteBell, User, arrive, available_memory,
+    Alarm, Arriving, Bell, Channel, Host, Link, Memory, Name, RemoteBell, User, available_memory,
     barrier_remotely, can_barrier_remotely, observe,
 };
 
 #[cfg(not(any(target_os = "linux", windows)))]
 compile_error!("brigade has back ends for Linux and Windows; see lib/src/sys/mod.rs");
 
-/// What `arrive` found.
+/// What `Arriving::attempt` found.
 pub(crate) enum Arrival {
     /// The name was free; it is this process's now.
     Host(Host),
     /// Its holder is reachable: a channel to it.
     Second(Channel),
-    /// Its holder admits nobody (any more).
-    Full,
 }
 
 /// What came over a channel.

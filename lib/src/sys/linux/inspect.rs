@@ -16,6 +16,9 @@ const REGION_LINK: &str = "/memfd:brigade";
 
 pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
     let failed = |error| Error::os("list the processes in /proc", error);
+    // Where it is not mounted, an empty directory would say that there are no processes.
+    let mounted = |error| Error::os("look at /proc/self (is /proc mounted?)", error);
+    std::fs::symlink_metadata("/proc/self").map_err(mounted)?;
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -17,20 +17,12 @@ use super::link::{Link, poll_until};
 use super::lock::Seat;
 use super::users::User;
 use crate::error::Error;
-use crate::region::layout::{MAGIC, REASON_MAX, VERSION};
+use crate::join::message::{self, Kind};
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::memory::Memory;
 use crate::sys::kernel::process::{peer_process, socket_peercred};
 use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell};
 use crate::sys::{Message, Peer};
-
-/// Kinds of message; `docs/protocol.md`, "Joining".
-const KIND_OFFER: u32 = 1;
-const KIND_REFUSED: u32 = 2;
-const KIND_ADMITTED: u32 = 3;
-
-/// Magic, version, kind: eight, four and four bytes.
-const MESSAGE_HEAD: usize = 16;
 
 /// Descriptors in an offer: region and doorbell.
 const OFFERED: usize = 2;
@@ -61,24 +53,20 @@ impl Channel {
     }
 
     pub(crate) fn offer(&self, memory: &Memory, bell: &Bell) -> Result<(), Error> {
-        self.send(KIND_OFFER, "", &[memory.file(), bell.0.as_fd()])
+        self.send(Kind::Offer, "", &[memory.file(), bell.0.as_fd()])
     }
 
     /// Best effort: the peer may be gone.
     pub(crate) fn refuse(&self, reason: &str) {
-        let _ = self.send(KIND_REFUSED, reason, &[]);
+        let _ = self.send(Kind::Refused, reason, &[]);
     }
 
     pub(crate) fn admit(&self) -> Result<(), Error> {
-        self.send(KIND_ADMITTED, "", &[])
+        self.send(Kind::Admitted, "", &[])
     }
 
-    fn send(&self, kind: u32, text: &str, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        let mut head = [0; MESSAGE_HEAD];
-        head[..8].copy_from_slice(&MAGIC.to_le_bytes());
-        head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        head[12..].copy_from_slice(&kind.to_le_bytes());
-        let text = &text.as_bytes()[..text.floor_char_boundary(REASON_MAX)];
+    fn send(&self, kind: Kind, text: &str, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        let (head, text) = (message::head(kind), message::cut(text).as_bytes());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
@@ -108,7 +96,7 @@ impl Channel {
     /// right. So whatever else came with it is closed together with the socket, or with
     /// what was received: never here, where it might block.
     fn next_message(&self) -> Result<Message, Error> {
-        let mut bytes = [0; MESSAGE_HEAD + REASON_MAX];
+        let mut bytes = [0; message::LONGEST];
         let (found, mut fds) = match self.peek(&mut bytes) {
             Ok(found) => found,
             Err(Errno::CONNRESET) => return Ok(Message::HungUp),
@@ -173,22 +161,19 @@ impl Channel {
 
 /// Takes `fds` only if they are what they should be.
 fn parse_message(bytes: &[u8], fds: &mut Vec<Stranger>) -> Message {
-    let Some((head, text)) = bytes.split_at_checked(MESSAGE_HEAD) else {
-        return Message::Malformed("its message is too short");
-    };
-    if head[..8] != MAGIC.to_le_bytes() {
-        return Message::Malformed("its message is not brigade's");
+    match message::parse(bytes) {
+        Ok((Kind::Offer, _)) => open_offer(std::mem::take(fds))
+            .map_or_else(Message::Malformed, |(memory, bell)| {
+                Message::Offer(memory, bell)
+            }),
+        Ok((Kind::Refused, text)) => Message::Refused(text),
+        Ok((Kind::Admitted, _)) => Message::Admitted,
+        Err(why) => Message::Malformed(why),
     }
-    match u32::from_le_bytes([head[12], head[13], head[14], head[15]]) {
-        KIND_OFFER => match <[Stranger; OFFERED]>::try_from(std::mem::take(fds)) {
-            Ok([memory, bell]) => match (Memory::open(memory), RemoteBell::open(bell)) {
-                (Ok(memory), Ok(bell)) => Message::Offer(memory, bell),
-                (Err(why), _) | (_, Err(why)) => Message::Malformed(why),
-            },
-            Err(_) => Message::Malformed("its offer lacks the region or the doorbell"),
-        },
-        KIND_REFUSED => Message::Refused(String::from_utf8_lossy(text).into_owned()),
-        KIND_ADMITTED => Message::Admitted,
-        _ => Message::Malformed("its message is of an unknown kind"),
-    }
+}
+
+fn open_offer(fds: Vec<Stranger>) -> Result<(Memory, RemoteBell), &'static str> {
+    let [memory, bell] = <[Stranger; OFFERED]>::try_from(fds)
+        .map_err(|_| "its offer lacks the region or the doorbell")?;
+    Ok((Memory::open(memory)?, RemoteBell::open(bell)?))
 }

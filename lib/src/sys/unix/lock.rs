@@ -129,6 +129,7 @@ impl<'n> Taking<'n> {
         if !seat.is_there()? {
             return Ok(None);
         }
+        self.check_open_to_guests(&seat)?;
         if self.name.is_private() {
             seat._directory = hold_directory(path);
         }
@@ -205,14 +206,23 @@ impl<'n> Taking<'n> {
         if stat.st_nlink > 1 {
             return Err(no_lock(path, "has a second name (a hard link)"));
         }
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        if owner == own && !self.guests.is_empty() && !mode.contains(SHARED_LOCK_MODE) {
-            return Err(Error::Refused(format!(
-                "{} was left from earlier, and other users cannot open it; remove it",
-                path.display()
-            )));
-        }
         Ok(())
+    }
+
+    /// The mode of a file that was there is left alone, so it may be one that no guest
+    /// could take: which matters to a host.
+    fn check_open_to_guests(&self, seat: &Seat) -> Result<(), Error> {
+        let path = self.name.lock();
+        let stat = rustix::fs::fstat(&seat.file)
+            .map_err(|errno| failed(format!("look at {}", path.display()), errno))?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if self.guests.is_empty() || mode.contains(SHARED_LOCK_MODE) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "{} was left from earlier, and other users cannot open it; remove it",
+            path.display()
+        )))
     }
 }
 

@@ -21,9 +21,6 @@ use crate::sys::kernel::files::change_mode;
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::wake::Alarm;
 
-/// How long to pause between two tries to reach the holder of a name.
-const RETRY_PAUSE: Duration = Duration::from_millis(2);
-
 /// Joiners that can wait to be looked at.
 const BACKLOG: i32 = 16;
 
@@ -68,32 +65,44 @@ impl Drop for SocketFile {
     }
 }
 
-pub(crate) fn arrive(name: &Name, guests: &[User], deadline: Instant) -> Result<Arrival, Error> {
-    if name.is_private() && !guests.is_empty() {
-        return Err(Error::InvalidOption(
-            "to meet another user, the name must be a path in a directory of both".into(),
-        ));
+/// A process on its way to the seat of a name, or to its host.
+pub(crate) struct Arriving<'n> {
+    name: &'n Name,
+    guests: &'n [User],
+    taking: Taking<'n>,
+}
+
+impl<'n> Arriving<'n> {
+    pub(crate) fn new(name: &'n Name, guests: &'n [User]) -> Result<Arriving<'n>, Error> {
+        if name.is_private() && !guests.is_empty() {
+            return Err(Error::InvalidOption(
+                "to meet another user, the name must be a path in a directory of both".into(),
+            ));
+        }
+        Ok(Arriving {
+            name,
+            guests,
+            taking: Taking::new(name, guests),
+        })
     }
-    let mut taking = Taking::new(name, guests);
-    loop {
-        // Looked at before the tries, so that one of them is made after it.
-        let last = Instant::now() >= deadline;
-        match taking.attempt() {
-            Ok(Some(seat)) => return Host::new(name, seat, guests).map(Arrival::Host),
+
+    pub(crate) fn attempt(
+        &mut self,
+        _deadline: Instant,
+        last: bool,
+    ) -> Result<Option<Arrival>, Error> {
+        match self.try_both() {
             // Its host may be about to open its files to others.
-            Err(_) if !guests.is_empty() && !last => {}
-            Err(error) => return Err(error),
-            Ok(None) => match connect(name.socket()) {
-                Ok(Some(channel)) => return Ok(Arrival::Second(channel)),
-                Err(_) if !guests.is_empty() && !last => {}
-                Err(error) => return Err(error),
-                Ok(None) => {}
-            },
+            Err(_) if !self.guests.is_empty() && !last => Ok(None),
+            tried => tried,
         }
-        if last {
-            return Ok(Arrival::Full);
+    }
+
+    fn try_both(&mut self) -> Result<Option<Arrival>, Error> {
+        if let Some(seat) = self.taking.attempt()? {
+            return Host::new(self.name, seat, self.guests).map(|host| Some(Arrival::Host(host)));
         }
-        std::thread::sleep(RETRY_PAUSE);
+        Ok(connect(self.name.socket())?.map(Arrival::Second))
     }
 }
 

@@ -8,6 +8,7 @@ use super::memory::Memory;
 use super::objects::is_own;
 use super::process::{Process, current_process, own_id, started};
 use crate::error::Error;
+use crate::join::message::{self, Kind};
 use crate::region::access::{Access, Own, Theirs};
 use crate::region::layout::{self, MAGIC, REASON_MAX, VERSION};
 
@@ -96,15 +97,15 @@ impl Card<Own> {
         self.left.store(1, Ordering::Release);
     }
 
-    pub(super) fn write(&self, index: usize, kind: u32, objects: [u64; 2], text: &str) {
+    pub(super) fn write(&self, index: usize, kind: Kind, objects: [u64; 2], text: &str) {
         let letter = &self.letters[index];
-        let text = &text.as_bytes()[..text.floor_char_boundary(REASON_MAX)];
+        let text = message::cut(text).as_bytes();
         layout::store_text(&letter.text, text);
         letter.text_len.store(text.len() as u32, Ordering::Relaxed);
         for (word, object) in letter.objects.iter().zip(objects) {
             word.store(object, Ordering::Relaxed);
         }
-        letter.kind.store(kind, Ordering::Release);
+        letter.kind.store(kind as u32, Ordering::Release);
     }
 }
 

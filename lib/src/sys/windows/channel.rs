@@ -14,14 +14,10 @@ use super::rendezvous::{Seat, Turn};
 use super::users::User;
 use super::wake::{Alarm, Bell, Link, RemoteBell, wait_any};
 use crate::error::Error;
+use crate::join::message::Kind;
 use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, CONTROL_SIZE};
 use crate::sys::{Message, Peer};
-
-/// Kinds of message; `docs/protocol.md`, "Joining".
-const KIND_OFFER: u32 = 1;
-const KIND_REFUSED: u32 = 2;
-const KIND_ADMITTED: u32 = 3;
 
 /// A connection to the process that may become the partner.
 pub(crate) struct Channel {
@@ -104,19 +100,19 @@ impl Channel {
     }
 
     pub(crate) fn offer(&self, memory: &Memory, bell: &Bell) -> Result<(), Error> {
-        self.send(KIND_OFFER, [memory.number, bell.number], "")
+        self.send(Kind::Offer, [memory.number, bell.number], "")
     }
 
     /// Best effort: the peer may be gone.
     pub(crate) fn refuse(&self, reason: &str) {
-        let _ = self.send(KIND_REFUSED, [0; 2], reason);
+        let _ = self.send(Kind::Refused, [0; 2], reason);
     }
 
     pub(crate) fn admit(&self) -> Result<(), Error> {
-        self.send(KIND_ADMITTED, [0; 2], "")
+        self.send(Kind::Admitted, [0; 2], "")
     }
 
-    fn send(&self, kind: u32, objects: [u64; 2], text: &str) -> Result<(), Error> {
+    fn send(&self, kind: Kind, objects: [u64; 2], text: &str) -> Result<(), Error> {
         let index = self.written.get();
         if index == LETTERS || self.theirs.has_left() {
             let error = io::ErrorKind::BrokenPipe;
@@ -164,18 +160,18 @@ impl Channel {
             return None;
         }
         self.read.set(self.read.get() + 1);
-        Some(match kind {
-            KIND_OFFER => {
+        Some(match Kind::from_number(kind) {
+            Ok(Kind::Offer) => {
                 let objects = [0, 1].map(|index| letter.objects[index].load());
                 open_offer(self.process.id, objects)
             }
-            KIND_REFUSED => {
+            Ok(Kind::Refused) => {
                 let len = letter.text_len.load();
                 let text = layout::load_text(&letter.text, len);
                 Message::Refused(String::from_utf8_lossy(&text).into_owned())
             }
-            KIND_ADMITTED => Message::Admitted,
-            _ => Message::Malformed("its message is of an unknown kind"),
+            Ok(Kind::Admitted) => Message::Admitted,
+            Err(why) => Message::Malformed(why),
         })
     }
 

@@ -15,9 +15,6 @@ use crate::error::Error;
 use crate::region::access::Own;
 use crate::sys::Arrival;
 
-/// How long to pause between two tries to reach the holder of a name.
-const RETRY_PAUSE: Duration = Duration::from_millis(2);
-
 /// How long somebody who has knocked may take to write. Longer than it waits for the
 /// count, half a second, and then needs to write.
 const KNOCK_LIMIT: Duration = Duration::from_secs(1);
@@ -73,27 +70,29 @@ impl Drop for Turn {
     }
 }
 
-pub(crate) fn arrive(name: &Name, _guests: &[User], deadline: Instant) -> Result<Arrival, Error> {
-    loop {
-        // Looked at before the tries, so that one of them is made after it.
-        let last = Instant::now() >= deadline;
+/// A process on its way to the seat of a name, or to its host.
+pub(crate) struct Arriving<'n> {
+    name: &'n Name,
+}
+
+impl<'n> Arriving<'n> {
+    pub(crate) fn new(name: &'n Name, _guests: &'n [User]) -> Result<Arriving<'n>, Error> {
+        Ok(Arriving { name })
+    }
+
+    pub(crate) fn attempt(
+        &mut self,
+        deadline: Instant,
+        _last: bool,
+    ) -> Result<Option<Arrival>, Error> {
+        let name = self.name;
         match create_semaphore(name.seat())? {
-            Created::New(seat) => {
-                if let Some(host) = Host::new(name, seat)? {
-                    return Ok(Arrival::Host(host));
-                }
-            }
+            Created::New(seat) => Ok(Host::new(name, seat)?.map(Arrival::Host)),
             Created::Existing(seat) => {
                 refuse_foreign(name, &seat)?;
-                if let Some(channel) = enter(name, &seat, deadline)? {
-                    return Ok(Arrival::Second(channel));
-                }
+                Ok(enter(name, &seat, deadline)?.map(Arrival::Second))
             }
         }
-        if last {
-            return Ok(Arrival::Full);
-        }
-        std::thread::sleep(RETRY_PAUSE);
     }
 }
 

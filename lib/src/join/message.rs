@@ -1,0 +1,135 @@
+//! The messages of joining, as bytes (protocol 13a, "Messages"): pure, and used by the
+//! systems' back ends, which carry them.
+#![allow(
+    dead_code,
+    reason = "not all systems carry packets of bytes; Windows has letters"
+)]
+
+use crate::region::layout::{MAGIC, REASON_MAX, VERSION};
+
+/// What a message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// The sender shows its region and its doorbell.
+    Offer = 1,
+    /// The sender does not pair; the text says why.
+    Refused = 2,
+    /// The host has taken the receiver for its partner.
+    Admitted = 3,
+}
+
+impl Kind {
+    pub(crate) fn from_number(number: u32) -> Result<Kind, &'static str> {
+        match number {
+            1 => Ok(Kind::Offer),
+            2 => Ok(Kind::Refused),
+            3 => Ok(Kind::Admitted),
+            _ => Err("its message is of an unknown kind"),
+        }
+    }
+}
+
+/// Magic, version, kind: eight, four and four bytes.
+pub(crate) const HEAD: usize = 16;
+
+/// The longest message.
+pub(crate) const LONGEST: usize = HEAD + REASON_MAX;
+
+/// What a message of `kind` begins with.
+pub(crate) fn head(kind: Kind) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    head[12..].copy_from_slice(&(kind as u32).to_le_bytes());
+    head
+}
+
+/// As much of `text` as a message has room for, whole characters.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REASON_MAX)]
+}
+
+/// Kind and text of a message, or what is wrong with it. The version does not matter
+/// here: the head of the region decides.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Kind, String), &'static str> {
+    let Some((head, text)) = bytes.split_at_checked(HEAD) else {
+        return Err("its message is too short");
+    };
+    if text.len() > REASON_MAX {
+        return Err("its message is too long");
+    }
+    if head[..8] != MAGIC.to_le_bytes() {
+        return Err("its message is not brigade's");
+    }
+    let number = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
+    let text = String::from_utf8_lossy(text).into_owned();
+    Kind::from_number(number).map(|kind| (kind, text))
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it"
+)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KINDS: [Kind; 3] = [Kind::Offer, Kind::Refused, Kind::Admitted];
+
+    #[test]
+    fn an_offer_is_the_bytes_of_the_specification() {
+        let bytes = *b"brigade\0\x01\0\0\0\x01\0\0\0";
+        assert_eq!(head(Kind::Offer), bytes);
+    }
+
+    #[test]
+    fn what_is_no_message_says_what_is_wrong_with_it() {
+        let good = head(Kind::Refused);
+        let mut other = good;
+        other[0] = b'B';
+        let mut unknown = good;
+        unknown[12] = 4;
+        let mut long = good.to_vec();
+        long.resize(LONGEST + 1, b'x');
+        for (bytes, expected) in [
+            (&good[..15], "too short"),
+            (&[][..], "too short"),
+            (&other, "not brigade's"),
+            (&unknown, "unknown kind"),
+            (&long, "too long"),
+        ] {
+            assert!(parse(bytes).unwrap_err().contains(expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_one_that_fits_is_whole() {
+        assert_eq!(cut("whole"), "whole");
+        let long = "x".to_owned() + &"ä".repeat(REASON_MAX);
+        assert_eq!(cut(&long).len(), REASON_MAX - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sent_is_what_is_received(index in 0usize..3, text in ".*") {
+            let mut bytes = head(KINDS[index]).to_vec();
+            bytes.extend(cut(&text).as_bytes());
+            let expected = (KINDS[index], cut(&text).to_owned());
+            prop_assert_eq!(parse(&bytes), Ok(expected));
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange_to_be_looked_at(
+            bytes in prop::collection::vec(any::<u8>(), 0..LONGEST + 9)
+        ) {
+            let _ = parse(&bytes);
+            let mut with_head = head(Kind::Refused).to_vec();
+            with_head.extend(&bytes);
+            if let Ok((_, text)) = parse(&with_head) {
+                prop_assert!(text.chars().count() <= REASON_MAX);
+            }
+        }
+    }
+}

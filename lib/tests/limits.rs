@@ -1,0 +1,223 @@
+//! What a process meets that the system allows little, on Linux: an error that names the
+//! limit and the way out, and never a panic or a signal. Limits are a whole process's, so
+//! each test sets them in a process of its own.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects by unwrapping it"
+)]
+
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use brigade::{Error, Options, Role, Seat, join};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
+
+/// The variable that says which task the process that a test starts has.
+const TASK: &str = "BRIGADE_TEST_TASK";
+
+fn command(program: Option<&str>, task: &str) -> Command {
+    let own = std::env::current_exe().unwrap();
+    let mut command = match program {
+        Some(program) => {
+            let mut command = Command::new("timeout");
+            command.arg("60").args(program.split(' ')).arg(own);
+            command
+        }
+        None => {
+            let mut command = Command::new("timeout");
+            command.arg("60").arg(own);
+            command
+        }
+    };
+    let arguments = [
+        "the_process_that_other_tests_start",
+        "--exact",
+        "--nocapture",
+    ];
+    command.args(arguments).env(TASK, task);
+    command
+}
+
+/// That the process did its task, which checks for itself.
+fn assert_does(task: &str) {
+    assert_succeeds(&command(None, task).output().unwrap());
+}
+
+fn assert_succeeds(output: &Output) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{:?}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn the_process_that_other_tests_start() {
+    match std::env::var(TASK).as_deref() {
+        Ok("few files") => few_files(),
+        Ok("small files") => small_files(),
+        Ok("little address space") => little_address_space(),
+        Ok("no private directory") => no_private_directory(),
+        Ok("no locks") => no_locks(),
+        Ok("no /proc") => no_proc(),
+        Ok(task) => panic!("there is no task {task}"),
+        Err(_) => {}
+    }
+}
+
+fn place() -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("{}/n", directory.path().display());
+    (directory, name)
+}
+
+fn limit(resource: Resource, value: u64) {
+    let maximum = getrlimit(resource).maximum;
+    let current = Some(value);
+    setrlimit(resource, Rlimit { current, maximum }).unwrap();
+}
+
+fn pair(name: &str) -> Result<(Role, Role), Error> {
+    // Long enough for a second that is there already.
+    let options = Options::new().wait(Duration::from_millis(500));
+    let host = Seat::take(name, &options)?;
+    thread::scope(|scope| {
+        let host = scope.spawn(move || host.wait());
+        let second = join(name, &options);
+        // The host's reason is the first if it has one of its own.
+        match (host.join().unwrap(), second) {
+            (Ok(host), Ok(second)) => Ok((host, second)),
+            (_, Err(error @ Error::Os { .. })) | (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    })
+}
+
+#[test]
+fn with_too_few_descriptors_the_limit_is_named_whichever_call_it_hits() {
+    assert_does("few files");
+}
+
+fn few_files() {
+    let (_directory, name) = place();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let mut failures = 0;
+    for more in 0..40 {
+        limit(Resource::Nofile, open + more);
+        match pair(&name) {
+            Ok(_) => {
+                assert!(failures > 5, "there were too few limits to hit");
+                return;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("ulimit -n"), "{more} more: {text}");
+                failures += 1;
+            }
+        }
+    }
+    panic!("a pair needs more than 40 descriptors");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_named_before_it_kills() {
+    assert_does("small files");
+}
+
+fn small_files() {
+    let (_directory, name) = place();
+    limit(Resource::Fsize, 1 << 20);
+    let error = pair(&name).unwrap_err().to_string();
+    assert!(error.contains("ulimit -f"), "{error}");
+    assert!(error.contains("1048576 bytes"), "{error}");
+    limit(Resource::Fsize, 64 << 20);
+    pair(&name).unwrap();
+}
+
+#[test]
+fn a_limit_on_address_space_is_named() {
+    assert_does("little address space");
+}
+
+fn little_address_space() {
+    let (_directory, name) = place();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let kib: u64 = size
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    limit(Resource::As, kib * 1024 + (2 << 20));
+    let error = Seat::take(&name, &Options::new()).unwrap_err().to_string();
+    assert!(error.contains("ulimit -v"), "{error}");
+}
+
+#[test]
+fn a_private_directory_that_cannot_be_made_is_an_error_with_the_way_out() {
+    // A directory of this user's in which nothing can be made, not even by root.
+    let mut command = command(None, "no private directory");
+    let output = command.env("XDG_RUNTIME_DIR", "/proc/self").output();
+    assert_succeeds(&output.unwrap());
+}
+
+fn no_private_directory() {
+    let error = Seat::take("limits-test", &Options::new())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("/proc/self/brigade"), "{error}");
+    assert!(error.contains("set XDG_RUNTIME_DIR"), "{error}");
+    assert!(error.contains("a name that is a path"), "{error}");
+}
+
+/// It stands for what this machine does not have.
+fn has_strace() -> bool {
+    let strace = Command::new("strace").arg("--version").output();
+    let found = strace.is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: strace is not installed");
+    }
+    found
+}
+
+#[test]
+fn where_proc_is_not_mounted_no_sessions_is_not_the_answer() {
+    if !has_strace() {
+        return;
+    }
+    let inject = "strace -f -qq -o /dev/null -P /proc/self -e inject=statx:error=ENOENT";
+    assert_succeeds(&command(Some(inject), "no /proc").output().unwrap());
+}
+
+fn no_proc() {
+    let error = brigade::sessions().unwrap_err().to_string();
+    assert!(error.contains("is /proc mounted?"), "{error}");
+}
+
+#[test]
+fn a_file_system_without_locks_is_an_error_with_the_way_out() {
+    if !has_strace() {
+        return;
+    }
+    for errno in ["ENOLCK", "EOPNOTSUPP", "ENOSYS"] {
+        let inject = format!("strace -f -qq -o /dev/null -e inject=flock:error={errno}");
+        assert_succeeds(&command(Some(&inject), "no locks").output().unwrap());
+    }
+}
+
+fn no_locks() {
+    let (directory, name) = place();
+    let error = Seat::take(&name, &Options::new()).unwrap_err().to_string();
+    assert!(error.contains("n.lock"), "{error}");
+    assert!(error.contains("has no locks"), "{error}");
+    assert!(error.contains("another directory"), "{error}");
+    let left = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 0, "what was made for nothing stays");
+}
