@@ -16,6 +16,7 @@ mod preserving;
 mod reading;
 mod refusals;
 mod roles;
+mod strangers;
 mod telling;
 mod timeouts;
 mod users;

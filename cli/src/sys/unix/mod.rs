@@ -10,17 +10,21 @@
 mod attributes;
 mod directory;
 mod facts;
+mod held;
 mod names;
 mod process;
 mod reading;
 mod streams;
+mod walk;
 mod writing;
 
 pub(crate) use self::attributes::*;
 pub(crate) use self::directory::*;
 pub(crate) use self::facts::*;
+pub(crate) use self::held::*;
 pub(crate) use self::names::*;
 pub(crate) use self::process::*;
 pub(crate) use self::reading::*;
 pub(crate) use self::streams::*;
+pub(crate) use self::walk::*;
 pub(crate) use self::writing::*;
