@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::harness::{Half, Place, Stream, native, noise, skip, sys, why};
+use crate::harness::{Half, Place, Stream, noise, skip, sys, why};
 
 /// A pair in which one half fails: it with 1, the other with 4, both with the
 /// reason; with --both, with 1 and the reason in one line.
@@ -107,8 +107,7 @@ fn a_destination_that_cannot_be_made() {
     let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, "a"]));
     reader.hear("waiting");
     let writer = ["--as", "writer", "--name", &name, "no/where/b"];
-    let path = native("no/where/b");
-    let why = [path.as_str(), &why(sys::NO_SUCH_DIRECTORY)];
+    let why = ["no/where/b", &why(sys::NO_SUCH_DIRECTORY)];
     Half::start(place.brigade(writer))
         .end()
         .expect_line(1, &why);

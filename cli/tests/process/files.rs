@@ -33,9 +33,10 @@ fn run(command: Option<std::process::Command>) -> Option<(Outcome, String)> {
 fn another_file_that_took_the_name_meanwhile_is_kept() {
     let place = Place::new();
     let b = place.file("b", "old");
+    let another = place.file("c", "another's");
     let mut copy = place.begin(&[]);
     std::fs::remove_file(&b).unwrap();
-    place.file("b", "another's");
+    std::fs::rename(another, &b).unwrap();
     copy.feed(b"new".to_vec());
     let outcome = copy.end().expect(1);
     assert!(
