@@ -1,6 +1,7 @@
 //! What a process meets that the system allows little, on Linux: an error that names the
 //! limit and the way out, and never a panic or a signal. Limits are a whole process's, so
-//! each test sets them in a process of its own.
+//! each test sets them in a process of its own. So do tests that need a system that
+//! answers otherwise (strace).
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +11,7 @@
 
 use std::process::{Command, Output};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade::{Error, Options, Role, Seat, join};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -67,6 +68,7 @@ fn the_process_that_other_tests_start() {
         Ok("no private directory") => no_private_directory(),
         Ok("no locks") => no_locks(),
         Ok("no /proc") => no_proc(),
+        Ok("a bell that rings on") => a_bell_that_rings_on(),
         Ok(task) => panic!("there is no task {task}"),
         Err(_) => {}
     }
@@ -220,4 +222,40 @@ fn no_locks() {
     assert!(error.contains("another directory"), "{error}");
     let left = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(left, 0, "what was made for nothing stays");
+}
+
+#[test]
+fn a_partner_that_rings_without_pause_keeps_nobody_beyond_a_deadline() {
+    if !has_strace() {
+        return;
+    }
+    // What is consumed of a doorbell is there again at once.
+    let inject = "strace -f -qq -o /dev/null -P anon_inode:[eventfd] -e inject=read:retval=8";
+    let task = "a bell that rings on";
+    assert_succeeds(&command(Some(inject), task).output().unwrap());
+}
+
+fn a_bell_that_rings_on() {
+    let (_directory, name) = place();
+    let (Role::Reader(reader), Role::Writer(writer)) = pair(&name).unwrap() else {
+        panic!("the host reads");
+    };
+    let in_ms = |ms| Instant::now() + Duration::from_millis(ms);
+    let filled = (0..reader.block_count()).map(|_| reader.empty_block().unwrap());
+    for block in filled {
+        block.send(1, 0).unwrap();
+    }
+    // The reader sleeps when it gets a block back, so that it is rung for.
+    let giver = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(100));
+        drop(writer.data_block().unwrap().unwrap());
+        writer
+    });
+    let block = reader.empty_block_until(in_ms(10_000)).unwrap();
+    let _writer = giver.join().unwrap();
+    block.send(1, 0).unwrap();
+    let late = reader.empty_block_until(in_ms(100)).map(drop);
+    assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+    let late = reader.finish_until(in_ms(100));
+    assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
 }

@@ -234,3 +234,47 @@ fn a_host_whose_name_another_took_meanwhile_ends_with_the_reason() {
     join(&place.name, &Options::new()).unwrap();
     other.join().unwrap().unwrap();
 }
+
+// ---- plain names ------------------------------------------------------------------
+
+/// Where a test starts this program again, with a private directory of its own.
+const DIRECTORY: &str = "BRIGADE_TEST_DIRECTORY";
+
+#[test]
+fn of_a_plain_name_nothing_stays_whatever_was_left_from_earlier() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "the_process_that_uses_a_plain_name",
+            "--exact",
+            "--nocapture",
+        ])
+        .env("XDG_RUNTIME_DIR", directory.path())
+        .env(DIRECTORY, directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_process_that_uses_a_plain_name() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else {
+        return;
+    };
+    let directory = PathBuf::from(directory).join("brigade");
+    let entries = || std::fs::read_dir(&directory).unwrap().count();
+    drop(Seat::take("plain", &Options::new()).unwrap());
+    assert_eq!(entries(), 0);
+    // As after a kill.
+    std::fs::write(directory.join("plain.lock"), "").unwrap();
+    drop(UnixListener::bind(directory.join("plain.sock")).unwrap());
+    let host = Seat::take("plain", &Options::new()).unwrap();
+    // So that whoever cleans the directory leaves it alone.
+    let locked = std::fs::File::open(&directory).unwrap();
+    assert!(locked.try_lock().is_err(), "the directory is not held");
+    let host = thread::spawn(move || host.wait());
+    let second = join("plain", &Options::new()).unwrap();
+    drop((host.join().unwrap().unwrap(), second));
+    assert_eq!(entries(), 0);
+    locked.try_lock().unwrap();
+}

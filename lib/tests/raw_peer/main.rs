@@ -464,46 +464,6 @@ fn assert_reader_finds(expected: Violation, breaks: impl FnOnce(&Raw)) {
     assert!(matches!(reader.check(), Err(Error::Aborted { .. })));
 }
 
-/// Rings until told to stop, and does nothing else.
-fn ring_without_pause(raw: Raw) -> (Arc<AtomicBool>, JoinHandle<Raw>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    let ringing = thread::spawn(move || {
-        while !stopped.load(Ordering::Relaxed) {
-            raw.ring();
-        }
-        raw
-    });
-    (stop, ringing)
-}
-
-fn assert_times_out<T: Debug>(wait: impl FnOnce(Instant) -> Result<T, Error>) {
-    let since = Instant::now();
-    let result = wait(since + Duration::from_millis(100));
-    assert!(matches!(result, Err(Error::TimedOut)), "{result:?}");
-    let took = since.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
-}
-
-#[test]
-fn a_partner_that_rings_without_pause_keeps_nobody_beyond_a_deadline() {
-    bounded(|| {
-        let (reader, raw) = real_reader(true);
-        let (stop, ringing) = ring_without_pause(raw);
-        send_all(&reader);
-        assert_times_out(|deadline| reader.empty_block_until(deadline).map(drop));
-        assert_times_out(|deadline| reader.finish_until(deadline));
-        stop.store(true, Ordering::Relaxed);
-        drop(ringing.join());
-
-        let (writer, raw) = real_writer(true);
-        let (stop, ringing) = ring_without_pause(raw);
-        assert_times_out(|deadline| writer.data_block_until(deadline).map(drop));
-        stop.store(true, Ordering::Relaxed);
-        drop(ringing.join());
-    });
-}
-
 #[test]
 fn a_writers_count_beyond_what_it_has_is_a_violation() {
     bounded(|| {
