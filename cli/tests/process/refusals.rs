@@ -56,7 +56,7 @@ fn a_directory_is_no_source_and_no_destination_without_a_name() {
         &place,
         &["--both", "a", "new/"],
         1,
-        &[&native("new/"), "ot a directory"],
+        &["new/", "ot a directory"],
     );
     std::fs::create_dir(place.path("d/a")).unwrap();
     let parts = [&native("d/a"), "s a directory"];
