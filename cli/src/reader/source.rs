@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure, reason};
 use crate::metadata::Metadata;
 use crate::request::endpoint::Endpoint;
 use crate::request::settings::Settings;
-use crate::sys::{self, Facts, Kind};
+use crate::sys::{self, Facts, FollowLast, Held, Kind, Resolved};
 
 /// What was read is dropped from the cache so many bytes at a time, where the system
 /// cannot be asked to keep it out in the first place.
@@ -52,16 +52,17 @@ impl Source {
         match place {
             Endpoint::Standard => true,
             // One that cannot be looked at fails at once, too.
-            Endpoint::Path(path) => {
-                sys::facts_at(path).map_or(true, |found| found.kind == Kind::File)
-            }
+            Endpoint::Path(path) => find(path).map_or(true, |found| found.facts.kind == Kind::File),
         }
     }
 
     pub(crate) fn open(place: &Endpoint) -> Result<Source, Failure> {
         let (opened, path) = match place {
             Endpoint::Standard => (sys::standard_input(), PathBuf::from("standard input")),
-            Endpoint::Path(path) => (sys::open_to_read(path), path.clone()),
+            Endpoint::Path(path) => {
+                let opened = find(path).and_then(|found| found.open_to_read());
+                (opened, path.clone())
+            }
         };
         let file = opened.map_err(|error| Failure::io("open", &path, &error))?;
         let facts = sys::facts(&file).map_err(|error| Failure::io("look at", &path, &error))?;
@@ -255,7 +256,7 @@ impl Source {
         let failed = |error| Failure::io("look at", &self.path, &error);
         let after = sys::facts(&self.file).map_err(failed)?;
         let named = match &self.place {
-            Endpoint::Path(path) => Some(sys::facts_at(path)),
+            Endpoint::Path(path) => Some(find(path).map(|found| found.facts)),
             Endpoint::Standard => None,
         };
         let Some(what) = what_changed(&self.before, &after, named) else {
@@ -266,6 +267,16 @@ impl Source {
             self.path.display()
         );
         Err(Failure::new(Exit::SourceChanged, message))
+    }
+}
+
+/// What `path` leads to, held open. As the destination, it is not reached through links
+/// that other users left in a directory like /tmp.
+fn find(path: &Path) -> io::Result<Held> {
+    match sys::resolve(path, FollowLast::Yes)? {
+        Resolved::Name(_, Some(found)) | Resolved::Open(found) => Ok(found),
+        Resolved::Name(_, None) => Err(sys::not_found()),
+        Resolved::Directory(_) => Err(io::ErrorKind::IsADirectory.into()),
     }
 }
 

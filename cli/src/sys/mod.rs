@@ -13,7 +13,6 @@
 //! | `standard_input()`, `standard_output()` | a handle of this process's own on the stream, unbuffered and binary; MUST be an error if the stream was closed |
 //! | `facts(file)` | [`Facts`] of an open file |
 //! | `facts_at(path)` | the same of what `path` leads to; MUST NOT open what waits for a partner, or notices that it was opened |
-//! | `open_to_read(path)` | opens a source; may wait |
 //! | `resolve(path, follow)` | finds what `path` leads to, once: [`Resolved`], held open; MUST be an error for a link that leads nowhere, and SHOULD be one for another user's link in a directory that everybody can write to; an empty path is `NotFound` |
 //! | `whereabouts(path)` | which name in which directory it is; for a directory itself, that and an empty name |
 //! | `is_link(path)` | whether its last part is a symbolic link; not where nothing is |
@@ -29,6 +28,8 @@
 //! | `Entry::{name_max, free_bytes}` | the longest name there, in the units of `name_len`; room on its file system, if it tells |
 //! | `Entry::why_not_replaced(old)` | why `rename_to` would fail, as far as that can be seen before |
 //! | `Held` | what a name led to; it opens, and is asked, for exactly that file, or fails |
+//! | `Held::open_to_read()` | opens a source; may wait |
+//! | `not_found()` | what the system says where nothing is |
 //! | `Held::open_to_write()` | opens what is written in place; may wait; MUST NOT create or empty anything |
 //! | `Held::open_disk_alone()` | the same; `ResourceBusy` if others use the disk, as a file system on it does |
 //! | `Held::may_write()` | an error if this process may not write the file, and if the system can tell already that it cannot be replaced |

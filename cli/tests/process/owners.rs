@@ -132,7 +132,9 @@ fn a_mode_that_is_refused_is_an_error_only_if_it_was_asked_for_or_lets_somebody_
         let fault = format!("fchmod:error={error}");
         let copy = |options: &[&str], destination: &str| {
             let args = [&["--both", "-q"], options, &["a", destination]].concat();
-            Some(Half::start(sys::with_faults(&place, &[&fault], &args)?).end())
+            let name = format!(".{destination}.brigade-partial");
+            let copy = sys::with_faults_of(&place, &name, &[&fault], &args)?;
+            Some(Half::start(copy).end())
         };
         for old_mode in [None, Some(0o644)] {
             let b = place.path("b");

@@ -3,11 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
-
-pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
 
 pub(crate) fn expect_in_order(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);

@@ -185,6 +185,11 @@ impl Walk {
     }
 }
 
+/// What the system says where nothing is.
+pub(crate) fn not_found() -> io::Error {
+    Errno::NOENT.into()
+}
+
 fn dangling() -> io::Error {
     let why = "it is a symbolic link to what does not exist";
     io::Error::new(io::ErrorKind::NotFound, why)

@@ -14,8 +14,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_TOO_MANY_LINKS,
-    GENERIC_READ, GENERIC_WRITE,
+    ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED,
+    ERROR_TOO_MANY_LINKS, GENERIC_READ, GENERIC_WRITE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     DELETE, FILE_ATTRIBUTE_READONLY, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
@@ -87,6 +87,11 @@ pub(crate) fn is_link(path: &Path) -> io::Result<bool> {
         Resolved::Name(_, Some(held)) => Ok(held.facts.is_link),
         _ => Ok(false),
     }
+}
+
+/// What the system says where nothing is.
+pub(crate) fn not_found() -> io::Error {
+    system_error(ERROR_FILE_NOT_FOUND)
 }
 
 fn find(mut path: PathBuf, follow: FollowLast) -> io::Result<Resolved> {

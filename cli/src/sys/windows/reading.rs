@@ -25,7 +25,7 @@ use super::errors::*;
 use super::streams::*;
 
 /// A pipe's server may learn who its client is, but not act as the client.
-pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(FILE_FLAG_SEQUENTIAL_SCAN)
