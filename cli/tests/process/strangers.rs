@@ -139,3 +139,16 @@ fn a_name_that_is_exchanged_for_a_link_to_a_device_leaves_the_device() {
         });
     }
 }
+
+#[test]
+fn root_s_file_is_not_read_through_another_user_s_link_in_a_sticky_directory() {
+    if !sys::is_root() {
+        return;
+    }
+    let attacked = Attacked::new();
+    attacked.link(&attacked.precious, "sticky/a");
+    let args = ["--both", "sticky/a", "sticky/b"];
+    let copy = Half::start(attacked.place.brigade(args)).end();
+    copy.expect_line(1, &["cannot open", "another user's symbolic link"]);
+    assert!(!attacked.place.path("sticky/b").exists());
+}
