@@ -11,20 +11,23 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use brigade::{Error, Monitor, Options, Role, Seat, Side};
+use brigade::{Error, Monitor, Options, Reader, Role, Seat, Side};
 
 use crate::copy::child;
 use crate::failure::{Exit, Failure};
 use crate::outcome::Report;
-use crate::reader::pump;
+use crate::reader::pump::{self, Filled};
 use crate::reader::source::Source;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
+use crate::request::settings::Preserve;
 use crate::sys::{self, FollowLast, Interruption};
+use crate::talk::agreement::{self, Decision};
 use crate::talk::greeting::Greeting;
+use crate::talk::source_facts::SourceFacts;
 use crate::talk::wire;
 use crate::writer::gate::CommitGate;
-use crate::writer::sink;
+use crate::writer::sink::{self, Received};
 
 /// What the supervisor gets to hear.
 pub(crate) enum Event {
@@ -36,8 +39,10 @@ pub(crate) enum Event {
     },
     /// This half waits for its partner.
     Waiting,
-    /// The partner is here; the source's size, if it is known.
-    Paired(Monitor, Option<u64>),
+    /// The partner is here.
+    Paired(Monitor),
+    /// The Reader has looked at its source: its size, if it is known.
+    SourceSize(Option<u64>),
     /// The Reader has sent everything: the rest is the Writer's.
     AllSent,
     /// This half has ended.
@@ -61,25 +66,24 @@ pub(crate) fn run(
     gate: &Arc<CommitGate>,
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
-    let greeting = Greeting::of_plan(plan);
-    let seat = Seat::take(&plan.name, &options(plan, &greeting))?;
+    let seat = Seat::take(&plan.name, &options(plan))?;
     let _ = events.send(Event::Seated {
         side: seat.side(),
         monitor: seat.monitor(),
         is_first: seat.is_first(),
     });
     match seat.side() {
-        Side::Reader => read(plan, &greeting, start_partner, seat, events),
-        Side::Writer => write(plan, &greeting, gate, seat, events),
+        Side::Reader => read(plan, start_partner, seat, events),
+        Side::Writer => write(plan, gate, seat, events),
     }
 }
 
 /// What the library gets to know of `plan`.
-fn options(plan: &Plan, greeting: &Greeting) -> Options {
+fn options(plan: &Plan) -> Options {
     let mut options = Options::new()
         .block_size(plan.settings.block_size)
         .block_count(plan.settings.blocks)
-        .greeting(&greeting.encode());
+        .greeting(&Greeting::of_plan(plan).encode());
     if let Some(side) = plan.side {
         options = options.side(side);
     }
@@ -94,65 +98,84 @@ fn options(plan: &Plan, greeting: &Greeting) -> Options {
 
 fn read(
     plan: &Plan,
-    own: &Greeting,
     start_partner: bool,
     seat: Seat,
     events: &Sender<Event>,
 ) -> Result<Report, Failure> {
     let place = plan.source.as_ref().ok_or_else(|| missing("SOURCE"))?;
-    let mut opened = match prepare(plan, place, start_partner, &seat, events) {
-        Ok(opened) => opened,
-        Err(failure) => {
-            seat.abort(&failure.message);
-            return Err(failure);
-        }
-    };
+    if let Err(failure) = prepare(plan, place, start_partner, &seat, events) {
+        seat.abort(&failure.message);
+        return Err(failure);
+    }
     let Role::Reader(reader) = seat.wait()? else {
         return Err(missing("role"));
     };
     let monitor = reader.monitor();
-    if let Some(Err(failure)) = opened.as_mut().map(Source::begin) {
-        reader.abort(&failure.message);
-        return Err(failure);
-    }
-    // What takes time to open (a fifo) has no size.
-    let size = opened.as_ref().and_then(Source::size);
-    paired(&monitor, size, events);
+    paired(&monitor, events);
     let started = Instant::now();
-    let keep = Greeting::decode(reader.partner().greeting()).keep;
-    if keep.is_some_and(|keep| keep.applies_to(own.modified)) {
-        // Nothing is taken from a source that others may want. The Writer decides
-        // alike, and then gives up.
-        let ended = reader.finish();
-        return ended_kept(ended.map(drop), &monitor);
-    }
-    let filled = match opened {
-        Some(source) => Ok(source),
-        None => Source::open(place),
-    }
-    .and_then(|mut source| pump::fill(plan, &reader, &mut source));
-    match filled {
-        Ok(filled) => {
-            let _ = events.send(Event::AllSent);
-            if let Err(error) = reader.finish() {
-                return ended_kept(Err(error), &monitor);
-            }
-            Ok(Report {
-                bytes: filled.bytes,
-                holes: filled.holes,
-                took: started.elapsed(),
-                on_disk: monitor.partner_figures()[wire::ON_DISK] == 1,
-                digest: filled.digest,
-                kept: None,
-            })
-        }
+    let filled = match send(plan, place, &reader, events) {
+        Ok(Sent::Whole(filled)) => filled,
+        // The Writer is about to say why, and to give up.
+        Ok(Sent::Nothing) => return ended_kept(reader.finish().map(drop), &monitor),
         Err(failure) => {
             let ended = reader.check();
             // The partner's own failure is no news to it, and this does nothing.
             reader.abort(&failure.message);
-            ended_kept(ended, &monitor).map_err(|_| failure)
+            return ended_kept(ended, &monitor).map_err(|_| failure);
+        }
+    };
+    let _ = events.send(Event::AllSent);
+    if let Err(error) = reader.finish() {
+        return ended_kept(Err(error), &monitor);
+    }
+    Ok(Report {
+        bytes: filled.bytes,
+        holes: filled.holes,
+        took: started.elapsed(),
+        on_disk: monitor.partner_figures()[wire::STATE] == wire::ALL_ON_DISK,
+        digest: filled.digest,
+        kept: None,
+    })
+}
+
+/// What was sent once the Writer had decided.
+enum Sent {
+    Whole(Filled),
+    /// The destination is kept.
+    Nothing,
+}
+
+/// Tells what the source is, and sends it if the copy shall begin.
+fn send(
+    plan: &Plan,
+    place: &Endpoint,
+    reader: &Reader,
+    events: &Sender<Event>,
+) -> Result<Sent, Failure> {
+    agreement::check_version(reader.partner())?;
+    let opened = Source::open_at_once(place)?;
+    let settings = &plan.settings;
+    let facts = SourceFacts {
+        digest: settings.verify,
+        metadata: settings.preserve != Preserve::default(),
+        attributes: settings.preserve.xattr,
+        ..opened.as_ref().map(Source::facts).unwrap_or_default()
+    };
+    let _ = events.send(Event::SourceSize(facts.size));
+    match (agreement::ask(reader, &facts)?, &opened) {
+        (Decision::Copy, _) => {}
+        (Decision::Keep, _) | (Decision::KeepAsNewer, None) => return Ok(Sent::Nothing),
+        (Decision::KeepAsNewer, Some(source)) => {
+            // It may be newer than what was told.
+            source.check_unchanged()?;
+            return Ok(Sent::Nothing);
         }
     }
+    let mut source = match opened {
+        Some(source) => source,
+        None => Source::open(place)?,
+    };
+    pump::fill(plan, reader, &mut source).map(Sent::Whole)
 }
 
 /// What need not wait for the partner, above all what is wrong with the source.
@@ -162,11 +185,9 @@ fn prepare(
     start_partner: bool,
     seat: &Seat,
     events: &Sender<Event>,
-) -> Result<Option<Source>, Failure> {
-    let opened = match Source::opens_at_once(place) {
-        true => Some(Source::open(place)?),
-        false => None,
-    };
+) -> Result<(), Failure> {
+    // It is opened anew when the Writer is there: it may be another one by then.
+    Source::open_at_once(place)?;
     if start_partner {
         if !seat.is_first() {
             let message = "another process is already at this copy; choose another --name";
@@ -176,13 +197,14 @@ fn prepare(
     } else if seat.is_first() {
         let _ = events.send(Event::Waiting);
     }
-    Ok(opened)
+    Ok(())
 }
 
 /// What is made of the end of a session that had no verdict: success, if the Writer
 /// gave up because its destination is kept.
 fn ended_kept(ended: Result<(), Error>, monitor: &Monitor) -> Result<Report, Failure> {
-    let is_kept = monitor.partner_figures()[wire::ON_DISK] == wire::KEPT;
+    let decision = Decision::shown_to(monitor);
+    let is_kept = decision.is_some_and(|decision| decision != Decision::Copy);
     match ended {
         Err(Error::PartnerAborted {
             reason, partner, ..
@@ -197,7 +219,6 @@ fn ended_kept(ended: Result<(), Error>, monitor: &Monitor) -> Result<Report, Fai
 
 fn write(
     plan: &Plan,
-    own: &Greeting,
     gate: &Arc<CommitGate>,
     seat: Seat,
     events: &Sender<Event>,
@@ -222,27 +243,15 @@ fn write(
     let Role::Writer(writer) = seat.wait()? else {
         return Err(missing("role"));
     };
-    let greeting = Greeting::decode(writer.partner().greeting());
-    let monitor = writer.monitor();
-    paired(&monitor, greeting.size, events);
+    paired(&writer.monitor(), events);
     let started = Instant::now();
-    let target = match sink::find(plan, place, &greeting) {
-        Ok(target) => target,
-        Err(failure) => {
-            writer.abort(&failure.message);
-            return Err(failure);
+    let tell_size = |size| drop(events.send(Event::SourceSize(size)));
+    match sink::receive(plan, place, gate, &writer, tell_size) {
+        Ok(Received::Kept(words)) => {
+            writer.abort(&words);
+            Ok(Report::kept(words))
         }
-    };
-    if let Some(words) = target
-        .as_ref()
-        .and_then(|target| sink::kept(plan, own.keep, target, &greeting))
-    {
-        monitor.set_figure(wire::ON_DISK, wire::KEPT);
-        writer.abort(&words);
-        return Ok(Report::kept(words));
-    }
-    match sink::drain(plan, target, &greeting, gate, &writer) {
-        Ok(drained) => {
+        Ok(Received::Whole(drained)) => {
             // The destination is complete. That the Reader may have died since it
             // was looked at last changes nothing about that.
             let _ = writer.finish();
@@ -278,8 +287,8 @@ fn check_directory(place: &Endpoint) -> Result<(), Failure> {
 
 /// Tells the supervisor, and watches over the partner in a thread of its own, since
 /// this one may be stuck in a read or a write when the partner dies.
-fn paired(monitor: &Monitor, size: Option<u64>, events: &Sender<Event>) {
-    let _ = events.send(Event::Paired(monitor.clone(), size));
+fn paired(monitor: &Monitor, events: &Sender<Event>) {
+    let _ = events.send(Event::Paired(monitor.clone()));
     let watch = {
         let (monitor, events) = (monitor.clone(), events.clone());
         move || {

@@ -61,7 +61,8 @@ pub(crate) struct Supervisor<'p> {
     all_sent: bool,
     /// When both were there.
     started: Option<Instant>,
-    size: Option<u64>,
+    /// How much there is to copy, if that is known; `None` until the source was looked at.
+    size: Option<Option<u64>>,
     /// What was told last of how far it is, and when.
     told: (Progress, Instant),
     /// How far it was when it moved last, and when that was.
@@ -232,14 +233,19 @@ impl Supervisor<'_> {
                 ));
             }
             Event::Waiting => self.say_waiting(),
-            Event::Paired(monitor, size) => {
+            Event::Paired(monitor) => {
                 self.paired = true;
-                self.size = size;
                 let now = Instant::now();
                 self.started = Some(now);
                 self.told.1 = now;
                 self.moved.1 = now;
-                self.say_paired(&monitor);
+                if let Some(partner) = monitor.partner() {
+                    self.say_verbose(&format!("the partner is {partner}"));
+                }
+            }
+            Event::SourceSize(size) => {
+                self.size = Some(size);
+                self.tell_paired();
             }
             Event::AllSent => self.all_sent = true,
             Event::PartnerGone(failure) | Event::Unwatched(failure) => self.stop(failure),
@@ -327,7 +333,7 @@ impl Supervisor<'_> {
         let (side, monitor) = (self.side?, self.monitor.as_ref()?);
         Some(Progress {
             elapsed: self.started?.elapsed(),
-            size: self.size,
+            size: self.size.flatten(),
             blocks: self.plan.settings.blocks as u64,
             on_disk: self.plan.settings.sync
                 && !matches!(self.plan.destination, Some(Endpoint::Standard)),
@@ -351,10 +357,11 @@ impl Supervisor<'_> {
         if let Some(monitor) = &self.monitor {
             wire::set_waited(monitor);
         }
-        if self.speaks_json() && self.told.1.elapsed() >= EVENT_EVERY {
+        let is_told = self.size.is_some();
+        if is_told && self.speaks_json() && self.told.1.elapsed() >= EVENT_EVERY {
             self.tell_progress(&progress);
         }
-        if self.voice.bar {
+        if is_told && self.voice.bar {
             output::progress(progress.clone());
         }
         if let Some(timeout) = timeout {
@@ -430,13 +437,11 @@ impl Supervisor<'_> {
         }
     }
 
-    fn say_paired(&self, monitor: &Monitor) {
-        let partner = monitor.partner();
+    fn tell_paired(&self) {
         if self.speaks_json() {
             let side = self.side.unwrap_or(Side::Reader);
-            output::event(event::paired(side, partner.as_ref(), self.size));
-        } else if let Some(partner) = partner {
-            self.say_verbose(&format!("the partner is {partner}"));
+            let partner = self.monitor.as_ref().and_then(Monitor::partner);
+            output::event(event::paired(side, partner.as_ref(), self.size.flatten()));
         }
     }
 

@@ -9,13 +9,14 @@
 use brigade::{Monitor, Reader};
 
 use crate::failure::Failure;
+use crate::metadata::Metadata;
 use crate::rate::Limiter;
 use crate::reader::source::{self, Source};
 use crate::request::args::When;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
-use crate::talk::wire;
+use crate::talk::{pieces, wire};
 
 /// What a hole is to the hash.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -32,10 +33,9 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     let settings = &plan.settings;
     source.spare_cache(settings);
     // Before reading changes when it was read last.
-    let preserve = settings.preserve;
-    let told = match preserve == Preserve::default() {
-        true => None,
-        false => Some(source.metadata(preserve.xattr)?),
+    let mut metadata = match settings.preserve == Preserve::default() {
+        true => Metadata::default(),
+        false => source.metadata(settings.preserve.xattr)?,
     };
     let mut pump = Pump {
         settings,
@@ -55,15 +55,12 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     if !settings.allow_changes {
         source.check_unchanged()?;
     }
-    if let Some(told) = told {
-        pump.tell(
-            wire::METADATA,
-            &told.encode(wire::METADATA_BYTES_MAX, sys::is_access_list),
-        )?;
-    }
+    metadata.modified_at_end = source.modified_by_now()?;
+    let metadata = metadata.encode(wire::METADATA_BYTES_MAX, sys::is_access_list);
+    pieces::send(reader, wire::METADATA, &metadata)?;
     let digest = pump.hash.take().map(|hash| *hash.finalize().as_bytes());
     if let Some(digest) = &digest {
-        pump.tell(wire::DIGEST, digest)?;
+        pieces::send(reader, wire::DIGEST, digest)?;
     }
     wire::set_waited(&pump.monitor);
     Ok(Filled {
@@ -170,18 +167,6 @@ impl Pump<'_> {
     fn note(&mut self, len: u64) {
         self.sent += len;
         self.monitor.set_figure(wire::READ, self.sent);
-    }
-
-    /// What is no data, in as many blocks as it takes.
-    fn tell(&self, kind: u16, bytes: &[u8]) -> Result<(), Failure> {
-        let mut offset = 0;
-        for piece in bytes.chunks(self.reader.block_size()) {
-            let mut block = self.reader.empty_block()?;
-            block[..piece.len()].copy_from_slice(piece);
-            block.send_kind(piece.len(), kind, offset)?;
-            offset += piece.len() as u64;
-        }
-        Ok(())
     }
 }
 

@@ -5,10 +5,11 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure, reason};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Stamp};
 use crate::request::endpoint::Endpoint;
 use crate::request::settings::Settings;
 use crate::sys::{self, Facts, FollowLast, Held, Kind, Resolved};
+use crate::talk::source_facts::SourceFacts;
 
 /// What was read is dropped from the cache so many bytes at a time, where the system
 /// cannot be asked to keep it out in the first place.
@@ -47,13 +48,16 @@ enum Cache {
 }
 
 impl Source {
-    /// Whether opening `place` returns at once: a fifo waits for its writer.
-    pub(crate) fn opens_at_once(place: &Endpoint) -> bool {
-        match place {
-            Endpoint::Standard => true,
-            // One that cannot be looked at fails at once, too.
-            Endpoint::Path(path) => find(path).map_or(true, |found| found.facts.kind == Kind::File),
+    /// Opens `place`, unless that could wait, as for a fifo, whose writer could notice it,
+    /// too: then it can be opened only once it is to be read.
+    pub(crate) fn open_at_once(place: &Endpoint) -> Result<Option<Source>, Failure> {
+        if let Endpoint::Path(path) = place {
+            let found = find(path).map_err(|error| Failure::io("open", path, &error))?;
+            if found.facts.kind == Kind::Stream {
+                return Ok(None);
+            }
         }
+        Source::open(place).map(Some)
     }
 
     pub(crate) fn open(place: &Endpoint) -> Result<Source, Failure> {
@@ -91,11 +95,9 @@ impl Source {
         Ok(source)
     }
 
-    /// Looks at the source anew: it may have grown while nobody was there to copy it
-    /// to.
-    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+    /// Where it begins and how much it has, from there.
+    fn begin(&mut self) -> Result<(), Failure> {
         let failed = |error| Failure::io("look at", &self.path, &error);
-        self.before = sys::facts(&self.file).map_err(failed)?;
         let len = match self.before.kind {
             Kind::File => Some(self.before.len),
             Kind::Disk => sys::capacity(&self.file),
@@ -116,6 +118,11 @@ impl Source {
     /// (in /proc) say that they are empty.
     pub(crate) fn size(&self) -> Option<u64> {
         self.size.filter(|&size| size > 0)
+    }
+
+    /// What it is, for the Writer to decide by whether the copy begins.
+    pub(crate) fn facts(&self) -> SourceFacts {
+        SourceFacts::of(&self.before, self.size())
     }
 
     /// Beside the data, for a destination that should keep it.
@@ -245,6 +252,16 @@ impl Source {
             sys::forget_cached(&self.file, self.start + until, len);
             self.cache = Cache::Dropped { until: self.offset };
         }
+    }
+
+    /// When its content was changed last, by now; for what has such a time.
+    pub(crate) fn modified_by_now(&self) -> Result<Option<Stamp>, Failure> {
+        if self.before.kind != Kind::File {
+            return Ok(None);
+        }
+        let found = sys::facts(&self.file);
+        let found = found.map_err(|error| Failure::io("look at", &self.path, &error))?;
+        Ok(found.modified)
     }
 
     /// That what was read is what the source was all the time. Devices and streams

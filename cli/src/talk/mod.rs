@@ -1,6 +1,11 @@
-//! What the two halves tell each other beside the data: at joining ([`greeting`]), of
-//! the source ([`crate::metadata`]), and what the numbers of blocks and figures mean
-//! ([`wire`]).
+//! What the two halves tell each other, in the order in which they do: at joining
+//! ([`greeting`]); before the first byte ([`agreement`], about [`source_facts`]); after
+//! the last one ([`trailer`], with [`crate::metadata`]). The numbers are in [`wire`], and
+//! `docs/copy-protocol.md` specifies all of it.
 
+pub(crate) mod agreement;
 pub(crate) mod greeting;
+pub(crate) mod pieces;
+pub(crate) mod source_facts;
+pub(crate) mod trailer;
 pub(crate) mod wire;

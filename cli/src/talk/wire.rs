@@ -1,9 +1,15 @@
-//! What travels from half to half beside the data: kinds of blocks, and numbers of
-//! progress.
+//! The numbers of the conversation: its version, the kinds of blocks, the figures that
+//! each half shows the other. `docs/copy-protocol.md` says what they mean and in which
+//! order they come.
 
 use brigade::Monitor;
 
-/// A block of data; its tag is the offset.
+/// Two halves of different versions refuse each other.
+pub(crate) const PROTOCOL: u32 = 2;
+
+// ---- kinds of blocks ------------------------------------------------------------
+
+/// Data; the tag is its offset.
 pub(crate) const DATA: u16 = 0;
 
 /// Zeros that were not read and need not be written. An empty block; its tag is how
@@ -18,31 +24,53 @@ pub(crate) const METADATA: u16 = 2;
 /// offset of the piece.
 pub(crate) const DIGEST: u16 = 3;
 
+/// A piece of what is told of the source before any of it is read (`SourceFacts`, as
+/// JSON); its tag is the offset of the piece.
+pub(crate) const FACTS: u16 = 4;
+
+/// The facts are complete: shall the copy begin? An empty block; its tag is how many
+/// bytes the facts have. The Writer keeps it until it has decided.
+pub(crate) const ASK: u16 = 5;
+
+/// The most bytes that all pieces of `FACTS` may have.
+pub(crate) const FACTS_BYTES_MAX: usize = 4096;
+
 /// The most bytes that all pieces of `METADATA` may have: four for each of a good
 /// number of extended attributes of the largest size.
 pub(crate) const METADATA_BYTES_MAX: usize = 1 << 20;
 
-/// The Reader's numbers: how far it has come in the source, in bytes; how many of them
-/// were holes; how long it has waited for the Writer, in milliseconds.
+// ---- figures --------------------------------------------------------------------
+
+/// The Reader's: how far it has come in the source, in bytes; how many of them were
+/// holes; 1 once all was read.
 pub(crate) const READ: usize = 0;
 pub(crate) const HOLES: usize = 1;
-
-/// Of the Reader: 1 once all was read.
 pub(crate) const ALL_READ: usize = 3;
 
-/// The Writer's numbers: bytes that are as good as they will be (on disk, unless that
-/// was not asked for); 1 once the whole destination is on disk, or [`KEPT`]; bytes
-/// written, to which those are added that were read again to verify them.
-pub(crate) const DONE: usize = 0;
-pub(crate) const ON_DISK: usize = 1;
+/// The Writer's: bytes that are on disk, or only written if no more was asked for; one
+/// of the states below; bytes written, to which those are added that were read again to
+/// verify them.
+pub(crate) const ON_DISK: usize = 0;
+pub(crate) const STATE: usize = 1;
 pub(crate) const WRITTEN: usize = 3;
-
-/// In `ON_DISK`, just before the Writer gives up: its destination stays as it is,
-/// which is what was asked for. The reason that it gives is for the user.
-pub(crate) const KEPT: u64 = 2;
 
 /// Of both: how long it has waited for its partner, in milliseconds.
 pub(crate) const WAITED_MS: usize = 2;
+
+// ---- what the Writer's STATE can be, beside 0: not decided yet ----------------------
+
+/// The copy shall begin.
+pub(crate) const AGREED: u64 = 1;
+
+/// The whole destination is on disk.
+pub(crate) const ALL_ON_DISK: u64 = 2;
+
+/// Set just before the Writer gives up: its destination stays as it is, which is what
+/// was asked for. The reason that it gives is for the user.
+pub(crate) const KEPT: u64 = 3;
+
+/// The same, since the source is not newer than the destination.
+pub(crate) const KEPT_AS_NEWER: u64 = 4;
 
 /// Lets the partner know how long this end has waited for it so far.
 pub(crate) fn set_waited(monitor: &Monitor) {

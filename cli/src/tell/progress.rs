@@ -63,7 +63,7 @@ impl Progress {
             holes: reader[wire::HOLES],
             all_read: reader[wire::ALL_READ] != 0,
             written: writer[wire::WRITTEN],
-            done: writer[wire::DONE],
+            done: writer[wire::ON_DISK],
             reader_waited: Duration::from_millis(reader[wire::WAITED_MS]),
             writer_waited: Duration::from_millis(writer[wire::WAITED_MS]),
             ..Progress::default()

@@ -21,6 +21,7 @@ use crate::sys::{self, Entry, Held, Kind};
 use crate::tell::output;
 use crate::visible;
 use crate::writer::partial::{Partial, name_beside};
+use crate::writer::skip_rule::LastLook;
 
 /// How long to wait for another process to let go of the old destination: on some
 /// systems, virus scanners and indexers look at files for a moment now and then.
@@ -37,6 +38,7 @@ pub(super) struct Commit<'a> {
     /// What had the name when the copy began.
     pub(super) old: Option<&'a Held>,
     pub(super) on_existing: &'a OnExisting,
+    pub(super) last_look: LastLook,
     /// As the target is shown.
     pub(super) path: &'a Path,
     pub(super) durably: bool,
@@ -48,23 +50,25 @@ impl Commit<'_> {
         let Some(old) = self.old else {
             return self.take_new_name();
         };
-        if self.name_is_still(old)? {
-            return match self.on_existing {
-                OnExisting::BackUp(suffix) => self.back_up(old, suffix),
-                _ => self.take_name(),
-            };
-        }
-        let message = format!(
-            "cannot replace {}: another file took its name while this copy ran, and is kept",
-            visible::name(self.path)
-        );
-        Err(Failure::new(Exit::Failed, message))
-    }
-
-    fn name_is_still(&self, old: &Held) -> Result<bool, Failure> {
         let found = self.target.hold();
         let found = found.map_err(|error| Failure::io("look at", self.path, &error))?;
-        Ok(found.is_some_and(|found| found.facts.identity == old.facts.identity))
+        let why = match found {
+            Some(found) if found.facts.identity != old.facts.identity => {
+                "another file took its name while this copy ran, and is kept"
+            }
+            Some(found) if self.last_look.keeps(&found.facts) => {
+                "it was changed while this copy ran, and is kept: the source is not newer"
+            }
+            Some(_) => {
+                return match self.on_existing {
+                    OnExisting::BackUp(suffix) => self.back_up(old, suffix),
+                    _ => self.take_name(),
+                };
+            }
+            None => "it was removed while this copy ran",
+        };
+        let message = format!("cannot replace {}: {why}", visible::name(self.path));
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn take_new_name(&self) -> Result<(), Failure> {

@@ -29,6 +29,7 @@ use crate::writer::commit::{self, Commit, check_backup};
 use crate::writer::gate::CommitGate;
 use crate::writer::partial::Partial;
 use crate::writer::rights::NewMode;
+use crate::writer::skip_rule::LastLook;
 use crate::writer::target::{IN_PLACE, SourceSize, Target, TargetPlace};
 
 /// An open destination.
@@ -276,11 +277,12 @@ impl Destination {
         finish.run()
     }
 
-    /// Makes what was written the destination: on disk if `sync`; `last_check` is
-    /// asked just before the point of no return.
+    /// Makes what was written the destination: on disk if `sync`; `last_look` may keep
+    /// a file that is there, and `last_check` is asked just before the point of no return.
     pub(crate) fn commit(
         self,
         sync: bool,
+        last_look: LastLook,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let path = &self.path;
@@ -294,7 +296,9 @@ impl Destination {
                 close(self.file, path)?;
                 place.gate.commit(last_check, || Ok(()))
             }
-            Way::Replaced(replaced) => replaced.commit(self.file, path, sync, last_check),
+            Way::Replaced(replaced) => {
+                replaced.commit(self.file, path, sync, last_look, last_check)
+            }
         }
     }
 }
@@ -312,6 +316,7 @@ impl Replaced {
         file: File,
         path: &Path,
         sync: bool,
+        last_look: LastLook,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         // Keeps the lock until the file has its name.
@@ -324,6 +329,7 @@ impl Replaced {
             target: &self.target,
             old: self.old.as_ref(),
             on_existing: &self.on_existing,
+            last_look,
             path,
             durably: sync,
         };

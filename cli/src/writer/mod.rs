@@ -11,5 +11,6 @@ pub(crate) mod gate;
 pub(crate) mod partial;
 pub(crate) mod rights;
 pub(crate) mod sink;
+pub(crate) mod skip_rule;
 pub(crate) mod syncer;
 pub(crate) mod target;

@@ -8,17 +8,21 @@ use brigade::{Monitor, Writer};
 use crate::request::args::When;
 
 use crate::failure::{Exit, Failure};
-use crate::metadata::Metadata;
 use crate::rate::Limiter;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
-use crate::talk::greeting::{Greeting, Keep};
-use crate::talk::wire::{self, METADATA_BYTES_MAX};
+use crate::talk::agreement::{self, Decision};
+use crate::talk::greeting::Greeting;
+use crate::talk::pieces::{nonsense, unexpected};
+use crate::talk::source_facts::SourceFacts;
+use crate::talk::trailer::{Trailer, started_without};
+use crate::talk::wire;
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
 use crate::writer::rights::NewMode;
+use crate::writer::skip_rule::{self, LastLook, SkipRule};
 use crate::writer::syncer::Syncer;
 use crate::writer::target::{SourceSize, Target};
 
@@ -39,119 +43,111 @@ pub(crate) struct Drained {
     pub(crate) digest: Option<[u8; 32]>,
 }
 
-/// What is written to, found now and held open; `None` for standard output.
-pub(crate) fn find(
+/// What became of a destination.
+pub(crate) enum Received {
+    /// It stays as it is, as was asked for: what the user gets to hear.
+    Kept(String),
+    Whole(Drained),
+}
+
+/// Agrees with the Reader on whether the copy begins, writes all that comes, and makes
+/// it the destination. `tell_size` gets to know how much the source says to have.
+pub(crate) fn receive(
     plan: &Plan,
     place: &Endpoint,
-    greeting: &Greeting,
-) -> Result<Option<Target>, Failure> {
-    let Endpoint::Path(path) = place else {
-        return Ok(None);
-    };
-    let name = greeting.name.as_deref();
-    Target::find(path, name, &plan.settings.on_existing()).map(Some)
-}
-
-/// If the destination stays as it is: what the user gets to hear. The Reader has
-/// seen what this process found when it started; but which file is meant in a
-/// directory, only the Reader's greeting may tell.
-pub(crate) fn kept(
-    plan: &Plan,
-    keep: Option<Keep>,
-    target: &Target,
-    greeting: &Greeting,
-) -> Option<String> {
-    let found = || Keep::of_facts(target.facts()?, &plan.settings);
-    let keep = keep.or_else(found)?;
-    let applies = keep.applies_to(greeting.modified);
-    applies.then(|| format!("kept {}: {}", target.path.display(), keep.reason()))
-}
-
-/// Writes all that comes, and makes it the destination.
-pub(crate) fn drain(
-    plan: &Plan,
-    target: Option<Target>,
-    greeting: &Greeting,
     gate: &Arc<CommitGate>,
     writer: &Writer,
-) -> Result<Drained, Failure> {
+    tell_size: impl FnOnce(Option<u64>),
+) -> Result<Received, Failure> {
+    agreement::check_version(writer.partner())?;
+    let (facts, question) = agreement::hear(writer)?;
+    tell_size(facts.size);
+    let monitor = writer.monitor();
+    let answer = answer(plan, place, gate, writer, &facts);
+    match &answer {
+        Ok(Answer::Copy(_)) => Decision::Copy.show(&monitor),
+        Ok(Answer::Keep(decision, _)) => decision.show(&monitor),
+        // Before the question is given back: that would be no answer.
+        Err(failure) => monitor.abort(&failure.message),
+    }
+    drop(question);
+    match answer? {
+        Answer::Keep(_, words) => Ok(Received::Kept(words)),
+        Answer::Copy(destination) => drain(plan, *destination, &facts, writer).map(Received::Whole),
+    }
+}
+
+/// What is made of the Reader's facts.
+enum Answer {
+    Copy(Box<Destination>),
+    /// Why, and in words.
+    Keep(Decision, String),
+}
+
+fn answer(
+    plan: &Plan,
+    place: &Endpoint,
+    gate: &Arc<CommitGate>,
+    writer: &Writer,
+    facts: &SourceFacts,
+) -> Result<Answer, Failure> {
     let settings = &plan.settings;
-    let destination = match target {
-        None => Destination::standard()?,
-        Some(target) => {
-            let new_mode = NewMode {
-                asked: greeting.mode.unwrap_or(DEFAULT_MODE),
-                umask: plan.umask,
-            };
-            let size = SourceSize {
-                bytes: greeting.size,
-                allocated: greeting.allocated,
-            };
-            Destination::open(target, size, new_mode, settings, gate)?
-        }
+    check_options(settings, facts)?;
+    let Endpoint::Path(path) = place else {
+        return Ok(Answer::Copy(Box::new(Destination::standard()?)));
     };
-    let mut sink = Sink::new(plan, destination, greeting.size, writer)?;
-    let mut told = Told::default();
-    while let Some(block) = writer.data_block()? {
-        let tag = block.tag();
-        match block.kind() {
-            wire::DATA => sink.data(tag, &block)?,
-            wire::HOLE => sink.hole(tag)?,
-            wire::METADATA => add_piece(&mut told.metadata, tag, &block, METADATA_BYTES_MAX)?,
-            wire::DIGEST => add_piece(&mut told.digest, tag, &block, blake3::OUT_LEN)?,
-            kind => {
-                let message = format!("a block of kind {kind}, which is unknown");
-                return Err(nonsense(&message));
-            }
-        }
+    let name = Greeting::decode(writer.partner().greeting()).name;
+    let target = Target::find(path, name.as_deref(), &settings.on_existing())?;
+    let decision = SkipRule::of(settings).decide(target.facts(), facts.modified);
+    if decision != Decision::Copy {
+        let reason = skip_rule::reason(decision);
+        let words = format!("kept {}: {reason}", target.path.display());
+        return Ok(Answer::Keep(decision, words));
     }
-    sink.finish(&told, || Ok(writer.check()?))
+    let new_mode = NewMode {
+        asked: facts.mode.unwrap_or(DEFAULT_MODE),
+        umask: plan.umask,
+    };
+    let size = SourceSize {
+        bytes: facts.size,
+        allocated: facts.allocated,
+    };
+    let destination = Destination::open(target, size, new_mode, settings, gate)?;
+    Ok(Answer::Copy(Box::new(destination)))
 }
 
-/// What the Reader has told of its source, in pieces.
-#[derive(Default)]
-struct Told {
-    metadata: Vec<u8>,
-    digest: Vec<u8>,
-}
-
-impl Told {
-    fn digest(&self) -> Result<[u8; blake3::OUT_LEN], Failure> {
-        match self.digest.as_slice().try_into() {
-            Ok(digest) => Ok(digest),
-            Err(_) if self.digest.is_empty() => Err(started_without("--verify")),
-            Err(_) => Err(nonsense("half a hash")),
-        }
+/// The two processes may have been started by hand, with different options.
+fn check_options(settings: &Settings, facts: &SourceFacts) -> Result<(), Failure> {
+    if settings.verify && !facts.digest {
+        return Err(started_without("--verify"));
     }
-
-    fn metadata(&self, preserve: Preserve) -> Result<Metadata, Failure> {
-        if preserve == Preserve::default() {
-            return Ok(Metadata::default());
-        }
-        if self.metadata.is_empty() {
-            return Err(started_without("--preserve"));
-        }
-        serde_json::from_slice(&self.metadata).map_err(|_| nonsense("metadata that is no JSON"))
+    if settings.preserve != Preserve::default() && !facts.metadata {
+        return Err(started_without("--preserve"));
     }
-}
-
-/// Pieces come one after the other, and are no more than `len_max` bytes in all.
-fn add_piece(all: &mut Vec<u8>, offset: u64, piece: &[u8], len_max: usize) -> Result<(), Failure> {
-    if offset != all.len() as u64 || piece.len() > len_max - all.len() {
-        return Err(nonsense("a piece that does not belong there"));
+    if settings.preserve.xattr && !facts.attributes {
+        return Err(started_without("--preserve=xattr"));
     }
-    all.extend_from_slice(piece);
     Ok(())
 }
 
-fn nonsense(what: &str) -> Failure {
-    Failure::new(Exit::Partner, format!("the reader sent {what}"))
-}
-
-/// The two processes were started by hand, with different options.
-fn started_without(option: &str) -> Failure {
-    let message = format!("the reader was started without {option}; give it to both processes");
-    Failure::new(Exit::Failed, message)
+fn drain(
+    plan: &Plan,
+    destination: Destination,
+    facts: &SourceFacts,
+    writer: &Writer,
+) -> Result<Drained, Failure> {
+    let mut sink = Sink::new(plan, destination, facts.size, writer)?;
+    let mut trailer = Trailer::default();
+    while let Some(block) = writer.data_block()? {
+        let (kind, tag) = (block.kind(), block.tag());
+        match kind {
+            wire::DATA => sink.data(tag, &block)?,
+            wire::HOLE => sink.hole(tag)?,
+            _ if trailer.add(kind, tag, &block)? => {}
+            _ => return Err(unexpected(kind)),
+        }
+    }
+    sink.finish(&trailer, facts, || Ok(writer.check()?))
 }
 
 /// A destination, and all that goes on while it is written.
@@ -210,7 +206,7 @@ impl<'p> Sink<'p> {
             false => None,
         };
         Syncer::start(self.destination.handle()?, move |from, to| {
-            monitor.set_figure(wire::DONE, to);
+            monitor.set_figure(wire::ON_DISK, to);
             if let Some(file) = &cached {
                 sys::forget_cached(file, from, Some(to - from));
             }
@@ -270,7 +266,7 @@ impl<'p> Sink<'p> {
     fn note(&self) -> Result<(), Failure> {
         self.monitor.set_figure(wire::WRITTEN, self.written);
         let Some(syncer) = &self.syncer else {
-            self.monitor.set_figure(wire::DONE, self.written);
+            self.monitor.set_figure(wire::ON_DISK, self.written);
             return Ok(());
         };
         let noted = syncer.written(self.written);
@@ -280,7 +276,8 @@ impl<'p> Sink<'p> {
     /// All is there: checks it, and makes it the destination.
     fn finish(
         mut self,
-        told: &Told,
+        trailer: &Trailer,
+        facts: &SourceFacts,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Drained, Failure> {
         let ended = self.destination.end(self.written);
@@ -290,20 +287,26 @@ impl<'p> Sink<'p> {
             synced.map_err(|error| self.failed("sync", &error))?;
         }
         let digest = match self.settings.verify {
-            true => Some(self.verify(told.digest()?)?),
+            true => Some(self.verify(trailer.digest()?)?),
             false => None,
         };
-        let preserve = self.settings.preserve;
+        let metadata = trailer.metadata()?;
         self.destination
-            .finish(&told.metadata(preserve)?, self.from_own_user, preserve)?;
+            .finish(&metadata, self.from_own_user, self.settings.preserve)?;
+        let last_look = LastLook {
+            rule: SkipRule::of(self.settings),
+            modified: metadata.modified_at_end.or(facts.modified),
+        };
         let sync = self.syncs();
         let cached = self.destination.handle().ok().filter(|_| self.spares_cache);
-        self.destination.commit(sync, last_check)?;
+        self.destination.commit(sync, last_look, last_check)?;
         if let Some(file) = cached {
             sys::forget_cached(&file, 0, None);
         }
-        self.monitor.set_figure(wire::DONE, self.written);
-        self.monitor.set_figure(wire::ON_DISK, sync.into());
+        self.monitor.set_figure(wire::ON_DISK, self.written);
+        if sync {
+            self.monitor.set_figure(wire::STATE, wire::ALL_ON_DISK);
+        }
         wire::set_waited(&self.monitor);
         Ok(Drained {
             bytes: self.written,

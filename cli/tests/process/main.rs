@@ -17,6 +17,7 @@ mod reading;
 mod refusals;
 mod roles;
 mod strangers;
+mod talking;
 mod telling;
 mod timeouts;
 mod users;

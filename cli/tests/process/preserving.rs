@@ -205,6 +205,11 @@ const DATA: u16 = 0;
 const HOLE: u16 = 1;
 const METADATA: u16 = 2;
 const DIGEST: u16 = 3;
+const FACTS: u16 = 4;
+const ASK: u16 = 5;
+
+/// It has all that a Writer may ask for.
+const SOURCE: &[u8] = br#"{"digest":true,"metadata":true,"attributes":true}"#;
 
 /// A Writer of `b`, with these options, whose Reader sends `blocks` of kind, tag and
 /// bytes, and then ends. How the Writer ends, and what the Reader hears of it.
@@ -217,15 +222,20 @@ fn told(options: &[&str], blocks: &[(u16, u64, &[u8])]) -> (Place, Outcome, Stri
     writer.hear("waiting");
     let options = Options::new()
         .side(Side::Reader)
+        .greeting(b"protocol=2\n")
         .wait(Duration::from_secs(20));
     let Role::Reader(reader) = brigade::join(&name, &options).unwrap() else {
         unreachable!("it asked to be the reader");
     };
-    let sent = blocks.iter().try_for_each(|(kind, tag, bytes)| {
-        let mut block = reader.empty_block()?;
-        block[..bytes.len()].copy_from_slice(bytes);
-        block.send_kind(bytes.len(), *kind, *tag)
-    });
+    let first = [(FACTS, 0, SOURCE), (ASK, SOURCE.len() as u64, &[])];
+    let sent = first
+        .iter()
+        .chain(blocks)
+        .try_for_each(|(kind, tag, bytes)| {
+            let mut block = reader.empty_block()?;
+            block[..bytes.len()].copy_from_slice(bytes);
+            block.send_kind(bytes.len(), *kind, *tag)
+        });
     let ended = sent.and_then(|()| reader.finish().map(drop));
     let heard = ended.map_or_else(|error| error.to_string(), |()| "success".to_owned());
     (place, writer.end(), heard)
@@ -248,13 +258,17 @@ fn what_a_reader_cannot_mean_is_its_failure_and_leaves_the_old_destination() {
             "more than a file can hold",
         ),
         (&[], vec![(DATA, 1, b"1")], "byte 1 where byte 0 is due"),
-        (&[], vec![(9, 0, b"1")], "kind 9, which is unknown"),
+        (&[], vec![(9, 0, b"1")], "kind 9, which has no place"),
         (
             &["-p"],
             vec![(METADATA, 1, b"{}")],
             "a piece that does not belong",
         ),
-        (&["-p"], vec![(METADATA, 0, b"{")], "no JSON"),
+        (
+            &["-p"],
+            vec![(METADATA, 0, b"{")],
+            "metadata that makes no sense",
+        ),
         (
             &[],
             (0..5)
@@ -262,12 +276,17 @@ fn what_a_reader_cannot_mean_is_its_failure_and_leaves_the_old_destination() {
                 .collect(),
             "a piece that does not belong",
         ),
-        (&["--verify"], vec![(DIGEST, 0, b"short")], "half a hash"),
+        (
+            &["--verify"],
+            vec![(DIGEST, 0, b"short")],
+            "no hash, or half of one",
+        ),
         (
             &[],
             vec![(DIGEST, 0, &piece[..33])],
             "a piece that does not belong",
         ),
+        (&[], vec![(DATA, 0, b"1")], "metadata that makes no sense"),
         (
             &["--preserve=timestamps"],
             vec![(
@@ -292,6 +311,7 @@ fn a_hash_that_is_another_s_is_a_failure_of_this_half() {
     let hash = [7; 32];
     let blocks = [
         (DATA, 0, &b"new"[..]),
+        (METADATA, 0, b"{}"),
         (DIGEST, 0, &hash[..20]),
         (DIGEST, 20, &hash[20..]),
     ];

@@ -129,7 +129,7 @@ fn another_user_s_reader_cannot_have_a_file_made_that_makes_others_act_as_its_ow
         sys::set_mode(a.as_ref(), SET_USER_ID);
         let reader = ["--as=reader", "--name", &name, "-p", &a];
         let reader = match reader_is_root {
-            true => place.brigade(reader),
+            true => place.brigade([&reader[..4], &["--allow-user=nobody", &a]].concat()),
             false => sys::as_nobody(&place, &[&reader[..4], &["--allow-user=0", &a]].concat()),
         };
         let reader = Half::start(reader);

@@ -1,0 +1,93 @@
+//! What the Reader tells of its open source before it reads any of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metadata::Stamp;
+use crate::sys::{Facts, Kind};
+
+/// Permission bits without the special ones.
+const PLAIN_BITS: u32 = 0o777;
+
+/// In blocks of kind `FACTS`, as JSON. All of it is optional, and none is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SourceFacts {
+    /// Bytes that will come, if that is known.
+    pub(crate) size: Option<u64>,
+    /// Bytes that it takes where it is: less than its size if it has holes.
+    pub(crate) allocated: Option<u64>,
+    /// Permission bits.
+    pub(crate) mode: Option<u32>,
+    /// When its content was changed last.
+    pub(crate) modified: Option<Stamp>,
+    /// After the data comes the hash of it.
+    pub(crate) digest: bool,
+    /// After the data comes what a destination can keep of the source.
+    pub(crate) metadata: bool,
+    /// Extended attributes are part of that, if the source has some.
+    pub(crate) attributes: bool,
+}
+
+impl SourceFacts {
+    /// Of a source that is no regular file nothing is known but its `size`, if that.
+    pub(crate) fn of(found: &Facts, size: Option<u64>) -> SourceFacts {
+        let is_file = found.kind == Kind::File;
+        SourceFacts {
+            size,
+            allocated: found.allocated.filter(|_| is_file),
+            mode: found.mode.filter(|_| is_file),
+            modified: found.modified.filter(|_| is_file),
+            ..SourceFacts::default()
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // What consists of numbers can always be encoded.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// `None` if it is no JSON, or not of these facts.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<SourceFacts> {
+        let mut facts: SourceFacts = serde_json::from_slice(bytes).ok()?;
+        facts.mode = facts.mode.map(|mode| mode & PLAIN_BITS);
+        // A moment that cannot be is none.
+        facts.modified = facts.modified.filter(|stamp| stamp.to_time().is_some());
+        Some(facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::talk::wire::FACTS_BYTES_MAX;
+
+    #[test]
+    fn facts_survive_the_way_and_have_room() {
+        let facts = SourceFacts {
+            size: Some(u64::MAX),
+            allocated: Some(4096),
+            mode: Some(0o640),
+            modified: Some(Stamp {
+                seconds: -1,
+                nanoseconds: 999_999_999,
+            }),
+            digest: true,
+            metadata: true,
+            attributes: true,
+        };
+        let encoded = facts.encode();
+        assert!(encoded.len() <= FACTS_BYTES_MAX);
+        assert_eq!(SourceFacts::decode(&encoded), Some(facts));
+        assert_eq!(SourceFacts::decode(b"{}"), Some(SourceFacts::default()));
+    }
+
+    #[test]
+    fn rights_and_moments_that_cannot_be_are_ignored_and_nonsense_is_none() {
+        let told = br#"{"mode":2541,"modified":{"seconds":1,"nanoseconds":1000000000},"x":1}"#;
+        let facts = SourceFacts::decode(told).unwrap_or_default();
+        assert_eq!((facts.mode, facts.modified), (Some(0o755), None));
+        for bytes in [&b""[..], b"[]x", b"{\"size\":-1}", b"\xff"] {
+            assert_eq!(SourceFacts::decode(bytes), None);
+        }
+    }
+}

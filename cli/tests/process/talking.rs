@@ -1,0 +1,331 @@
+//! What the halves tell each other before and after the data, and decide by it: with
+//! both files as they are by then. `docs/copy-protocol.md` is what is tested here.
+
+use std::fs::File;
+use std::io::Seek;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use brigade::{Options, Reader, Role, Side, Writer};
+
+use crate::harness::{Half, Outcome, Place, SOON, noise};
+
+// Kinds of blocks, and figures of the Writer, as the program has them.
+const DATA: u16 = 0;
+const FACTS: u16 = 4;
+const ASK: u16 = 5;
+const STATE: usize = 1;
+const KEPT_AS_NEWER: u64 = 4;
+
+const GREETING: &[u8] = b"protocol=2\n";
+
+/// Long enough for a half that does what it should not.
+const A_WHILE: Duration = Duration::from_millis(200);
+
+fn set_modified(path: &Path, seconds: u64) {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
+}
+
+fn content(place: &Place, name: &str) -> String {
+    std::fs::read_to_string(place.path(name)).unwrap()
+}
+
+// ---- while one half waits ---------------------------------------------------------------
+
+/// A copy of `a` to `b`, with `change` between the start of `first` and that of the other
+/// half. How both ended.
+fn changed_while_waiting(
+    place: &Place,
+    option: &str,
+    first: &str,
+    change: impl FnOnce(),
+) -> [Outcome; 2] {
+    let name = place.name();
+    let start = |side: &str| {
+        let path = if side == "reader" { "a" } else { "b" };
+        Half::start(place.brigade(["--as", side, "--name", &name, option, path]))
+    };
+    let second = if first == "reader" {
+        "writer"
+    } else {
+        "reader"
+    };
+    let first = start(first);
+    first.hear("waiting");
+    change();
+    let ends = [start(second).end(), first.end()];
+    place.assert_nothing_left();
+    ends
+}
+
+#[test]
+fn update_goes_by_both_files_as_they_are_when_both_halves_are_there() {
+    for first in ["reader", "writer"] {
+        for (changed, expected) in [("a", "new"), ("b", "old")] {
+            let place = Place::new();
+            // The other way round before than after.
+            let (a, b) = (place.file("a", "new"), place.file("b", "old"));
+            set_modified(&a, if changed == "a" { 10 } else { 20 });
+            set_modified(&b, 15);
+            let later = |seconds| set_modified(&place.path(changed), seconds);
+            for outcome in changed_while_waiting(&place, "-u", first, || later(30)) {
+                let said = outcome.expect(0).said;
+                assert_eq!(said.contains("kept"), changed == "b", "{said}");
+            }
+            assert_eq!(content(&place, "b"), expected, "{changed}, {first} first");
+        }
+    }
+}
+
+#[test]
+fn no_clobber_goes_by_the_destination_as_it_is_when_both_halves_are_there() {
+    for first in ["reader", "writer"] {
+        for comes in [true, false] {
+            let place = Place::new();
+            place.file("a", "new");
+            let b = place.path("b");
+            if !comes {
+                place.file("b", "old");
+            }
+            let change = || match comes {
+                true => drop(place.file("b", "old")),
+                false => std::fs::remove_file(&b).unwrap(),
+            };
+            for outcome in changed_while_waiting(&place, "-n", first, change) {
+                let said = outcome.expect(0).said;
+                assert_eq!(said.contains("it exists"), comes, "{said}");
+            }
+            assert_eq!(content(&place, "b"), if comes { "old" } else { "new" });
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_another_file_by_then_is_the_source() {
+    let place = Place::new();
+    place.file("a", "before");
+    let change = || {
+        let after = place.file("after", "after");
+        std::fs::rename(after, place.path("a")).unwrap();
+    };
+    for outcome in changed_while_waiting(&place, "--no-sync", "reader", change) {
+        outcome.expect(0);
+    }
+    assert_eq!(content(&place, "b"), "after");
+}
+
+// ---- while the copy runs ----------------------------------------------------------------
+
+/// So much that a copy at [`RATE`] is not over before something has changed.
+const SIZE: usize = 4 << 20;
+const RATE: &str = "--limit-rate=4M";
+
+#[test]
+fn a_destination_that_became_newer_while_the_copy_ran_is_kept_and_update_fails() {
+    for existed in [true, false] {
+        let place = Place::new();
+        let a = place.file("a", noise(SIZE));
+        set_modified(&a, 20);
+        if existed {
+            set_modified(&place.file("b", "old"), 10);
+        }
+        let copy = Half::start(place.brigade(["--both", RATE, "-u", "a", "b"]));
+        place.wait_for_data();
+        // The same file, if there was one.
+        std::fs::write(place.path("b"), "another's").unwrap();
+        let what = if existed { "was changed" } else { "came" };
+        let what = format!("it {what} while this copy ran");
+        copy.end().expect_line(1, &[&what, "is kept"]);
+        assert_eq!(content(&place, "b"), "another's");
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn update_compares_with_the_source_as_it_was_at_the_end() {
+    let place = Place::new();
+    let (a, b) = (place.file("a", noise(SIZE)), place.file("b", "old"));
+    set_modified(&a, 20);
+    set_modified(&b, 10);
+    let args = ["--both", RATE, "-u", "--allow-changes", "a", "b"];
+    let copy = Half::start(place.brigade(args));
+    place.wait_for_data();
+    set_modified(&b, 30);
+    set_modified(&a, 40);
+    copy.end().expect(0);
+    assert!(std::fs::read(&b).unwrap() == noise(SIZE));
+}
+
+// ---- partners that do otherwise -----------------------------------------------------------
+
+fn options(side: Side, greeting: &[u8]) -> Options {
+    Options::new().side(side).wait(SOON).greeting(greeting)
+}
+
+fn join_as_writer(name: &str, greeting: &[u8]) -> Writer {
+    match brigade::join(name, &options(Side::Writer, greeting)).unwrap() {
+        Role::Writer(writer) => writer,
+        Role::Reader(_) => unreachable!("it asked to be the writer"),
+    }
+}
+
+fn join_as_reader(name: &str, greeting: &[u8]) -> Reader {
+    match brigade::join(name, &options(Side::Reader, greeting)).unwrap() {
+        Role::Reader(reader) => reader,
+        Role::Writer(_) => unreachable!("it asked to be the reader"),
+    }
+}
+
+fn start_half(place: &Place, side: &str, path: &str) -> Half {
+    let half = Half::start(place.brigade(["--as", side, "--name", &place.name(), path]));
+    half.hear("waiting");
+    half
+}
+
+#[test]
+fn two_builds_that_speak_different_protocols_refuse_each_other() {
+    for (greeting, version) in [
+        (&b""[..], 1),
+        (b"size=3\nname=x", 1),
+        (b"protocol=x\n", 1),
+        (b"protocol=3\nname=x", 3),
+    ] {
+        let refusal = format!(
+            "the other half speaks copy protocol {version}, this one 2; \
+             use the same version of brigade for both"
+        );
+        let place = Place::new();
+        place.file("a", "new");
+        place.file("b", "old");
+        let reader = start_half(&place, "reader", "a");
+        let writer = join_as_writer(&place.name(), greeting);
+        reader.end().expect_line(1, &[&refusal]);
+        let heard = writer.data_block().map(drop).unwrap_err().to_string();
+        assert!(heard.contains(&refusal), "{heard}");
+        drop(writer);
+        let writer = start_half(&place, "writer", "b");
+        let reader = join_as_reader(&place.name(), greeting);
+        writer.end().expect_line(1, &[&refusal]);
+        let heard = reader.finish().unwrap_err().to_string();
+        assert!(heard.contains(&refusal), "{heard}");
+        assert_eq!(content(&place, "b"), "old");
+        place.assert_nothing_left();
+    }
+}
+
+/// The Reader's facts, and its question.
+fn hear(writer: &Writer) -> (String, brigade::DataBlock<'_>) {
+    let mut facts = Vec::new();
+    loop {
+        let block = writer.data_block().unwrap().unwrap();
+        match block.kind() {
+            FACTS => facts.extend_from_slice(&block),
+            kind => {
+                assert_eq!((kind, block.tag()), (ASK, facts.len() as u64));
+                return (String::from_utf8(facts).unwrap(), block);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_source_is_read_before_the_writer_has_agreed() {
+    let place = Place::new();
+    let mut input = File::open(place.file("a", noise(1 << 20))).unwrap();
+    let mut command = place.brigade(["--as", "reader", "--name", &place.name(), "-"]);
+    command.stdin(input.try_clone().unwrap());
+    let reader = Half::start(command);
+    let writer = join_as_writer(&place.name(), GREETING);
+    let (facts, question) = hear(&writer);
+    assert!(facts.contains(r#""size":1048576"#), "{facts}");
+    std::thread::sleep(A_WHILE);
+    assert_eq!(input.stream_position().unwrap(), 0);
+    assert!(writer.try_data_block().is_err());
+    // Given back without an answer.
+    drop(question);
+    reader.end().expect_line(4, &["gave no answer"]);
+    assert_eq!(input.stream_position().unwrap(), 0);
+}
+
+#[test]
+fn a_source_that_changes_after_it_was_told_is_not_kept_as_older() {
+    let place = Place::new();
+    let a = place.file("a", "new");
+    let reader = start_half(&place, "reader", "a");
+    let writer = join_as_writer(&place.name(), GREETING);
+    let (_, question) = hear(&writer);
+    std::fs::write(a, "newer").unwrap();
+    writer.monitor().set_figure(STATE, KEPT_AS_NEWER);
+    drop(question);
+    reader.end().expect_line(6, &["a changed"]);
+    writer.abort("kept b: the source is not newer");
+}
+
+#[test]
+fn a_conversation_in_another_order_or_without_measure_is_the_reader_s_failure() {
+    let long = vec![b' '; 4097];
+    for (blocks, what) in [
+        (vec![(DATA, 0, &b"1"[..])], "kind 0, which has no place"),
+        (vec![(ASK, 0, b"")], "facts that make no sense"),
+        (vec![(FACTS, 0, b"{"), (ASK, 1, b"")], "facts that make no"),
+        (vec![(FACTS, 0, b"{}"), (ASK, 1, b"")], "kind 5"),
+        (vec![(FACTS, 1, b"{}")], "a piece that does not belong"),
+        (vec![(FACTS, 0, &long)], "a piece that does not belong"),
+        (vec![], "nothing of its source"),
+        (
+            vec![(FACTS, 0, b"{}"), (ASK, 2, b""), (ASK, 2, b"")],
+            "kind 5",
+        ),
+    ] {
+        let place = Place::new();
+        place.file("b", "old");
+        let writer = start_half(&place, "writer", "b");
+        let reader = join_as_reader(&place.name(), GREETING);
+        for (kind, tag, bytes) in blocks {
+            let mut block = reader.empty_block().unwrap();
+            block[..bytes.len()].copy_from_slice(bytes);
+            block.send_kind(bytes.len(), kind, tag).unwrap();
+        }
+        let heard = reader.finish().unwrap_err().to_string();
+        assert!(heard.contains(what), "{what}: {heard}");
+        writer.end().expect_line(4, &["the reader sent", what]);
+        assert_eq!(content(&place, "b"), "old");
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn options_that_need_both_halves_are_refused_before_anything_is_read() {
+    let place = Place::new();
+    place.file("b", "old");
+    for option in ["--verify", "--preserve"] {
+        let name = place.name();
+        let mut command = place.brigade(["--as", "reader", "--name", &name, "-"]);
+        command.stdin(std::process::Stdio::piped());
+        let mut reader = Half::start(command);
+        // Open, and silent.
+        let input = reader.input();
+        let writer = ["--as", "writer", "--name", &name, option, "b"];
+        let writer = Half::start(place.brigade(writer)).end();
+        assert!(writer.said.contains(option), "{writer:?}");
+        writer.expect(1);
+        reader.end().expect(4);
+        drop(input);
+        assert_eq!(content(&place, "b"), "old");
+    }
+}
+
+#[test]
+fn blocks_of_a_byte_carry_the_conversation_too() {
+    let place = Place::new();
+    place.file("a", "water");
+    for blocks in ["1", "3"] {
+        let args = ["--both", "--block-size=1", "--blocks", blocks, "a", "b"];
+        let args = [&["-p", "--verify"], &args[..]].concat();
+        Half::start(place.brigade(args)).end().expect(0);
+        assert_eq!(content(&place, "b"), "water");
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
+}
