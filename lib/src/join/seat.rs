@@ -79,7 +79,7 @@ impl Seat {
         let seat = arriving::arrive(deadline, |last| {
             match arriving.attempt(deadline, last)? {
                 Some(Arrival::Host(host)) => {
-                    Seat::of_host(host, &core, geometry, options, guests.clone()).map(Some)
+                    Seat::of_host(*host, &core, geometry, options, guests.clone()).map(Some)
                 }
                 Some(Arrival::Second(channel)) => {
                     check_user(&channel, &guests).or_else(|reason| refuse(&channel, reason))?;

@@ -86,7 +86,7 @@ compile_error!("brigade has back ends for Linux and Windows; see lib/src/sys/mod
 /// What `Arriving::attempt` found.
 pub(crate) enum Arrival {
     /// The name was free; it is this process's now.
-    Host(Host),
+    Host(Box<Host>),
     /// Its holder is reachable: a channel to it.
     Second(Channel),
 }

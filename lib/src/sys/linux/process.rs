@@ -16,7 +16,7 @@ use crate::error::Error;
 pub(in crate::sys) fn socket_peercred(socket: BorrowedFd<'_>) -> Result<(u32, u32), Error> {
     let mut found = MaybeUninit::<libc::ucred>::uninit();
     get_socket_option(socket, libc::SO_PEERCRED, &mut found)
-        .map_err(|error| Error::os("ask who the joining process is", error))?;
+        .map_err(|errno| failed("ask who the joining process is", errno))?;
     // SAFETY: `get_socket_option` filled it whole.
     let found = unsafe { found.assume_init() };
     Ok((found.uid, u32::try_from(found.pid).unwrap_or(0)))
@@ -38,7 +38,7 @@ pub(in crate::sys) fn peer_process(
             // SAFETY: the kernel just made it, for this call alone.
             return Ok(Some(unsafe { OwnedFd::from_raw_fd(found) }));
         }
-        Err(error) => Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
+        Err(errno) => errno,
     };
     match (errno, process_number(process_id)) {
         (Errno::NOPROTOOPT, Some(process)) => open_process(process),
@@ -73,7 +73,7 @@ fn get_socket_option<T>(
     socket: BorrowedFd<'_>,
     option: i32,
     value: &mut MaybeUninit<T>,
-) -> std::io::Result<()> {
+) -> Result<(), Errno> {
     let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` has room for `len` bytes.
     let status = unsafe {
@@ -86,10 +86,11 @@ fn get_socket_option<T>(
         )
     };
     if status != 0 {
-        return Err(std::io::Error::last_os_error());
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
     }
     if len as usize != size_of::<T>() {
-        return Err(std::io::ErrorKind::InvalidData.into());
+        return Err(Errno::INVAL);
     }
     Ok(())
 }

@@ -22,7 +22,9 @@ use crate::sys::kernel::limits::failed;
 /// The name's lock, held as long as this lives.
 pub(crate) struct Seat {
     path: PathBuf,
-    file: OwnedFd,
+    /// The lock.
+    _file: OwnedFd,
+    identity: Identity,
     /// Brigade made the file, so it may remove it.
     is_ours: bool,
     _directory: Option<OwnedFd>,
@@ -31,9 +33,7 @@ pub(crate) struct Seat {
 impl Seat {
     /// Whether the path still leads to the file that is locked.
     pub(super) fn is_there(&self) -> Result<bool, Error> {
-        let look = |errno| failed(format!("look at {}", self.path.display()), errno);
-        let own = rustix::fs::fstat(&self.file).map_err(look)?;
-        leads_to(&self.path, Identity::of(&own)).map_err(look)
+        leads_to(&self.path, self.identity).map_err(|errno| look_failed(&self.path, errno))
     }
 }
 
@@ -100,6 +100,13 @@ impl<'n> Taking<'n> {
         }
     }
 
+    fn mode(&self) -> Mode {
+        match self.guests {
+            [] => LOCK_MODE,
+            _ => SHARED_LOCK_MODE,
+        }
+    }
+
     /// `None` if another process has the seat, or the file changed meanwhile: to be
     /// tried again.
     pub(super) fn attempt(&mut self) -> Result<Option<Seat>, Error> {
@@ -107,29 +114,47 @@ impl<'n> Taking<'n> {
         let Some(Opened { file, made_here }) = self.open()? else {
             return Ok(None);
         };
+        // What was made for nothing does not stay.
+        let undo = || {
+            if made_here {
+                let _ = rustix::fs::unlink(path);
+            }
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|errno| {
+            undo();
+            look_failed(path, errno)
+        })?;
         if !made_here {
-            self.check(&file)?;
+            self.check(&stat)?;
         }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => {
-                if made_here {
-                    let _ = rustix::fs::unlink(path);
-                }
+                undo();
                 return Err(lock_failed(path, errno));
             }
         }
+        if made_here {
+            // The process's mask may have taken some of it away. A guest that finds it so
+            // tries again.
+            rustix::fs::fchmod(&file, self.mode()).map_err(|errno| {
+                undo();
+                failed(format!("set the mode of {}", path.display()), errno)
+            })?;
+        } else {
+            self.check_open_to_guests(&stat)?;
+        }
         let mut seat = Seat {
             path: path.to_owned(),
-            file,
+            _file: file,
+            identity: Identity::of(&stat),
             is_ours: made_here || self.is_new || self.name.is_private(),
             _directory: None,
         };
         if !seat.is_there()? {
             return Ok(None);
         }
-        self.check_open_to_guests(&seat)?;
         if self.name.is_private() {
             seat._directory = hold_directory(path);
         }
@@ -155,20 +180,12 @@ impl<'n> Taking<'n> {
             Err(Errno::ISDIR) => return Err(no_lock(path, "is a directory")),
             Err(errno) => return Err(open_failed(errno)),
         }
-        let mode = match self.guests {
-            [] => LOCK_MODE,
-            _ => SHARED_LOCK_MODE,
-        };
         let made = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | CAREFUL;
-        match rustix::fs::open(path, made, mode) {
-            Ok(file) => {
-                // The process's mask may have taken some of it away.
-                rustix::fs::fchmod(&file, mode).map_err(open_failed)?;
-                Ok(Some(Opened {
-                    file,
-                    made_here: true,
-                }))
-            }
+        match rustix::fs::open(path, made, self.mode()) {
+            Ok(file) => Ok(Some(Opened {
+                file,
+                made_here: true,
+            })),
             Err(Errno::EXIST) => {
                 self.is_new = true;
                 Ok(None)
@@ -189,13 +206,11 @@ impl<'n> Taking<'n> {
 
     /// Whether a file that was there can be a lock of brigade: somebody else's file of
     /// this name must be left alone, whatever it is.
-    fn check(&self, file: &OwnedFd) -> Result<(), Error> {
+    fn check(&self, stat: &Stat) -> Result<(), Error> {
         let path = self.name.lock();
-        let look = |errno| failed(format!("look at {}", path.display()), errno);
-        let stat = rustix::fs::fstat(file).map_err(look)?;
-        let (owner, own) = (User::of(&stat), User::own());
+        let (owner, own) = (User::of(stat), User::own());
         if owner != own && !self.guests.contains(&owner) {
-            return Err(foreign(path).unwrap_or(look(Errno::ACCESS)));
+            return Err(foreign(path).unwrap_or(look_failed(path, Errno::ACCESS)));
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(no_lock(path, "is no regular file"));
@@ -211,10 +226,8 @@ impl<'n> Taking<'n> {
 
     /// The mode of a file that was there is left alone, so it may be one that no guest
     /// could take: which matters to a host.
-    fn check_open_to_guests(&self, seat: &Seat) -> Result<(), Error> {
+    fn check_open_to_guests(&self, stat: &Stat) -> Result<(), Error> {
         let path = self.name.lock();
-        let stat = rustix::fs::fstat(&seat.file)
-            .map_err(|errno| failed(format!("look at {}", path.display()), errno))?;
         let mode = Mode::from_raw_mode(stat.st_mode);
         if self.guests.is_empty() || mode.contains(SHARED_LOCK_MODE) {
             return Ok(());
@@ -237,6 +250,10 @@ fn no_lock(path: &Path, why: &str) -> Error {
         "{} {why}, so it is no lock of brigade; choose another name",
         path.display()
     ))
+}
+
+fn look_failed(path: &Path, errno: Errno) -> Error {
+    failed(format!("look at {}", path.display()), errno)
 }
 
 fn lock_failed(path: &Path, errno: Errno) -> Error {
@@ -273,4 +290,42 @@ pub(super) fn foreign(path: &Path) -> Option<Error> {
             path.display()
         ))
     })
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it"
+)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn of_many_that_come_and_go_no_two_have_the_seat_though_its_file_is_removed_each_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = Name::parse(&format!("{}/n", directory.path().display())).unwrap();
+        let (holders, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let until = Instant::now() + Duration::from_secs(2);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while Instant::now() < until {
+                        if let Some(seat) = Taking::new(&name, &[]).attempt().unwrap() {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                            taken.fetch_add(1, Ordering::SeqCst);
+                            std::thread::yield_now();
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                            drop(seat);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(taken.into_inner() > 100);
+        let left = std::fs::read_dir(directory.path()).unwrap().count();
+        assert!(left <= 1, "{left}");
+    }
 }

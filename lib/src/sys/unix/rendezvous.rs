@@ -100,7 +100,8 @@ impl<'n> Arriving<'n> {
 
     fn try_both(&mut self) -> Result<Option<Arrival>, Error> {
         if let Some(seat) = self.taking.attempt()? {
-            return Host::new(self.name, seat, self.guests).map(|host| Some(Arrival::Host(host)));
+            let host = Host::new(self.name, seat, self.guests)?;
+            return Ok(Some(Arrival::Host(Box::new(host))));
         }
         Ok(connect(self.name.socket())?.map(Arrival::Second))
     }

@@ -87,7 +87,10 @@ impl<'n> Arriving<'n> {
     ) -> Result<Option<Arrival>, Error> {
         let name = self.name;
         match create_semaphore(name.seat())? {
-            Created::New(seat) => Ok(Host::new(name, seat)?.map(Arrival::Host)),
+            Created::New(seat) => {
+                let host = Host::new(name, seat)?;
+                Ok(host.map(|host| Arrival::Host(Box::new(host))))
+            }
             Created::Existing(seat) => {
                 refuse_foreign(name, &seat)?;
                 Ok(enter(name, &seat, deadline)?.map(Arrival::Second))
