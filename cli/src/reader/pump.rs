@@ -11,7 +11,8 @@ use brigade::{Monitor, Reader};
 use crate::failure::Failure;
 use crate::metadata::Metadata;
 use crate::rate::Limiter;
-use crate::reader::source::{self, Source};
+use crate::reader::holes;
+use crate::reader::source::Source;
 use crate::request::args::When;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
@@ -52,6 +53,7 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     };
     while pump.step(source)? {}
     pump.monitor.set_figure(wire::ALL_READ, 1);
+    source.check_whole()?;
     if !settings.allow_changes {
         source.check_unchanged()?;
     }
@@ -128,7 +130,7 @@ impl Pump<'_> {
     /// Zeros as holes, and what is between them as data.
     fn send_runs(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         while !bytes.is_empty() {
-            let (len, is_zero) = source::run(bytes);
+            let (len, is_zero) = holes::run(bytes);
             let (run, rest) = bytes.split_at(len);
             if is_zero {
                 self.hole(len as u64)?;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure, reason};
 use crate::metadata::{Metadata, Stamp};
+use crate::reader::holes;
 use crate::request::endpoint::Endpoint;
 use crate::request::settings::Settings;
 use crate::sys::{self, Facts, FollowLast, Held, Kind, Resolved};
 use crate::talk::source_facts::SourceFacts;
+use crate::visible;
 
 /// What was read is dropped from the cache so many bytes at a time, where the system
 /// cannot be asked to keep it out in the first place.
@@ -158,16 +160,9 @@ impl Source {
             return Ok(None);
         }
         let here = self.start + self.offset;
-        let (data, until) = match sys::next_data(&self.file, here)? {
-            Some(data) => (data.start.max(here), data.end.saturating_sub(self.start)),
-            // Not beyond where it ends by now.
-            None => {
-                let end = sys::facts(&self.file)?.len.min(self.start + size);
-                (end.max(here), u64::MAX)
-            }
-        };
-        let hole = (data - here).min(size - self.offset);
-        self.data_until = until;
+        let data = holes::next_data(&self.file, here, self.start + size)?;
+        let hole = (data.start - here).min(size - self.offset);
+        self.data_until = data.end.saturating_sub(self.start);
         self.offset += hole;
         let position = SeekFrom::Start(self.start + self.offset);
         self.file.seek(position)?;
@@ -264,6 +259,29 @@ impl Source {
         Ok(found.modified)
     }
 
+    /// That what was read is all that the source says to have. It may be less where sizes
+    /// are made up, and of a file that was cut meanwhile, which is a change.
+    pub(crate) fn check_whole(&self) -> Result<(), Failure> {
+        let Some(size) = self.size.filter(|&size| self.offset < size) else {
+            return Ok(());
+        };
+        let failed = |error| Failure::io("look at", &self.path, &error);
+        let by_now = match self.before.kind {
+            Kind::File => sys::facts(&self.file).map_err(failed)?.len,
+            _ => self.start + size,
+        };
+        if by_now <= self.start + self.offset
+            || sys::may_lie_about_size(&self.file).map_err(failed)?
+        {
+            return Ok(());
+        }
+        let (path, offset) = (visible::name(&self.path), self.offset);
+        let message = format!(
+            "{path} ended after {offset} bytes, though it has {size}: its file system, or disk, gave less than it told"
+        );
+        Err(Failure::new(Exit::Failed, message))
+    }
+
     /// That what was read is what the source was all the time. Devices and streams
     /// do not tell.
     pub(crate) fn check_unchanged(&self) -> Result<(), Failure> {
@@ -281,7 +299,7 @@ impl Source {
         };
         let message = format!(
             "{} changed while it was copied: {what}; copy it again, or accept what was read with --allow-changes",
-            self.path.display()
+            visible::name(&self.path)
         );
         Err(Failure::new(Exit::SourceChanged, message))
     }
@@ -316,41 +334,4 @@ fn what_changed(before: &Facts, after: &Facts, named: Option<io::Result<Facts>>)
         return Some("it was written to".to_owned());
     }
     (before.changed != after.changed).then(|| "its owner, mode or names changed".to_owned())
-}
-
-/// Pieces of this size, from their own multiples on, become holes if they are all
-/// zeros: what file systems usually allocate.
-const ZEROS_BYTES: usize = 4096;
-
-/// How far `bytes` are alike, all zeros or none: how many, and whether they are zeros.
-pub(crate) fn run(bytes: &[u8]) -> (usize, bool) {
-    let mut pieces = bytes.chunks(ZEROS_BYTES).map(is_zero);
-    let Some(first) = pieces.next() else {
-        return (0, false);
-    };
-    let alike = 1 + pieces.take_while(|&zero| zero == first).count();
-    (bytes.len().min(alike * ZEROS_BYTES), first)
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    // Words at a time, where the compiler can see them.
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_are_of_whole_pieces_and_end_with_the_bytes() {
-        let mut bytes = vec![0; 3 * ZEROS_BYTES + 10];
-        assert_eq!(run(&bytes), (bytes.len(), true));
-        bytes[2 * ZEROS_BYTES - 1] = 1;
-        assert_eq!(run(&bytes), (ZEROS_BYTES, true));
-        assert_eq!(run(&bytes[ZEROS_BYTES..]), (ZEROS_BYTES, false));
-        assert_eq!(run(&bytes[2 * ZEROS_BYTES..]), (ZEROS_BYTES + 10, true));
-        assert_eq!(run(b"x"), (1, false));
-        assert_eq!(run(b""), (0, false));
-    }
 }

@@ -42,10 +42,13 @@
 //! | `read(file, block)` | some of the next bytes; 0 MUST mean the end, and nothing else; `Interrupted` asks for another try, `WouldBlock` for one after `wait_until_ready` |
 //! | `read_past_cache(file, block)` | the same, without the system keeping a copy; MUST be `Unsupported` if it would |
 //! | `next_data(file, position)` | where a regular file has data at or after `position`, `None` if it has nothing but a hole; everywhere, if the system does not tell; MAY move the file's position |
+//! | `is_in_hole(file, position)` | whether a regular file has a hole there, where `next_data` found nothing; false if `position` is not before its end |
+//! | `may_lie_about_size(file)` | whether its file system makes up what is read, so that there may be less than it says |
 //! | `metadata(file)` | what can be kept of a regular file beside its data: of its attributes the access list alone, without which its mode means something else |
 //! | `attributes(file)` | its other extended attributes; none if it can have none |
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
+//! | `wait_until_room(file)` | returns when a write to a stream that was `WouldBlock` can go on, or fail; may return early |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
 //! | `Entry::inherited_list()` | the access list, as an attribute holds it, that limits the mode of new files in that directory, if there is one |
 //! | `Access::new(mode)` | who may do what with a file that does not exist yet |

@@ -183,8 +183,20 @@ impl Destination {
         self.can_sync
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => bytes = &bytes[len..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Somebody else set this pipe to non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    sys::wait_until_room(&self.file)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Skips `len` bytes, which are zeros then; false if they have to be written,

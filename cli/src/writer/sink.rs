@@ -19,6 +19,7 @@ use crate::talk::pieces::{nonsense, unexpected};
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::trailer::{Trailer, started_without};
 use crate::talk::wire;
+use crate::visible;
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
 use crate::writer::rights::NewMode;
@@ -98,10 +99,13 @@ fn answer(
     };
     let name = Greeting::decode(writer.partner().greeting()).name;
     let target = Target::find(path, name.as_deref(), &settings.on_existing())?;
+    if target.path != *path && !writer.partner().is_own_user() {
+        check_guest_s_name(&target, &writer.partner().user())?;
+    }
     let decision = SkipRule::of(settings).decide(target.facts(), facts.modified);
     if decision != Decision::Copy {
         let reason = skip_rule::reason(decision);
-        let words = format!("kept {}: {reason}", target.path.display());
+        let words = format!("kept {}: {reason}", visible::name(&target.path));
         return Ok(Answer::Keep(decision, words));
     }
     let new_mode = NewMode {
@@ -114,6 +118,22 @@ fn answer(
     };
     let destination = Destination::open(target, size, new_mode, settings, gate)?;
     Ok(Answer::Copy(Box::new(destination)))
+}
+
+/// In a directory, the Reader's word names the file. Another user's must not be one that
+/// programs look for there, nor one that is taken.
+fn check_guest_s_name(target: &Target, user: &str) -> Result<(), Failure> {
+    let name = target.path.file_name().unwrap_or_default();
+    let why = match target.facts() {
+        Some(_) => "it exists",
+        None if name.as_encoded_bytes().starts_with(b".") => "it begins with a dot",
+        None => return Ok(()),
+    };
+    let path = visible::name(&target.path);
+    let message = format!(
+        "the reader is user {user}, who may not choose {path}: {why}; name the destination file yourself"
+    );
+    Err(Failure::new(Exit::Failed, message))
 }
 
 /// The two processes may have been started by hand, with different options.
@@ -333,7 +353,7 @@ impl<'p> Sink<'p> {
         }
         let message = format!(
             "{} is not what was read: its BLAKE3 hash is {found}, the source's is {}",
-            self.destination.path().display(),
+            visible::name(self.destination.path()),
             blake3::Hash::from(expected)
         );
         Err(Failure::new(Exit::Failed, message))

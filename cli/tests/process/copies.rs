@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Half, Place, noise, skip, sys};
+use crate::harness::{Half, PROMISED, Place, noise, skip, sys};
 
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 4;
@@ -301,4 +301,40 @@ fn progress_is_shown_when_asked_for_and_never_into_a_file_by_itself() {
         .end()
         .expect(0);
     assert_eq!(quiet.said, "");
+}
+
+#[test]
+fn standard_output_that_does_not_wait_is_waited_for() {
+    let Some((output, mut input)) = sys::stream_that_does_not_wait() else {
+        return;
+    };
+    let place = Place::new();
+    let data = noise(4 << 20);
+    place.file("a", &data);
+    let mut command = place.brigade(["--both", "a", "-"]);
+    command.stdout(output);
+    let both = Half::start_as_it_is(command);
+    // It is full long before.
+    std::thread::sleep(Duration::from_millis(200));
+    let mut copied = vec![0; data.len()];
+    input.read_exact(&mut copied).unwrap();
+    assert!(copied == data);
+    both.end().expect(0);
+}
+
+#[test]
+fn who_waits_for_standard_output_notices_a_signal() {
+    let Some((output, input)) = sys::stream_that_does_not_wait() else {
+        return;
+    };
+    let place = Place::new();
+    place.file("a", noise(4 << 20));
+    let mut command = place.brigade(["--both", "-v", "a", "-"]);
+    command.stdout(output);
+    let both = Half::start_as_it_is(command);
+    both.hear("the partner is");
+    std::thread::sleep(Duration::from_millis(100));
+    both.interrupt(&sys::INTERRUPTIONS[0]);
+    both.end_within(PROMISED).expect(130);
+    drop(input);
 }

@@ -289,3 +289,53 @@ fn a_limit_of_the_rate_holds_and_data_comes_smoothly() {
     // Not just the four blocks.
     assert!(pieces > 8, "{pieces}");
 }
+
+// ---- systems that tell less than there is ---------------------------------------------------
+
+#[test]
+fn a_source_that_ends_before_its_size_is_a_failure_even_if_changes_are_accepted() {
+    for option in ["-q", "--allow-changes"] {
+        let place = Place::new();
+        place.file("a", noise(1 << 20));
+        place.file("b", "old");
+        let args = ["--both", option, "a", "b"];
+        let Some(command) = sys::with_faults_of(&place, "a", &["read:retval=0:when=3"], &args)
+        else {
+            return;
+        };
+        let outcome = Half::start(command).end();
+        outcome.expect_line(1, &["a ended after 524288 bytes", "it has 1048576"]);
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn data_that_the_system_denies_is_copied_or_the_copy_fails() {
+    const PIECE: u64 = 1 << 20;
+    let place = Place::new();
+    let mut a = File::create(place.path("a")).unwrap();
+    // A hole, data, a hole, data, a hole.
+    a.set_len(5 * PIECE).unwrap();
+    for at in [PIECE, 3 * PIECE] {
+        a.seek(SeekFrom::Start(at)).unwrap();
+        a.write_all(&noise(PIECE as usize)).unwrap();
+    }
+    drop(a);
+    let content = std::fs::read(place.path("a")).unwrap();
+    for denied in 1..12 {
+        place.file("b", "old");
+        let fault = format!("lseek:error=ENXIO:when={denied}");
+        let args = ["--both", "a", "b"];
+        let Some(command) = sys::with_faults_of(&place, "a", &[&fault], &args) else {
+            return;
+        };
+        let outcome = Half::start(command).end();
+        let b = std::fs::read(place.path("b")).unwrap();
+        match outcome.code {
+            Some(0) => assert!(b == content, "{fault}"),
+            _ => assert_eq!(b, b"old", "{fault}: {outcome:?}"),
+        }
+        place.assert_nothing_left();
+    }
+}

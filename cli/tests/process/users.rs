@@ -142,3 +142,49 @@ fn another_user_s_reader_cannot_have_a_file_made_that_makes_others_act_as_its_ow
         assert_eq!(sys::whole_mode(b.as_ref()), expected);
     }
 }
+
+#[test]
+fn a_guest_chooses_no_name_that_is_taken_or_hidden() {
+    if !sys::is_root() {
+        return;
+    }
+    for (name_of_a, taken, why) in [
+        ("a", false, None),
+        ("a", true, Some("it exists")),
+        (".bashrc", false, Some("it begins with a dot")),
+    ] {
+        let place = Place::new();
+        let shared = shared(&place);
+        let home = place.path("home");
+        std::fs::create_dir(&home).unwrap();
+        let copied = home.join(name_of_a);
+        if taken {
+            std::fs::write(&copied, "old").unwrap();
+        }
+        let [name, a] = ["copy", name_of_a].map(|file| format!("{shared}/{file}"));
+        std::fs::write(&a, "water").unwrap();
+        let reader = ["--as=reader", "--name", &name, "--allow-user=0", &a];
+        let reader = Half::start(sys::as_nobody(&place, &reader));
+        reader.hear("waiting");
+        let writer = [
+            "--as=writer",
+            "--name",
+            &name,
+            "--allow-user=nobody",
+            "home",
+        ];
+        let outcome = Half::start(place.brigade(writer)).end();
+        let Some(why) = why else {
+            outcome.expect(0);
+            reader.end().expect(0);
+            assert_eq!(std::fs::read(&copied).unwrap(), b"water");
+            continue;
+        };
+        outcome.expect_line(1, &[why, "65534", "name the destination file yourself"]);
+        reader.end().expect(4);
+        match taken {
+            true => assert_eq!(std::fs::read(&copied).unwrap(), b"old"),
+            false => assert!(!copied.exists()),
+        }
+    }
+}

@@ -49,3 +49,34 @@ pub(crate) fn next_data(file: &File, position: u64) -> io::Result<Option<Range<u
         Err(error) => Err(error.into()),
     }
 }
+
+pub(crate) fn is_in_hole(file: &File, position: u64) -> io::Result<bool> {
+    use rustix::io::Errno;
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(position)) {
+        Ok(hole) => Ok(hole == position),
+        Err(Errno::NXIO) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the kernel itself writes as it is read, by their numbers in linux/magic.h:
+/// sysfs, proc, debugfs, tracefs, securityfs, configfs, cgroup and cgroup2.
+const MADE_UP: [i64; 8] = [
+    0x6265_6572,
+    0x9fa0,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x6265_6570,
+    0x0027_e0eb,
+    0x6367_7270,
+];
+
+pub(crate) fn may_lie_about_size(file: &File) -> io::Result<bool> {
+    let found = rustix::fs::fstatfs(file)?;
+    #[allow(
+        clippy::useless_conversion,
+        reason = "of fewer bits on other processors"
+    )]
+    Ok(MADE_UP.contains(&i64::from(found.f_type)))
+}

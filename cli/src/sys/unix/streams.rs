@@ -39,6 +39,12 @@ pub(crate) fn wait_until_ready(file: &File) -> io::Result<()> {
     poll_for_input(file, None).map(drop)
 }
 
+pub(crate) fn wait_until_room(file: &File) -> io::Result<()> {
+    let mut fds = [PollFd::new(file, PollFlags::OUT)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+    Ok(())
+}
+
 fn poll_for_input(file: &File, timeout: Option<&Timespec>) -> io::Result<bool> {
     let mut fds = [PollFd::new(file, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| poll(&mut fds, timeout))?;

@@ -132,3 +132,12 @@ pub(crate) fn next_data(file: &File, position: u64) -> io::Result<Option<Range<u
     let start = found.FileOffset as u64;
     Ok(Some(start..start.saturating_add(found.Length as u64)))
 }
+
+/// `next_data` is told ranges, and has no doubts.
+pub(crate) fn is_in_hole(_file: &File, _position: u64) -> io::Result<bool> {
+    Ok(true)
+}
+
+pub(crate) fn may_lie_about_size(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}

@@ -63,3 +63,9 @@ pub(crate) fn wait_until_ready(_file: &File) -> io::Result<()> {
     std::thread::sleep(Duration::from_millis(1));
     Ok(())
 }
+
+/// As for `wait_until_ready`.
+pub(crate) fn wait_until_room(_file: &File) -> io::Result<()> {
+    std::thread::sleep(Duration::from_millis(1));
+    Ok(())
+}

@@ -691,3 +691,11 @@ impl Fifo {
         std::fs::remove_file(&self.0).unwrap();
     }
 }
+
+/// What a process may write to, which says so when it has no room; and the other end.
+pub(crate) fn stream_that_does_not_wait() -> Option<(std::process::Stdio, impl std::io::Read)> {
+    let (input, output) = std::os::unix::net::UnixStream::pair().unwrap();
+    output.set_nonblocking(true).unwrap();
+    let output = std::os::fd::OwnedFd::from(output);
+    Some((output.into(), input))
+}
