@@ -42,6 +42,24 @@ impl Metadata {
     }
 }
 
+/// Whose word [`Metadata`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Teller {
+    OwnUser,
+    /// A user who was let in, by number where users have one. Its word gives no rights
+    /// but its own.
+    Guest(Option<u32>),
+}
+
+impl Teller {
+    pub(crate) fn of(partner: &brigade::Partner) -> Teller {
+        match partner.is_own_user() {
+            true => Teller::OwnUser,
+            false => Teller::Guest(partner.user_number()),
+        }
+    }
+}
+
 /// A moment: seconds since 1970, and nanoseconds of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Stamp {

@@ -164,6 +164,12 @@ impl Partner {
         self.peer.user == sys::User::own()
     }
 
+    /// The number of its user, by the system's word; `None` where users have none
+    /// (Windows).
+    pub fn user_number(&self) -> Option<u32> {
+        self.peer.user.as_number()
+    }
+
     /// What it gave to [`Options::greeting`]: its word alone.
     pub fn greeting(&self) -> &[u8] {
         &self.greeting

@@ -60,6 +60,7 @@
 //! | `set_owner(file, user, group)` | gives the file away; may take special bits from it |
 //! | `set_mode(file, mode)` | sets permission bits, the special ones too |
 //! | `set_attribute(file, attribute)` | sets an extended attribute; an access list MUST be in force at once |
+//! | `is_user_attribute(name)` | whether the attribute of that name is its user's own affair, and gives nobody any rights |
 //! | `is_access_list(name)` | whether the attribute of that name is the list of who may do what with a file |
 //! | `remove_access_list(file)` | leaves the mode alone to say that; no error if there is no list |
 //! | `is_refusal(error)` | whether an owner, mode or attribute was not this user's to give, or nothing that the file system has; anything else went wrong |

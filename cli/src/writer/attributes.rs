@@ -11,10 +11,11 @@ use std::io;
 use std::path::Path;
 
 use crate::failure::{Exit, Failure, reason};
-use crate::metadata::{ExtendedAttribute, Metadata, Stamp};
+use crate::metadata::{ExtendedAttribute, Metadata, Stamp, Teller};
 use crate::request::settings::Preserve;
 use crate::sys;
 use crate::tell::output;
+use crate::visible;
 use crate::writer::rights::{Lost, mode_without, narrowed_list, narrowed_mode};
 
 /// Permission bits without the special ones.
@@ -31,8 +32,8 @@ pub(crate) struct Finish<'a> {
     /// Nothing is there yet that it replaces.
     pub(crate) is_new: bool,
     pub(crate) source: &'a Metadata,
-    /// The Reader, whose word `source` is, is a process of this user.
-    pub(crate) from_own_user: bool,
+    /// Whose word `source` is.
+    pub(crate) teller: Teller,
     pub(crate) preserve: Preserve,
 }
 
@@ -53,8 +54,9 @@ impl Finish<'_> {
 
     /// What of the old file's owner is lost, unless another owner was asked for.
     fn give_owner(&self) -> Result<Lost, Failure> {
-        let asked = self.source.owner.filter(|_| self.preserve.ownership);
-        let Some(wanted) = asked.or(self.old.owner) else {
+        let asked = self.asked_owner();
+        let both = |(user, group)| (Some(user), Some(group));
+        let Some(wanted) = asked.or(self.old.owner.map(both)) else {
             return Ok(Lost::default());
         };
         let refused = self.try_owner(wanted)?;
@@ -74,18 +76,38 @@ impl Finish<'_> {
         })
     }
 
+    /// The source's user and group, as far as they were asked for and the Reader may
+    /// name them: another user's can give the file to that user alone.
+    fn asked_owner(&self) -> Option<(Option<u32>, Option<u32>)> {
+        let (user, group) = self.source.owner.filter(|_| self.preserve.ownership)?;
+        let (may_user, may_group) = match self.teller {
+            Teller::OwnUser => (true, true),
+            Teller::Guest(guest) => (guest == Some(user), false),
+        };
+        if !may_user {
+            self.warn("owner", "another user's reader can name no other owner");
+            return None;
+        }
+        if !may_group {
+            self.warn("group", "another user's reader can name none");
+        }
+        Some((Some(user), may_group.then_some(group)))
+    }
+
     /// As for cp: who may not give the file to its user may give it to its group. Why
     /// not both were given, if so.
-    fn try_owner(&self, (user, group): (u32, u32)) -> Result<Option<io::Error>, Failure> {
-        if self.owner()? == Some((user, group)) {
+    fn try_owner(
+        &self,
+        (user, group): (Option<u32>, Option<u32>),
+    ) -> Result<Option<io::Error>, Failure> {
+        let is_already = |(old_user, old_group): (u32, u32)| {
+            user.is_none_or(|user| user == old_user) && group.is_none_or(|group| group == old_group)
+        };
+        if self.owner()?.is_some_and(is_already) {
             return Ok(None);
         }
         let mut refusal = None;
-        for (user, group) in [
-            (Some(user), Some(group)),
-            (None, Some(group)),
-            (Some(user), None),
-        ] {
+        for (user, group) in [(user, group), (None, group), (user, None)] {
             match sys::set_owner(self.file, user, group) {
                 Ok(()) => break,
                 Err(error) if sys::is_refusal(&error) => refusal = refusal.or(Some(error)),
@@ -106,10 +128,10 @@ impl Finish<'_> {
             match sys::set_attribute(self.file, attribute) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    self.warn("extended attributes", &about(attribute, &error));
+                    self.warn("extended attributes", &about(attribute, &reason(&error)));
                 }
                 Err(error) => {
-                    let why = about(attribute, &error);
+                    let why = about(attribute, &reason(&error));
                     return Err(self.failure("extended attributes", &why));
                 }
             }
@@ -129,14 +151,23 @@ impl Finish<'_> {
         }
         let mut lost = None;
         for attribute in plain(self.source) {
-            let given = sys::set_attribute(self.file, attribute);
             // One line for all of them.
-            lost = lost.or(given.err().map(|error| about(attribute, &error)));
+            lost = lost.or(self.give_source_attribute(attribute));
         }
         match lost {
             Some(why) => self.lose("extended attributes", &why),
             None => Ok(()),
         }
+    }
+
+    /// Why it was not given, if so.
+    fn give_source_attribute(&self, attribute: &ExtendedAttribute) -> Option<String> {
+        if self.teller != Teller::OwnUser && !sys::is_user_attribute(&attribute.name) {
+            // Some give rights: security.capability, trusted.*.
+            return Some(about(attribute, "another user's reader cannot set it"));
+        }
+        let given = sys::set_attribute(self.file, attribute);
+        given.err().map(|error| about(attribute, &reason(&error)))
     }
 
     // ---- who may do what ----------------------------------------------------------
@@ -171,7 +202,7 @@ impl Finish<'_> {
 
     /// The source's access list and mode: cp keeps a list as a part of the mode.
     fn give_source_rights(&self, mode: u32) -> Result<(), Failure> {
-        let mut mode = mode & self.bits_of_source()?;
+        let mut mode = mode & self.bits_of_source(mode)?;
         match access_list(self.source) {
             None => self.remove_list()?,
             Some(list) if self.preserve.acl && !self.preserve.all => self.give_list(list)?,
@@ -190,13 +221,16 @@ impl Finish<'_> {
 
     /// Special bits only if the file belongs to whom it belonged to, as for cp, and if
     /// this user's own process says so: they make others act as the file's owner.
-    fn bits_of_source(&self) -> Result<u32, Failure> {
-        let may_have_special_bits =
-            self.from_own_user && self.source.owner.is_some() && self.owner()? == self.source.owner;
-        Ok(match may_have_special_bits {
-            true => ALL_BITS,
-            false => PLAIN_BITS,
-        })
+    fn bits_of_source(&self, mode: u32) -> Result<u32, Failure> {
+        let has_special_bits = mode & !PLAIN_BITS != 0;
+        if self.teller != Teller::OwnUser {
+            if has_special_bits {
+                self.warn("special mode bits", "another user's reader cannot set them");
+            }
+            return Ok(PLAIN_BITS);
+        }
+        let same_owner = self.source.owner.is_some() && self.owner()? == self.source.owner;
+        Ok(if same_owner { ALL_BITS } else { PLAIN_BITS })
     }
 
     fn lose_list(&self, error: &io::Error) -> Result<(), Failure> {
@@ -288,14 +322,17 @@ impl Finish<'_> {
     }
 
     fn failure(&self, what: &str, why: &str) -> Failure {
-        let message = format!("cannot keep the {what} of {}: {why}", self.path.display());
+        let message = format!(
+            "cannot keep the {what} of {}: {why}",
+            visible::name(self.path)
+        );
         Failure::new(Exit::Failed, message)
     }
 
     /// Said even by a process that is quiet: the destination is not all that was asked
     /// for.
     fn warn(&self, what: &str, why: &str) {
-        let path = self.path.display();
+        let path = visible::name(self.path);
         output::warn(&format!(
             "writer: warning: cannot keep the {what} of {path}: {why}"
         ));
@@ -312,9 +349,8 @@ fn access_list(metadata: &Metadata) -> Option<&ExtendedAttribute> {
     attributes.find(|attribute| sys::is_access_list(&attribute.name))
 }
 
-/// "NAME: REASON"
-fn about(attribute: &ExtendedAttribute, error: &io::Error) -> String {
+/// "NAME: WHY"
+fn about(attribute: &ExtendedAttribute, why: &str) -> String {
     let name = String::from_utf8_lossy(&attribute.name);
-    let name = name.replace(char::is_control, "?");
-    format!("{name}: {}", reason(error))
+    format!("{}: {why}", visible::name(&*name))
 }

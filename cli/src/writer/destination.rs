@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::failure::{Exit, Failure};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
 use crate::units::bytes;
@@ -261,7 +261,7 @@ impl Destination {
     pub(crate) fn finish(
         &self,
         source: &Metadata,
-        from_own_user: bool,
+        teller: Teller,
         preserve: Preserve,
     ) -> Result<(), Failure> {
         let access = match &self.way {
@@ -283,7 +283,7 @@ impl Destination {
             old: access.kept(),
             is_new: access.is_new(),
             source,
-            from_own_user,
+            teller,
             preserve,
         };
         finish.run()

@@ -8,6 +8,7 @@ use brigade::{Monitor, Writer};
 use crate::request::args::When;
 
 use crate::failure::{Exit, Failure};
+use crate::metadata::Teller;
 use crate::rate::Limiter;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
@@ -181,8 +182,8 @@ struct Sink<'p> {
     /// Of what cannot be read again.
     hash: Option<blake3::Hasher>,
     limiter: Limiter,
-    /// The Reader is a process of this user: what it tells may give rights.
-    from_own_user: bool,
+    /// Whose word it is what the Reader tells of its source.
+    teller: Teller,
     /// Bytes of the source that the destination has, holes among them.
     written: u64,
     skipped: u64,
@@ -203,7 +204,7 @@ impl<'p> Sink<'p> {
             destination,
             syncer: None,
             monitor: writer.monitor(),
-            from_own_user: writer.partner().is_own_user(),
+            teller: Teller::of(writer.partner()),
             limiter: Limiter::new(settings.limit_rate),
             written: 0,
             skipped: 0,
@@ -312,7 +313,7 @@ impl<'p> Sink<'p> {
         };
         let metadata = trailer.metadata()?;
         self.destination
-            .finish(&metadata, self.from_own_user, self.settings.preserve)?;
+            .finish(&metadata, self.teller, self.settings.preserve)?;
         let last_look = LastLook {
             rule: SkipRule::of(self.settings),
             modified: metadata.modified_at_end.or(facts.modified),

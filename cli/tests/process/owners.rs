@@ -1,10 +1,19 @@
 //! Whose a destination is, what becomes of others' rights where that cannot be kept, and
 //! that no error on the way costs an attribute without a word.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Half, Place, skip, sys};
+use brigade::{Options, Role, Side};
+
+use crate::harness::{Half, PARTIAL, Place, SOON, skip, sys};
+
+// Kinds of blocks, as the program has them.
+const DATA: u16 = 0;
+const METADATA: u16 = 2;
+const FACTS: u16 = 4;
+const ASK: u16 = 5;
 
 /// Of the old file.
 const OLD: (u32, u32) = (1111, 2222);
@@ -80,6 +89,33 @@ fn nobody_gets_in_by_an_access_list_whose_group_could_not_be_kept() {
     }
 }
 
+/// A stream has neither mode nor list, so the old ones stay. What the mode of a file with
+/// a list shows for the group is the list's mask: what anybody named may do at most.
+#[test]
+fn a_mask_does_not_become_the_group_s_rights() {
+    let place = Place::new();
+    place.file("a", "new");
+    for (options, source) in [
+        (&["-p"][..], "-"),
+        (&["--preserve=all"], "-"),
+        (&["--preserve=acl"], "-"),
+        (&["--preserve=acl"], "a"),
+    ] {
+        let b = place.file("b", "old");
+        let list = list_that_names_the_copier(0, 6, 0);
+        if !sys::set_attribute(&b, sys::ACCESS_LIST, &list) {
+            return;
+        }
+        place.both(options, source, "b").expect(0);
+        let (mode, found) = (sys::whole_mode(&b), sys::attribute(&b, sys::ACCESS_LIST));
+        let expected = match source {
+            "-" => (0o660, Some(list)),
+            _ => (0o600, None),
+        };
+        assert_eq!((mode, found), expected, "{options:?} {source}");
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_given_its_owner_for_another_reason_is_an_error() {
     if !sys::is_root() {
@@ -99,7 +135,7 @@ fn a_file_that_cannot_be_given_its_owner_for_another_reason_is_an_error() {
         sys::set_mode(&b, 0o660);
         let fault = format!("fchown:error={error}");
         let args = [&["--both", "-q"], options, &["a", "b"]].concat();
-        let Some(copy) = sys::with_faults(&place, &[&fault], &args) else {
+        let Some(copy) = sys::with_faults_of(&place, PARTIAL, &[&fault], &args) else {
             return;
         };
         let outcome = Half::start(copy).end().expect(code);
@@ -132,8 +168,7 @@ fn a_mode_that_is_refused_is_an_error_only_if_it_was_asked_for_or_lets_somebody_
         let fault = format!("fchmod:error={error}");
         let copy = |options: &[&str], destination: &str| {
             let args = [&["--both", "-q"], options, &["a", destination]].concat();
-            let name = format!(".{destination}.brigade-partial");
-            let copy = sys::with_faults_of(&place, &name, &[&fault], &args)?;
+            let copy = sys::with_faults_of(&place, PARTIAL, &[&fault], &args)?;
             Some(Half::start(copy).end())
         };
         for old_mode in [None, Some(0o644)] {
@@ -195,6 +230,35 @@ fn file_systems_that_show_another_owner_can_be_copied_to() {
             .expect_silence(0);
         assert_eq!(std::fs::read(&b).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(mounted.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn what_the_old_file_has_at_the_end_of_the_copy_is_kept_and_not_what_it_had() {
+    if !sys::has_modes() {
+        return skip("files have no modes here");
+    }
+    let place = Place::new();
+    for mode in [0o600, 0o666] {
+        let b = place.file("b", "old");
+        sys::set_mode(&b, 0o644);
+        let mut copy = place.begin(&[]);
+        let mut input = copy.input();
+        input.write_all(b"new").unwrap();
+        place.wait_for_data();
+        sys::set_mode(&b, mode);
+        let has_attribute = sys::set_attribute(&b, "user.x", b"late");
+        let owner = match sys::is_root() {
+            true => OLD,
+            false => sys::owner(&b),
+        };
+        sys::set_owner(&b, owner.0, owner.1);
+        drop(input);
+        copy.end().expect(0);
+        assert_eq!(std::fs::read(&b).unwrap(), b"new");
+        assert_eq!((sys::owner(&b), sys::whole_mode(&b)), (owner, mode));
+        let expected = has_attribute.then(|| b"late".to_vec());
+        assert_eq!(sys::attribute(&b, "user.x"), expected);
     }
 }
 
@@ -286,4 +350,148 @@ fn no_error_costs_an_attribute_without_a_word() {
             }
         }
     }
+}
+
+// ---- another user's Reader --------------------------------------------------------
+
+const NOBODY: (u32, u32) = (65534, 65534);
+
+/// What becomes of `a`, whose Reader is nobody's, in the hands of root's Writer of `b`
+/// with these options: owner, mode, and what the Writer says.
+fn from_guest(place: &Place, options: &[&str], code: i32) -> ((u32, u32), u32, String) {
+    let shared = place.path("shared");
+    if !shared.exists() {
+        std::fs::create_dir(&shared).unwrap();
+    }
+    sys::set_mode(&shared, 0o1777);
+    let name = shared.join("copy").to_str().unwrap().to_owned();
+    let half =
+        |side, other| ["--as", side, "--name", &name, "--allow-user", other].map(str::to_owned);
+    let args = |half: [String; 6], path: &str| {
+        let options = options.iter().map(|option| (*option).to_owned());
+        let args = half.into_iter().chain(options).chain([path.to_owned()]);
+        args.collect::<Vec<String>>()
+    };
+    let reader = args(half("reader", "0"), "a");
+    let reader: Vec<&str> = reader.iter().map(String::as_str).collect();
+    let reader = Half::start(sys::as_nobody(place, &reader));
+    reader.hear("waiting");
+    let writer = Half::start(place.brigade(args(half("writer", "nobody"), "b")));
+    let said = writer.end().expect(code).said;
+    drop(reader);
+    let b = place.path("b");
+    match code {
+        0 => (sys::owner(&b), sys::whole_mode(&b), said),
+        _ => ((0, 0), 0, said),
+    }
+}
+
+#[test]
+fn another_user_s_reader_can_give_the_file_to_that_user_alone_and_no_special_bits() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    let a = place.file("a", "water");
+    for (user, owner, cannot) in [
+        (1234, (0, 0), "owner"),
+        (0, (0, 0), "owner"),
+        (NOBODY.0, (NOBODY.0, 0), "group"),
+    ] {
+        sys::set_owner(&a, user, 1234);
+        sys::set_mode(&a, 0o6755);
+        let (found, mode, said) = from_guest(&place, &["-p"], 0);
+        assert_eq!((found, mode), (owner, 0o755), "{said}");
+        for what in [cannot, "special mode bits"] {
+            assert!(
+                said.contains(&format!("cannot keep the {what} of")),
+                "{said}"
+            );
+        }
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
+    // In an old file's place, the owner is the old one's.
+    let b = place.file("b", "old");
+    sys::set_owner(&b, OLD.0, OLD.1);
+    sys::set_owner(&a, 1234, 1234);
+    let (found, ..) = from_guest(&place, &["-p"], 0);
+    assert_eq!(found, OLD);
+}
+
+#[test]
+fn another_user_s_reader_can_set_no_attribute_that_gives_rights() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    let a = place.file("a", "water");
+    // cap_net_raw: linux/capability.h.
+    let mut capability = [0; 20];
+    (capability[3], capability[5]) = (2, 0x20);
+    if !sys::set_attribute(&a, "user.x", b"1")
+        || !sys::set_attribute(&a, "security.capability", &capability)
+    {
+        return;
+    }
+    let what = "security.capability: another user's reader cannot set it";
+    let (_, _, said) = from_guest(&place, &["--preserve=xattr"], 1);
+    assert!(said.contains(what), "{said}");
+    let (_, _, said) = from_guest(&place, &["--preserve=all"], 0);
+    assert!(said.contains(what), "{said}");
+    let b = place.path("b");
+    assert_eq!(sys::attribute(&b, "user.x").unwrap(), b"1");
+    assert_eq!(sys::attribute(&b, "security.capability"), None);
+    // A user's own may.
+    place.both(&["--preserve=xattr"], "a", "c").expect(0);
+    let kept = sys::attribute(&place.path("c"), "security.capability");
+    assert_eq!(kept.unwrap(), capability);
+}
+
+#[test]
+fn a_reader_that_lies_about_its_source_has_no_file_made_that_acts_as_the_writer() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    sys::set_mode(place.root(), 0o777);
+    let name = place.path("copy").to_str().unwrap().to_owned();
+    let writer = [
+        "--as",
+        "writer",
+        "--name",
+        &name,
+        "--allow-user=0",
+        "-p",
+        "b",
+    ];
+    let writer = Half::start(sys::as_nobody(&place, &writer));
+    writer.hear("waiting");
+    let options = Options::new()
+        .side(Side::Reader)
+        .greeting(b"protocol=2\n")
+        .allow_user("65534")
+        .wait(SOON);
+    let Role::Reader(reader) = brigade::join(&name, &options).unwrap() else {
+        unreachable!("it asked to be the reader");
+    };
+    let send = |kind, tag, bytes: &[u8]| {
+        let mut block = reader.empty_block().unwrap();
+        block[..bytes.len()].copy_from_slice(bytes);
+        block.send_kind(bytes.len(), kind, tag).unwrap();
+    };
+    let source = br#"{"metadata":true}"#;
+    send(FACTS, 0, source);
+    send(ASK, source.len() as u64, b"");
+    send(DATA, 0, b"evil");
+    // Mode 6777, and what would make it the Writer's own file.
+    send(METADATA, 0, br#"{"mode":3583,"owner":[65534,65534]}"#);
+    reader.finish().unwrap();
+    let said = writer.end().expect(0).said;
+    assert!(
+        said.contains("cannot keep the special mode bits of"),
+        "{said}"
+    );
+    let b = place.path("b");
+    assert_eq!(std::fs::read(&b).unwrap(), b"evil");
+    assert_eq!((sys::owner(&b), sys::whole_mode(&b)), (NOBODY, 0o777));
 }

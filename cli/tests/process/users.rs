@@ -127,10 +127,10 @@ fn another_user_s_reader_cannot_have_a_file_made_that_makes_others_act_as_its_ow
         let [name, a, b] = ["copy", "a", "b"].map(|file| format!("{shared}/{file}"));
         std::fs::write(&a, "water").unwrap();
         sys::set_mode(a.as_ref(), SET_USER_ID);
-        let reader = ["--as=reader", "--name", &name, "-p", &a];
+        let reader = ["--as=reader", "--name", &name, "-p"];
         let reader = match reader_is_root {
-            true => place.brigade([&reader[..4], &["--allow-user=nobody", &a]].concat()),
-            false => sys::as_nobody(&place, &[&reader[..4], &["--allow-user=0", &a]].concat()),
+            true => place.brigade([&reader[..], &["--allow-user=nobody", &a]].concat()),
+            false => sys::as_nobody(&place, &[&reader[..], &["--allow-user=0", &a]].concat()),
         };
         let reader = Half::start(reader);
         reader.hear("waiting");

@@ -168,7 +168,11 @@ const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 /// What a user gave to a file, and who may do what with it. The rest is the system's,
 /// which gives it to each file by its own rules.
 fn is_kept(name: &[u8]) -> bool {
-    is_access_list(name) || name.starts_with(b"user.")
+    is_access_list(name) || is_user_attribute(name)
+}
+
+pub(crate) fn is_user_attribute(name: &[u8]) -> bool {
+    name.starts_with(b"user.")
 }
 
 pub(crate) fn is_access_list(name: &[u8]) -> bool {

@@ -104,6 +104,10 @@ impl Access {
     }
 }
 
+pub(crate) fn is_user_attribute(_name: &[u8]) -> bool {
+    false
+}
+
 /// Access lists are no attributes here.
 pub(crate) fn is_access_list(_name: &[u8]) -> bool {
     false

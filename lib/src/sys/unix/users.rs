@@ -30,6 +30,10 @@ impl User {
         self.0
     }
 
+    pub(crate) fn as_number(self) -> Option<u32> {
+        Some(self.0)
+    }
+
     /// A number, or a name that the system knows.
     pub(crate) fn parse(text: &str) -> Result<User, Error> {
         if let Ok(number) = text.parse() {

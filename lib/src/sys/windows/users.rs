@@ -32,6 +32,10 @@ impl User {
         own_sid().map_or_else(|_| User(NOBODY.into()), User)
     }
 
+    pub(crate) fn as_number(&self) -> Option<u32> {
+        None
+    }
+
     /// Objects lie in the namespace of one user's login session.
     pub(crate) fn parse(_text: &str) -> Result<User, Error> {
         Err(Error::Unsupported {
