@@ -125,8 +125,14 @@ fn read(
         }
     };
     let _ = events.send(Event::AllSent);
+    monitor.set_figure(wire::ALL_READ, wire::ALL_SENT);
     if let Err(error) = reader.finish() {
-        return ended_kept(Err(error), &monitor);
+        let knows_the_end = matches!(error, Error::PartnerAborted { .. });
+        let ended = ended_kept(Err(error), &monitor);
+        return ended.map_err(|failure| match knows_the_end || failure.already_reported {
+            true => failure,
+            false => failure.remark(&may_be_complete(plan)),
+        });
     }
     Ok(Report {
         bytes: filled.bytes,
@@ -136,6 +142,15 @@ fn read(
         digest: filled.digest,
         kept: None,
     })
+}
+
+/// What a Reader can tell that has no verdict, though it has sent everything.
+pub(super) fn may_be_complete(plan: &Plan) -> String {
+    format!(
+        "everything was sent, so the writer may still complete the copy: \
+         look at {} and at the writer's exit status",
+        plan.destination_words()
+    )
 }
 
 /// What was sent once the Writer had decided.
@@ -285,6 +300,14 @@ fn check_directory(place: &Endpoint) -> Result<(), Failure> {
         .map_err(|error| Failure::io("create", path, &error))
 }
 
+/// A Reader that has sent everything is needed no more: the Writer finds the end of the
+/// data, or by itself that it is missing.
+fn is_no_loss(error: &Error, writer: &Monitor) -> bool {
+    let reader_died =
+        matches!(error, Error::PartnerDied { partner, .. } if partner.side() == Side::Reader);
+    reader_died && writer.partner_figures()[wire::ALL_READ] == wire::ALL_SENT
+}
+
 /// Tells the supervisor, and watches over the partner in a thread of its own, since
 /// this one may be stuck in a read or a write when the partner dies.
 fn paired(monitor: &Monitor, events: &Sender<Event>) {
@@ -295,6 +318,9 @@ fn paired(monitor: &Monitor, events: &Sender<Event>) {
             let Err(error) = monitor.watch() else {
                 return;
             };
+            if is_no_loss(&error, &monitor) {
+                return;
+            }
             let event = match ended_kept(Err(error), &monitor) {
                 // The half itself may be stuck in a read of a silent source.
                 Ok(report) => Event::Done(Ok(report)),

@@ -32,6 +32,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often an event tells of progress.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the partner gets to know how long this half has waited for it.
+const WAITED_EVERY: Duration = Duration::from_millis(500);
+
 /// A half that is stuck says so itself; this much later, its partner does.
 const PARTNERS_GRACE: Duration = Duration::from_millis(500);
 
@@ -248,19 +251,15 @@ impl Supervisor<'_> {
                 self.tell_paired();
             }
             Event::AllSent => self.all_sent = true,
-            Event::PartnerGone(failure) | Event::Unwatched(failure) => self.stop(failure),
+            Event::PartnerGone(failure) => self.give_grace(failure),
+            Event::Unwatched(failure) => self.stop(failure),
             Event::ChildStarted => self.child = ChildState::Running,
             Event::ChildEnded(code) => {
                 self.child = ChildState::Ended(code);
                 self.pair_by = Some(Instant::now() + CHILD_GRACE);
             }
             Event::Interruption(interruption) => {
-                let failure = Failure::interrupted(interruption);
-                self.stop(match self.all_sent {
-                    true => failure
-                        .remark("everything was sent, the writer may still complete the copy"),
-                    false => failure,
-                });
+                self.stop(Failure::interrupted(interruption));
             }
             Event::Done(_) => {}
         }
@@ -269,6 +268,10 @@ impl Supervisor<'_> {
     /// The first reason counts, but that a signal to both processes may have
     /// reached the other one first.
     fn stop(&mut self, failure: Failure) {
+        let failure = match self.all_sent {
+            true => failure.remark(&half::may_be_complete(self.plan)),
+            false => failure,
+        };
         if let Some((first, _)) = &mut self.stopped {
             if first.is_partners() && failure.is_interruption() {
                 *first = failure;
@@ -284,12 +287,20 @@ impl Supervisor<'_> {
         self.stopped = Some((failure, Instant::now() + GRACE));
     }
 
+    /// The half takes what its partner had sent, and then finds by itself that it is
+    /// gone; unless it is stuck.
+    fn give_grace(&mut self, failure: Failure) {
+        let deadline = Instant::now() + GRACE;
+        self.stopped.get_or_insert((failure, deadline));
+    }
+
     /// A half that was told to stop can only repeat that, or what the partner made
     /// of it; but one that failed by itself knows more than its partner, which may
     /// have heard of it already.
     fn which(&mut self, own: Failure) -> Failure {
         match self.stopped.take() {
-            Some((failure, _)) if own.already_reported || own.is_partners() => failure,
+            Some((failure, _)) if own.already_reported => failure,
+            Some((failure, _)) if own.is_partners() && !failure.is_partners() => failure,
             _ => own,
         }
     }
@@ -345,6 +356,7 @@ impl Supervisor<'_> {
     fn tick(&mut self) -> Option<Duration> {
         let timeout = self.plan.settings.timeout;
         let every = [
+            Some(WAITED_EVERY),
             self.voice.bar.then_some(TICK),
             self.speaks_json().then_some(EVENT_EVERY),
             timeout.map(|timeout| (timeout / 4).clamp(TICK / 10, TICK)),

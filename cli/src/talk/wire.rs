@@ -42,10 +42,13 @@ pub(crate) const METADATA_BYTES_MAX: usize = 1 << 20;
 // ---- figures --------------------------------------------------------------------
 
 /// The Reader's: how far it has come in the source, in bytes; how many of them were
-/// holes; 1 once all was read.
+/// holes; 1 once all was read, or [`ALL_SENT`].
 pub(crate) const READ: usize = 0;
 pub(crate) const HOLES: usize = 1;
 pub(crate) const ALL_READ: usize = 3;
+
+/// In `ALL_READ`: all was sent, too, and the end of the data comes next.
+pub(crate) const ALL_SENT: u64 = 2;
 
 /// The Writer's: bytes that are on disk, or only written if no more was asked for; one
 /// of the states below; bytes written, to which those are added that were read again to

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use brigade::{Monitor, Writer};
+use brigade::{Error, Monitor, Writer};
 
 use crate::request::args::When;
 
@@ -168,7 +168,11 @@ fn drain(
             _ => return Err(unexpected(kind)),
         }
     }
-    sink.finish(&trailer, facts, || Ok(writer.check()?))
+    sink.finish(&trailer, facts, || match writer.check() {
+        // It had sent everything, and nobody but the user misses it.
+        Err(Error::PartnerDied { .. }) => Ok(()),
+        checked => Ok(checked?),
+    })
 }
 
 /// A destination, and all that goes on while it is written.

@@ -331,3 +331,53 @@ fn a_process_that_holds_a_name_but_is_frozen_is_reported_as_such() {
     first.thaw();
     first.kill();
 }
+
+/// A pair whose Reader has sent everything, and waits for a Writer that takes its time.
+fn all_sent(place: &Place) -> [Half; 2] {
+    place.file("a", noise(100_000));
+    place.file("b", "old");
+    let name = place.name();
+    let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, "a"]));
+    let slow = ["--as", "writer", "--name", &name, "--limit-rate=200K", "b"];
+    let writer = Half::start(place.brigade(slow));
+    place.wait_for_data();
+    std::thread::sleep(Duration::from_millis(50));
+    [reader, writer]
+}
+
+#[test]
+fn a_reader_that_is_killed_when_it_has_sent_everything_is_not_missed() {
+    for _ in 0..5 {
+        let place = Place::new();
+        let [mut reader, writer] = all_sent(&place);
+        reader.kill();
+        writer.end().expect(0);
+        assert!(std::fs::read(place.path("b")).unwrap() == noise(100_000));
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_reader_without_a_verdict_says_that_the_copy_may_be_complete() {
+    let place = Place::new();
+    let [reader, mut writer] = all_sent(&place);
+    writer.kill();
+    let parts = [
+        "died",
+        "everything was sent",
+        "may still complete",
+        "look at",
+    ];
+    let said = reader.end_within(PROMISED).expect(4).said;
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    if !sys::can_interrupt() {
+        return;
+    }
+    let place = Place::new();
+    let [reader, writer] = all_sent(&place);
+    reader.interrupt(&sys::INTERRUPTIONS[0]);
+    let said = reader.end_within(PROMISED).expect(130).said;
+    assert!(said.contains("everything was sent"), "{said}");
+    writer.end().expect(4);
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+}

@@ -329,3 +329,20 @@ fn blocks_of_a_byte_carry_the_conversation_too() {
         std::fs::remove_file(place.path("b")).unwrap();
     }
 }
+
+#[test]
+fn each_half_lets_the_other_know_within_a_second_how_long_it_has_waited() {
+    let place = Place::new();
+    place.file("a", noise(3 << 20));
+    // The writer waits nearly all the time, and has nothing to show or to tell.
+    let args = ["--both", "--json", "--limit-rate=1M", "a", "b"];
+    let said = Half::start(place.brigade(args)).end().expect(0).said;
+    let events = said.lines().map(serde_json::from_str::<serde_json::Value>);
+    let events: Vec<_> = events.collect::<Result<_, _>>().unwrap();
+    let progress: Vec<_> = events.iter().filter(|e| e["event"] == "progress").collect();
+    assert!(!progress.is_empty(), "{said}");
+    for event in progress {
+        let [elapsed, waited] = ["elapsed", "writer_waited"].map(|key| event[key].as_f64());
+        assert!(waited.unwrap() > elapsed.unwrap() - 1.0, "{event}");
+    }
+}
