@@ -170,12 +170,15 @@ fn send(
     agreement::check_version(reader.partner())?;
     let opened = Source::open_at_once(place)?;
     let settings = &plan.settings;
-    let facts = SourceFacts {
+    let mut facts = SourceFacts {
         digest: settings.verify,
         metadata: settings.preserve != Preserve::default(),
         attributes: settings.preserve.xattr,
         ..opened.as_ref().map(Source::facts).unwrap_or_default()
     };
+    let expected = settings.expected;
+    expected.check_told(&plan.source_words(), facts.size)?;
+    facts.size = facts.size.or(expected.size);
     let _ = events.send(Event::SourceSize(facts.size));
     match (agreement::ask(reader, &facts)?, &opened) {
         (Decision::Copy, _) => {}

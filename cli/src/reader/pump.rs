@@ -38,12 +38,14 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
         true => Metadata::default(),
         false => source.metadata(settings.preserve.xattr)?,
     };
+    let is_hashed = settings.verify || settings.expected.digest.is_some();
     let mut pump = Pump {
         settings,
         reader,
         monitor: reader.monitor(),
         limiter: Limiter::new(settings.limit_rate),
-        hash: settings.verify.then(blake3::Hasher::new),
+        source_words: plan.source_words(),
+        hash: is_hashed.then(blake3::Hasher::new),
         staged: match settings.sparse {
             When::Always => vec![0; reader.block_size()],
             When::Auto | When::Never => Vec::new(),
@@ -54,21 +56,26 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
     while pump.step(source)? {}
     pump.monitor.set_figure(wire::ALL_READ, 1);
     source.check_whole()?;
+    let expected = settings.expected;
+    expected.check_end(&pump.source_words, pump.sent)?;
     if !settings.allow_changes {
         source.check_unchanged()?;
+    }
+    let digest = pump.hash.take().map(|hash| hash.finalize());
+    if let Some(digest) = &digest {
+        expected.check_digest(&pump.source_words, digest)?;
     }
     metadata.modified_at_end = source.modified_by_now()?;
     let metadata = metadata.encode(wire::METADATA_BYTES_MAX, sys::is_access_list);
     pieces::send(reader, wire::METADATA, &metadata)?;
-    let digest = pump.hash.take().map(|hash| *hash.finalize().as_bytes());
-    if let Some(digest) = &digest {
-        pieces::send(reader, wire::DIGEST, digest)?;
+    if let Some(digest) = digest.filter(|_| settings.verify) {
+        pieces::send(reader, wire::DIGEST, digest.as_bytes())?;
     }
     wire::set_waited(&pump.monitor);
     Ok(Filled {
         bytes: pump.sent,
         holes: pump.holes,
-        digest,
+        digest: digest.map(blake3::Hash::into),
     })
 }
 
@@ -78,6 +85,7 @@ struct Pump<'p> {
     reader: &'p Reader,
     monitor: Monitor,
     limiter: Limiter,
+    source_words: String,
     hash: Option<blake3::Hasher>,
     /// What was read, if it is to be searched for zeros.
     staged: Vec<u8>,
@@ -107,6 +115,7 @@ impl Pump<'_> {
                 let len = source.fill(&mut block[..most]);
                 let len = len.map_err(|error| failed(source, error))?;
                 if len > 0 {
+                    self.check_more(len)?;
                     hash(&mut self.hash, &block[..len]);
                     block.send_kind(len, wire::DATA, self.sent)?;
                     self.note(len as u64);
@@ -118,6 +127,7 @@ impl Pump<'_> {
                 let most = self.limiter.piece(staged.len());
                 let len = source.fill(&mut staged[..most]);
                 let len = len.map_err(|error| failed(source, error))?;
+                self.check_more(len)?;
                 self.send_runs(&staged[..len])?;
                 self.staged = staged;
                 len
@@ -164,6 +174,14 @@ impl Pump<'_> {
         self.monitor.set_figure(wire::HOLES, self.holes);
         self.note(len);
         Ok(())
+    }
+
+    /// That `len` more are not too many.
+    fn check_more(&self, len: usize) -> Result<(), Failure> {
+        let bytes = self.sent + len as u64;
+        self.settings
+            .expected
+            .check_so_far(&self.source_words, bytes)
     }
 
     fn note(&mut self, len: u64) {

@@ -58,7 +58,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
 
-    /// Let the partner be this user, too; the name must be a path then. May be repeated
+    /// Let the partner be this user, too; the name must be a path then. May be repeated.
+    /// Such a Reader names no file in a directory that exists there or begins with a dot
     #[arg(long, value_name = "NAME|UID")]
     pub(crate) allow_user: Vec<String>,
 
@@ -73,6 +74,15 @@ pub(crate) struct Args {
     /// Read again what was written, and compare it with what was read (BLAKE3)
     #[arg(long)]
     pub(crate) verify: bool,
+
+    /// Fail unless the source has exactly this many bytes: for a stream, whose end may be
+    /// that of its sender. K, M, G as for --block-size
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) size: Option<u64>,
+
+    /// Fail unless all bytes of the source have this BLAKE3 hash, in 64 hexadecimal digits
+    #[arg(long, value_name = "HEX", value_parser = digest)]
+    pub(crate) expect_blake3: Option<blake3::Hash>,
 
     /// Keep what the source has: mode, timestamps, ownership, xattr, acl, all; the
     /// first three without a list
@@ -201,6 +211,15 @@ fn rate(text: &str) -> Result<u64, String> {
         0 => Err("must be more than 0".to_owned()),
         bytes => Ok(bytes as u64),
     }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    size(text).map(|bytes| bytes as u64)
+}
+
+fn digest(text: &str) -> Result<blake3::Hash, String> {
+    blake3::Hash::from_hex(text)
+        .map_err(|_| "not 64 hexadecimal digits, as b3sum prints them".to_owned())
 }
 
 /// A size as dd, mbuffer and rsync read it: a bare letter is a power of 1024.

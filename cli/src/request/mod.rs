@@ -4,6 +4,7 @@
 
 pub(crate) mod args;
 pub(crate) mod endpoint;
+pub(crate) mod expected;
 pub(crate) mod manual;
 pub(crate) mod plan;
 pub(crate) mod same;

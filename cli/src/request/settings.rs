@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::request::args::{Args, Attribute, DEFAULT_BLOCK_SIZE, DEFAULT_BLOCKS, When};
+use crate::request::expected::Expected;
 use crate::sys;
 
 /// A file is large if it is more than one part in so many of the machine's memory.
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) blocks: usize,
     pub(crate) sync: bool,
     pub(crate) verify: bool,
+    pub(crate) expected: Expected,
     pub(crate) preserve: Preserve,
     pub(crate) sparse: When,
     pub(crate) no_clobber: bool,
@@ -63,6 +65,10 @@ impl Settings {
             blocks: args.blocks,
             sync: !args.no_sync,
             verify: args.verify,
+            expected: Expected {
+                size: args.size,
+                digest: args.expect_blake3,
+            },
             preserve: Preserve::of(&args.preserve),
             sparse: args.sparse,
             no_clobber: args.no_clobber,
@@ -111,8 +117,8 @@ impl Settings {
         words.into_iter().flatten().map(OsString::from).collect()
     }
 
-    /// The same as words, for the process that --both starts. The rate is limited
-    /// once, on the side that reads.
+    /// The same as words, for the process that --both starts. The rate is limited,
+    /// and what is expected of the source is checked, once, on the side that reads.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let mut words = self.words_for_both();
         let flags = [

@@ -34,6 +34,9 @@ const DEFAULT_MODE: u32 = 0o666;
 /// What is written where a hole cannot be.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
+/// As this half knows it.
+const SOURCE: &str = "the source";
+
 /// What is read again at a time to verify it.
 const VERIFIED_AT_ONCE: usize = 256 * 1024;
 
@@ -63,7 +66,7 @@ pub(crate) fn receive(
 ) -> Result<Received, Failure> {
     agreement::check_version(writer.partner())?;
     let (facts, question) = agreement::hear(writer)?;
-    tell_size(facts.size);
+    tell_size(facts.size.or(plan.settings.expected.size));
     let monitor = writer.monitor();
     let answer = answer(plan, place, gate, writer, &facts);
     match &answer {
@@ -95,6 +98,7 @@ fn answer(
 ) -> Result<Answer, Failure> {
     let settings = &plan.settings;
     check_options(settings, facts)?;
+    settings.expected.check_told(SOURCE, facts.size)?;
     let Endpoint::Path(path) = place else {
         return Ok(Answer::Copy(Box::new(Destination::standard()?)));
     };
@@ -183,7 +187,7 @@ struct Sink<'p> {
     monitor: Monitor,
     /// Whether what is on disk should leave the cache.
     spares_cache: bool,
-    /// Of what cannot be read again.
+    /// Of all that came, where it is expected to be another's, or cannot be read again.
     hash: Option<blake3::Hasher>,
     limiter: Limiter,
     /// Whose word it is what the Reader tells of its source.
@@ -204,7 +208,9 @@ impl<'p> Sink<'p> {
         let mut sink = Sink {
             settings,
             spares_cache: settings.spares_cache(size),
-            hash: (settings.verify && !destination.can_read_again()).then(blake3::Hasher::new),
+            hash: (settings.expected.digest.is_some()
+                || settings.verify && !destination.can_read_again())
+            .then(blake3::Hasher::new),
             destination,
             syncer: None,
             monitor: writer.monitor(),
@@ -243,15 +249,18 @@ impl<'p> Sink<'p> {
             let due = self.written;
             return Err(nonsense(&format!("byte {offset} where byte {due} is due")));
         }
-        self.end_after(bytes.len() as u64)?;
+        let end = self.end_after(bytes.len() as u64)?;
+        self.settings.expected.check_so_far(SOURCE, end)?;
         self.write(bytes)
     }
 
     fn hole(&mut self, len: u64) -> Result<(), Failure> {
         let end = self.end_after(len)?;
+        self.settings.expected.check_so_far(SOURCE, end)?;
         if self.settings.sparse != When::Never {
             let skipped = self.destination.skip(len);
             if skipped.map_err(|error| self.failed("write to", &error))? {
+                self.hash_zeros(len);
                 self.written = end;
                 self.skipped += len;
                 return self.note();
@@ -262,6 +271,21 @@ impl<'p> Sink<'p> {
             self.write(&ZEROS[..len as usize])?;
         }
         Ok(())
+    }
+
+    fn hash_zeros(&mut self, len: u64) {
+        let Some(hash) = &mut self.hash else {
+            return;
+        };
+        let mut left = len;
+        while left > 0 {
+            let zeros = left.min(ZEROS.len() as u64);
+            hash.update(&ZEROS[..zeros as usize]);
+            left -= zeros;
+            // It may take long.
+            let written = self.written + len - left;
+            self.monitor.set_figure(wire::WRITTEN, written);
+        }
     }
 
     /// Where `len` more bytes end: no file can be longer than what a partner may tell.
@@ -305,6 +329,12 @@ impl<'p> Sink<'p> {
         facts: &SourceFacts,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Drained, Failure> {
+        let expected = self.settings.expected;
+        expected.check_end(SOURCE, self.written)?;
+        let received = self.hash.take().map(|hash| hash.finalize());
+        if let Some(received) = &received {
+            expected.check_digest(SOURCE, received)?;
+        }
         let ended = self.destination.end(self.written);
         ended.map_err(|error| self.failed("write to", &error))?;
         if let Some(syncer) = self.syncer.take() {
@@ -312,8 +342,8 @@ impl<'p> Sink<'p> {
             synced.map_err(|error| self.failed("sync", &error))?;
         }
         let digest = match self.settings.verify {
-            true => Some(self.verify(trailer.digest()?)?),
-            false => None,
+            true => Some(self.verify(trailer.digest()?, received)?),
+            false => received.map(blake3::Hash::into),
         };
         let metadata = trailer.metadata()?;
         self.destination
@@ -345,9 +375,10 @@ impl<'p> Sink<'p> {
     fn verify(
         &mut self,
         expected: [u8; blake3::OUT_LEN],
+        received: Option<blake3::Hash>,
     ) -> Result<[u8; blake3::OUT_LEN], Failure> {
-        let found = match self.hash.take() {
-            Some(hash) => hash.finalize(),
+        let found = match received.filter(|_| !self.destination.can_read_again()) {
+            Some(received) => received,
             None => {
                 let hashed = self.hash_again();
                 hashed.map_err(|error| self.failed("read again", &error))?

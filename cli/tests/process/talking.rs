@@ -346,3 +346,87 @@ fn each_half_lets_the_other_know_within_a_second_how_long_it_has_waited() {
         assert!(waited.unwrap() > elapsed.unwrap() - 1.0, "{event}");
     }
 }
+
+// ---- what is known beforehand ---------------------------------------------------------------
+
+/// A copy of a stream of `water` to `b`, with `option` given to the half that is called
+/// `told`, or to both of --both. How the half that was told ended.
+fn expecting(place: &Place, told: &str, options: &[&str]) -> Outcome {
+    place.file("b", "old");
+    let name = place.name();
+    let mut args = vec![vec!["--as", "reader", "--name", &name, "-"]];
+    match told {
+        "both" => args = vec![vec!["--both", "-", "b"]],
+        _ => args.push(vec!["--as", "writer", "--name", &name, "b"]),
+    }
+    let told = if told == "writer" { 1 } else { 0 };
+    args[told].splice(0..0, options.iter().copied());
+    let mut halves: Vec<Half> = args
+        .into_iter()
+        .map(|args| {
+            let mut command = place.brigade(args);
+            command.stdin(std::process::Stdio::piped());
+            Half::start(command)
+        })
+        .collect();
+    halves[0].feed(b"water".to_vec());
+    let mut ends: Vec<Outcome> = halves.into_iter().map(Half::end).collect();
+    place.assert_nothing_left();
+    ends.swap_remove(told)
+}
+
+#[test]
+fn a_size_or_hash_that_is_not_the_expected_one_fails_and_keeps_the_old_destination() {
+    let right = blake3::hash(b"water").to_hex();
+    let wrong = blake3::hash(b"wate").to_hex();
+    for told in ["reader", "writer", "both"] {
+        for (options, parts) in [
+            (["--size", "6"], ["ended after 5 bytes", "the 6 of --size"]),
+            (["--size", "4"], ["has more than the 4 bytes", "--size"]),
+            (["--size", "0"], ["has more than the 0 bytes", "--size"]),
+            (["--expect-blake3", &wrong], [&*right, &*wrong]),
+        ] {
+            let place = Place::new();
+            let outcome = expecting(&place, told, &options).expect(1);
+            assert!(
+                parts.iter().all(|part| outcome.said.contains(part)),
+                "{outcome:?}"
+            );
+            assert_eq!(content(&place, "b"), "old", "{told} {options:?}");
+        }
+        let place = Place::new();
+        let options = ["--size", "5", "--expect-blake3", &right, "--verify"];
+        // --verify needs both halves, so it is for --both alone.
+        let len = if told == "both" { 5 } else { 4 };
+        expecting(&place, told, &options[..len]).expect(0);
+        assert_eq!(content(&place, "b"), "water");
+    }
+}
+
+#[test]
+fn a_source_that_says_another_size_is_refused_before_anything_is_read() {
+    let place = Place::new();
+    place.file("a", "water");
+    place.file("b", "old");
+    let both = Half::start(place.brigade(["--both", "--size=1K", "a", "b"]));
+    both.end()
+        .expect_line(1, &["a has 5 bytes", "the 1024 of --size"]);
+    assert_eq!(content(&place, "b"), "old");
+    for (option, what) in [("--size=x", "not a size"), ("--expect-blake3=7", "64 hex")] {
+        let both = Half::start(place.brigade(["--both", option, "a", "b"]));
+        both.end().expect_line(2, &[what]);
+    }
+}
+
+#[test]
+fn a_hash_is_expected_of_holes_as_of_zeros() {
+    let place = Place::new();
+    let a = File::create(place.path("a")).unwrap();
+    a.set_len(3 << 20).unwrap();
+    let hash = blake3::hash(&vec![0; 3 << 20]).to_hex();
+    let [writer, reader] =
+        changed_while_waiting(&place, &format!("--expect-blake3={hash}"), "reader", || ());
+    writer.expect(0);
+    reader.expect(0);
+    assert_eq!(std::fs::metadata(place.path("b")).unwrap().len(), 3 << 20);
+}
