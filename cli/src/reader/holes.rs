@@ -1,7 +1,7 @@
 //! Where a source has nothing but zeros: by the system's word, and by looking.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use crate::sys;
@@ -10,15 +10,33 @@ use crate::sys;
 /// until there. A hole to the end is believed only if all that the system says about it
 /// fits together: what is taken for one is not read.
 pub(super) fn next_data(file: &File, here: u64, end: u64) -> io::Result<Range<u64>> {
-    if let Some(data) = sys::next_data(file, here)? {
-        return Ok(data.start.max(here)..data.end);
+    for _ in 0..2 {
+        if let Some(data) = sys::next_data(file, here)? {
+            return Ok(data.start.max(here)..data.end);
+        }
     }
-    let is_hole = sys::next_data(file, here)?.is_none() && sys::is_in_hole(file, here)?;
-    Ok(match is_hole {
-        // Not beyond where it ends by now.
-        true => sys::facts(file)?.len.min(end).max(here)..u64::MAX,
-        false => here..u64::MAX,
-    })
+    if !sys::is_in_hole(file, here)? {
+        return Ok(here..u64::MAX);
+    }
+    // Not beyond where it ends by now.
+    let end = sys::facts(file)?.len.min(end).max(here);
+    match has_data(file, here.max(end.saturating_sub(LOOKED_AT))..end)? {
+        false => Ok(end..u64::MAX),
+        true => Err(io::Error::other(
+            "its file system says that there is no more data, but there is; --sparse=never reads everything",
+        )),
+    }
+}
+
+/// How much of the end of a hole is read, to see whether it is one: tmpfs, for one, does
+/// not tell of data just before the largest offset that a file can have.
+const LOOKED_AT: u64 = 64 << 10;
+
+fn has_data(mut file: &File, range: Range<u64>) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut bytes = Vec::new();
+    file.take(range.end - range.start).read_to_end(&mut bytes)?;
+    Ok(!is_zero(&bytes))
 }
 
 /// Pieces of this size, from their own multiples on, become holes if they are all

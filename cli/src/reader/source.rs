@@ -17,6 +17,9 @@ use crate::visible;
 /// cannot be asked to keep it out in the first place.
 const FORGET_BYTES: u64 = 8 << 20;
 
+/// The longest file that can be.
+const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
 /// An open source.
 pub(crate) struct Source {
     file: File,
@@ -196,7 +199,10 @@ impl Source {
         if self.before.kind != Kind::File || self.ended {
             return Ok(0);
         }
-        let filled = self.read(block)?;
+        // No file has more, and some systems refuse to be asked for it.
+        let most = FILE_BYTES_MAX.saturating_sub(self.start + self.offset);
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(block.len());
+        let filled = self.read(&mut block[..len])?;
         if filled > 0 && sys::facts(&self.file)?.len != self.before.len {
             self.ended = true;
             return Ok(0);

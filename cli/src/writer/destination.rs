@@ -199,20 +199,31 @@ impl Destination {
         Ok(())
     }
 
-    /// Skips `len` bytes, which are zeros then; false if they have to be written,
-    /// since something else may be there.
-    pub(crate) fn skip(&mut self, len: u64) -> io::Result<bool> {
-        match &self.way {
+    /// Skips `len` bytes of a source of `size`, which are zeros then; false if they have
+    /// to be written, since something else may be there.
+    ///
+    /// Some file systems (XFS) take room beyond the end of a file that grows by writing,
+    /// which would be in its holes. So it has its length first; where that is not known,
+    /// what was taken is given back.
+    pub(crate) fn skip(&mut self, len: u64, size: Option<u64>) -> io::Result<bool> {
+        let is_replaced = match &self.way {
             Way::Disk(_) | Way::Stream => return Ok(false),
-            Way::InPlace(_) => {
-                let offset = self.file.stream_position()?;
-                match sys::make_hole(&self.file, offset, len) {
-                    Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(false),
-                    made => made?,
-                }
+            Way::InPlace(_) => false,
+            Way::Replaced(_) => true,
+        };
+        if is_replaced && !self.has_holes {
+            sys::expect_holes(&self.file);
+            if let Some(size) = size {
+                self.file.set_len(size)?;
             }
-            Way::Replaced(_) if !self.has_holes => sys::expect_holes(&self.file),
-            Way::Replaced(_) => {}
+        }
+        if !is_replaced || size.is_none() {
+            let offset = self.file.stream_position()?;
+            match sys::make_hole(&self.file, offset, len) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported && is_replaced => {}
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(false),
+                made => made?,
+            }
         }
         self.has_holes = true;
         let len = i64::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;

@@ -192,6 +192,8 @@ struct Sink<'p> {
     limiter: Limiter,
     /// Whose word it is what the Reader tells of its source.
     teller: Teller,
+    /// Bytes that will come, if that is known.
+    size: Option<u64>,
     /// Bytes of the source that the destination has, holes among them.
     written: u64,
     skipped: u64,
@@ -216,6 +218,7 @@ impl<'p> Sink<'p> {
             monitor: writer.monitor(),
             teller: Teller::of(writer.partner()),
             limiter: Limiter::new(settings.limit_rate),
+            size,
             written: 0,
             skipped: 0,
         };
@@ -258,7 +261,7 @@ impl<'p> Sink<'p> {
         let end = self.end_after(len)?;
         self.settings.expected.check_so_far(SOURCE, end)?;
         if self.settings.sparse != When::Never {
-            let skipped = self.destination.skip(len);
+            let skipped = self.destination.skip(len, self.size);
             if skipped.map_err(|error| self.failed("write to", &error))? {
                 self.hash_zeros(len);
                 self.written = end;

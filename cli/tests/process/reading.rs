@@ -41,6 +41,92 @@ fn a_file_of_a_tebibyte_with_next_to_nothing_in_it_is_copied_at_once() {
     assert_eq!(&found, b"\0water\0");
 }
 
+/// Small pieces of data, each with a hole behind it.
+fn sieve(path: &Path) -> Vec<u8> {
+    const EACH: usize = 128 << 10;
+    const PIECES: usize = 128;
+    let mut file = File::create(path).unwrap();
+    let mut content = vec![0; EACH * PIECES];
+    for (n, part) in content.chunks_mut(EACH).enumerate() {
+        let data = noise(if n % 2 == 0 { 4096 } else { 32 << 10 });
+        part[..data.len()].copy_from_slice(&data);
+        file.seek(SeekFrom::Start((n * EACH) as u64)).unwrap();
+        file.write_all(&data).unwrap();
+    }
+    file.set_len(content.len() as u64).unwrap();
+    file.sync_all().unwrap();
+    content
+}
+
+#[test]
+fn a_copy_with_holes_takes_no_more_room_than_that_of_cp_on_any_file_system() {
+    for kind in ["xfs", "ext4", "btrfs", "tmpfs"] {
+        let Some(mounted) = sys::mounted(kind) else {
+            continue;
+        };
+        let place = Place::new();
+        let root = mounted.path();
+        let content = sieve(&root.join("a"));
+        let paths = ["a", "by-cp", "b"].map(|name| root.join(name));
+        let [a, by_cp, b] = paths.each_ref().map(|path| path.to_str().unwrap());
+        let mut cp = std::process::Command::new("cp");
+        let copied = cp.args(["--sparse=auto", a, by_cp]).status();
+        if !copied.is_ok_and(|status| status.success()) {
+            return skip("no cp that knows holes here");
+        }
+        let room = |path: &str| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.sync_all().unwrap();
+            sys::allocated_bytes(path.as_ref())
+        };
+        let most = room(by_cp) * 105 / 100;
+        for options in [&["--no-sync"][..], &["--verify"]] {
+            both(&place, &[options, &[a, b]].concat()).expect(0);
+            assert!(std::fs::read(b).unwrap() == content, "{kind}");
+            assert!(room(b) <= most, "{kind}: {} and {most}", room(b));
+        }
+        // How much will come is not known.
+        let mut command = place.brigade(["--both", "--sparse=always", "-", b]);
+        command.stdin(std::process::Stdio::piped());
+        let mut copy = Half::start(command);
+        copy.feed(content.clone());
+        copy.end().expect(0);
+        assert!(std::fs::read(b).unwrap() == content, "{kind}");
+        assert!(room(b) <= most, "{kind}: {} and {most}", room(b));
+    }
+}
+
+#[test]
+fn a_file_as_long_as_files_can_be_is_copied_with_its_end() {
+    const MOST: u64 = i64::MAX as u64;
+    for kind in ["xfs", "btrfs", "tmpfs"] {
+        let Some(mounted) = sys::mounted(kind) else {
+            continue;
+        };
+        let place = Place::new();
+        let [a, b] = ["a", "b"].map(|name| mounted.path().join(name));
+        for (size, end) in [(MOST, &b""[..]), (MOST - 6, b"water")] {
+            let mut file = File::create(&a).unwrap();
+            file.set_len(size).unwrap();
+            let at = size - end.len() as u64;
+            file.seek(SeekFrom::Start(at)).unwrap();
+            file.write_all(end).unwrap();
+            let outcome = both(&place, &[a.to_str().unwrap(), b.to_str().unwrap()]);
+            if outcome.code == Some(1) && outcome.said.contains("says that there is no more data") {
+                skip(&format!("{kind} does not tell of data at that offset"));
+                continue;
+            }
+            outcome.expect(0);
+            let mut copied = File::open(&b).unwrap();
+            assert_eq!(copied.metadata().unwrap().len(), size, "{kind}");
+            let mut found = vec![0; end.len()];
+            copied.seek(SeekFrom::Start(at)).unwrap();
+            copied.read_exact(&mut found).unwrap();
+            assert_eq!(found, end, "{kind}");
+        }
+    }
+}
+
 #[test]
 fn files_that_are_holes_alone_have_their_size_again() {
     let place = Place::new();
