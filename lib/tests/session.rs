@@ -1162,6 +1162,31 @@ fn a_monitor_that_outlives_both_ends_does_not_keep_the_name() {
 }
 
 #[test]
+fn a_name_is_free_when_the_session_is_over_though_other_threads_still_watch() {
+    bounded(|| {
+        for aborted in [true, false] {
+            let place = Place::new();
+            let (reader, writer) = place.pair(&Options::new());
+            let monitor = reader.monitor();
+            let watching = thread::spawn(move || monitor.watch());
+            thread::sleep(A_WHILE);
+            match aborted {
+                // The reader, which hosts, is still there.
+                true => reader.monitor().abort("enough"),
+                false => {
+                    let writer = thread::spawn(move || drain(writer));
+                    reader.finish().unwrap();
+                    writer.join().unwrap();
+                }
+            }
+            let next = Seat::take(&place.name, &Options::new()).unwrap();
+            assert!(next.is_first());
+            let _ = watching.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_watch_sees_the_partners_fate_while_nobody_else_calls() {
     bounded(|| {
         let (reader, writer) = pair(&Options::new());

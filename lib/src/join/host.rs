@@ -45,8 +45,8 @@ impl Host {
                 self.consider(&channel, core, side, &bell, deadline)?
             {
                 let partner = partner(&channel, &peer, side);
-                let seat = self.host.close();
-                let link = channel.into_link(bell, remote_bell, Some(seat));
+                core.keep(self.host.close());
+                let link = channel.into_link(bell, remote_bell);
                 return Ok(Pair::new(
                     side,
                     self.geometry,

@@ -59,7 +59,7 @@ pub(super) fn join_host(
         return Ok(None);
     };
     let partner = partner(&channel, &peer, own_side);
-    let link = channel.into_link(bell, remote_bell, None);
+    let link = channel.into_link(bell, remote_bell);
     Ok(Some(Pair::new(
         own_side, *geometry, own, peer, partner, link,
     )))

@@ -20,6 +20,9 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 struct CoreState {
     pair: Option<Arc<Pair>>,
+    /// The host's hold on the name: here, and not in the pair, so that the name is free
+    /// as soon as the session is over, whichever threads still look at the pair.
+    seat: Option<sys::Seat>,
     aborted: Option<String>,
     /// Finished, or given up: nothing more will happen.
     over: bool,
@@ -105,22 +108,40 @@ impl Core {
         if let Some(pair) = &state.pair {
             pair.post_abort(reason);
         }
+        let seat = state.seat.take();
         self.alarm.ring();
         self.paired.notify_all();
+        drop(state);
+        drop(seat);
     }
 
     pub(super) fn set_over(&self) {
-        self.state().over = true;
+        let mut state = self.state();
+        state.over = true;
+        let seat = state.seat.take();
         self.alarm.ring();
         self.paired.notify_all();
+        drop(state);
+        drop(seat);
+    }
+
+    /// Keeps the name taken until the session is over.
+    pub(crate) fn keep(&self, seat: sys::Seat) {
+        let mut state = self.state();
+        if state.aborted.is_none() && !state.over {
+            state.seat = Some(seat);
+        }
     }
 
     /// The end is gone: monitors that live on do not keep the name taken.
     pub(crate) fn release(&self) {
         let mut state = self.state();
+        let seat = state.seat.take();
         if let Some(pair) = state.pair.take() {
             state.last = pair.last();
         }
+        drop(state);
+        drop(seat);
     }
 
     /// How the pair stands, or stood when it ended.

@@ -67,6 +67,7 @@ pub(crate) use kernel::{
 pub(crate) use unix::{
     channel::Channel,
     link::Link,
+    lock::Seat,
     names::Name,
     rendezvous::{Arriving, Host},
     users::User,
@@ -76,8 +77,8 @@ pub(crate) use unix::{
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Alarm, Arriving, Bell, Channel, Host, Link, Memory, Name, RemoteBell, User, available_memory,
-    barrier_remotely, can_barrier_remotely, observe,
+    Alarm, Arriving, Bell, Channel, Host, Link, Memory, Name, RemoteBell, Seat, User,
+    available_memory, barrier_remotely, can_barrier_remotely, observe,
 };
 
 #[cfg(not(any(target_os = "linux", windows)))]

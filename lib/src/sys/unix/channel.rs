@@ -14,7 +14,6 @@ use rustix::net::{
 
 use super::discard::{Socket, Stranger};
 use super::link::{Link, poll_until};
-use super::lock::Seat;
 use super::users::User;
 use crate::error::Error;
 use crate::join::message::{self, Kind};
@@ -148,13 +147,12 @@ impl Channel {
         Ok(())
     }
 
-    pub(crate) fn into_link(self, bell: Bell, remote_bell: RemoteBell, seat: Option<Seat>) -> Link {
+    pub(crate) fn into_link(self, bell: Bell, remote_bell: RemoteBell) -> Link {
         Link {
             bell,
             remote_bell,
             socket: self.socket,
             process: self.process,
-            _seat: seat,
         }
     }
 }

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use super::discard::Socket;
-use super::lock::Seat;
 use crate::error::Error;
 use crate::sys::Wake;
 use crate::sys::kernel::limits::failed;
@@ -20,7 +19,6 @@ pub(crate) struct Link {
     pub(in crate::sys) remote_bell: RemoteBell,
     pub(in crate::sys) socket: Socket,
     pub(in crate::sys) process: Option<OwnedFd>,
-    pub(in crate::sys) _seat: Option<Seat>,
 }
 
 impl Link {

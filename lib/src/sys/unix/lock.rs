@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::sys::kernel::limits::failed;
 
 /// The name's lock, held as long as this lives.
+#[derive(Debug)]
 pub(crate) struct Seat {
     path: PathBuf,
     /// The lock.
@@ -48,7 +49,7 @@ impl Drop for Seat {
 }
 
 /// Which file something is, on this machine, while somebody holds it open.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
     number: u64,

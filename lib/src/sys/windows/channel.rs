@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::names::{FIRST, Name, SECOND, SECOND_BELL};
 use super::objects::{Created, REGION, create_semaphore, is_own, open_semaphore, release, unique};
 use super::process::Process;
-use super::rendezvous::{Seat, Turn};
+use super::rendezvous::Turn;
 use super::users::User;
 use super::wake::{Alarm, Bell, Link, RemoteBell, wait_any};
 use crate::error::Error;
@@ -175,12 +175,11 @@ impl Channel {
         })
     }
 
-    pub(crate) fn into_link(self, bell: Bell, remote_bell: RemoteBell, seat: Option<Seat>) -> Link {
+    pub(crate) fn into_link(self, bell: Bell, remote_bell: RemoteBell) -> Link {
         Link {
             bell,
             remote_bell,
             process: Arc::clone(&self.process),
-            _seat: seat,
         }
     }
 }

@@ -30,6 +30,6 @@ pub(crate) use channel::Channel;
 pub(crate) use inspect::observe;
 pub(crate) use memory::{Memory, available_memory};
 pub(crate) use names::Name;
-pub(crate) use rendezvous::{Arriving, Host};
+pub(crate) use rendezvous::{Arriving, Host, Seat};
 pub(crate) use users::User;
 pub(crate) use wake::{Alarm, Bell, Link, RemoteBell, barrier_remotely, can_barrier_remotely};

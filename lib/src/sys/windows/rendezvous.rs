@@ -27,6 +27,12 @@ pub(crate) struct Seat {
     semaphore: OwnedHandle,
 }
 
+impl std::fmt::Debug for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seat").finish_non_exhaustive()
+    }
+}
+
 impl Seat {
     /// Whether nobody has taken the count: takes it, and gives it back at once.
     fn is_free(&self) -> Result<bool, Error> {

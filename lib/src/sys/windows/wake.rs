@@ -14,7 +14,6 @@ use super::objects::{
     release, set, unique,
 };
 use super::process::{Process, own_id};
-use super::rendezvous::Seat;
 use crate::error::Error;
 use crate::sys::Wake;
 
@@ -87,7 +86,6 @@ pub(crate) struct Link {
     pub(super) bell: Bell,
     pub(super) remote_bell: RemoteBell,
     pub(super) process: Arc<Process>,
-    pub(super) _seat: Option<Seat>,
 }
 
 impl Link {
