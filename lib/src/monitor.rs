@@ -46,11 +46,16 @@ impl Monitor {
         let Some(pair) = self.core.wait_for_pair()? else {
             return Ok(());
         };
-        match pair.link.watch(&self.core.alarm, None)? {
+        let ended = match pair.link.watch(&self.core.alarm, None)? {
             Wake::Alarm => self.core.check(),
             Wake::Message => self.core.tell(Err(pair.violation(Violation::Message))),
             _ => self.core.tell(pair.gone()),
+        };
+        if ended.is_err() {
+            // Whoever is told may end the process before its end is dropped.
+            self.core.give_up_name();
         }
+        ended
     }
 
     /// The partner, once it is here.

@@ -81,7 +81,7 @@ fn assert_whole_and_run_again(place: &Place) {
     reader.end().expect(0);
     writer.end().expect(0);
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"new");
-    place.assert_nothing_left();
+    place.assert_only_locks_left();
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_reader_killed_at_a_hundred_moments_ends_the_writer_and_harms_nothing() {
         drop(copying.flow);
         let writer = copying.writer.end_within(PROMISED).expect(4);
         assert_death_is_told(&writer.said, "reader", pid);
-        place.assert_nothing_left();
+        place.assert_only_locks_left();
         assert_whole_and_run_again(&place);
     }
 }
@@ -286,7 +286,7 @@ fn the_process_that_both_started_does_not_outlive_its_parent() {
     both.kill();
     wait_until_gone(writer);
     drop(input);
-    place.assert_nothing_left();
+    place.assert_only_locks_left();
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
 }
 
@@ -353,7 +353,7 @@ fn a_reader_that_is_killed_when_it_has_sent_everything_is_not_missed() {
         reader.kill();
         writer.end().expect(0);
         assert!(std::fs::read(place.path("b")).unwrap() == noise(100_000));
-        place.assert_nothing_left();
+        place.assert_only_locks_left();
     }
 }
 

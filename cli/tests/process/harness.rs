@@ -110,8 +110,17 @@ impl Place {
         wait_until("data", SOON, has_data);
     }
 
-    /// Nothing of a session is left but lock files: no socket, no partial file.
+    /// Nothing of a session is left: no lock file, no socket, no partial file.
     pub(crate) fn assert_nothing_left(&self) {
+        self.assert_none_ends_in(&[".lock", ".sock", ".brigade-partial"]);
+    }
+
+    /// As after a `kill -9`, which leaves the lock file: nobody else may remove it.
+    pub(crate) fn assert_only_locks_left(&self) {
+        self.assert_none_ends_in(&[".sock", ".brigade-partial"]);
+    }
+
+    fn assert_none_ends_in(&self, ends: &[&str]) {
         let mut left = Vec::new();
         for directory in [
             self.root().to_owned(),
@@ -120,7 +129,7 @@ impl Place {
         ] {
             for entry in std::fs::read_dir(directory).into_iter().flatten() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
-                if name.ends_with(".sock") || name.ends_with(".brigade-partial") {
+                if ends.iter().any(|end| name.ends_with(end)) {
                     left.push(name);
                 }
             }

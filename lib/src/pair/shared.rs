@@ -21,7 +21,8 @@ pub(crate) struct Core {
 struct CoreState {
     pair: Option<Arc<Pair>>,
     /// The host's hold on the name: here, and not in the pair, so that the name is free
-    /// as soon as the session is over, whichever threads still look at the pair.
+    /// as soon as the session is over, whichever threads still look at the pair. Given up
+    /// under this lock: who finds the session over, finds the name free.
     seat: Option<sys::Seat>,
     aborted: Option<String>,
     /// Finished, or given up: nothing more will happen.
@@ -108,21 +109,17 @@ impl Core {
         if let Some(pair) = &state.pair {
             pair.post_abort(reason);
         }
-        let seat = state.seat.take();
+        state.seat = None;
         self.alarm.ring();
         self.paired.notify_all();
-        drop(state);
-        drop(seat);
     }
 
     pub(super) fn set_over(&self) {
         let mut state = self.state();
         state.over = true;
-        let seat = state.seat.take();
+        state.seat = None;
         self.alarm.ring();
         self.paired.notify_all();
-        drop(state);
-        drop(seat);
     }
 
     /// Keeps the name taken until the session is over.
@@ -133,15 +130,18 @@ impl Core {
         }
     }
 
+    /// The session cannot go on, though this end may not know it yet.
+    pub(crate) fn give_up_name(&self) {
+        self.state().seat = None;
+    }
+
     /// The end is gone: monitors that live on do not keep the name taken.
     pub(crate) fn release(&self) {
         let mut state = self.state();
-        let seat = state.seat.take();
+        state.seat = None;
         if let Some(pair) = state.pair.take() {
             state.last = pair.last();
         }
-        drop(state);
-        drop(seat);
     }
 
     /// How the pair stands, or stood when it ended.
