@@ -307,6 +307,31 @@ fn what_the_old_file_has_is_not_lost_because_it_cannot_be_read() {
     }
 }
 
+#[test]
+fn what_the_old_file_has_is_kept_also_where_there_is_no_proc() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.file("a", "new");
+    let b = place.file("b", "old");
+    if !sys::set_attribute(&b, "user.own", b"own") {
+        return;
+    }
+    sys::set_mode(&b, 0o640);
+    let args = ["a", "b"];
+    let hidden = || sys::surrounded(&place, "mount -t tmpfs none /proc", &args);
+    let (Some(one), Some(other)) = (hidden(), hidden()) else {
+        return;
+    };
+    for half in [one, other].map(Half::start) {
+        half.end().expect(0);
+    }
+    assert_eq!(std::fs::read(&b).unwrap(), b"new");
+    assert_eq!(sys::whole_mode(&b), 0o640);
+    assert_eq!(sys::attribute(&b, "user.own").unwrap(), b"own");
+}
+
 /// The owner and user 1234 may read and write, the group may not, though with this
 /// list the mode looks as if it could: 0660.
 fn list_without_group() -> Vec<u8> {

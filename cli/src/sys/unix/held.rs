@@ -31,7 +31,19 @@ impl Held {
 
     /// Who may do what with the file, and what else it has beside its data, as it is now.
     pub(crate) fn access(&self) -> io::Result<Access> {
-        Access::of_file(&self.file)
+        match Access::of_file(&self.file) {
+            // No /proc here; but what is open for reading or writing is shown.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let opened = match self.open_to_read() {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        self.open_to_write()?
+                    }
+                    opened => opened?,
+                };
+                Access::of_file(&opened)
+            }
+            access => access,
+        }
     }
 
     pub(crate) fn open_to_read(&self) -> io::Result<File> {
