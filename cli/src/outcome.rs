@@ -17,6 +17,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Bytes in a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.bytes as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+
     pub(crate) fn kept(words: String) -> Report {
         Report {
             bytes: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use brigade::{Monitor, Side};
+use brigade::{Monitor, Partner, Side};
 
 use crate::copy::half::{self, Event};
 use crate::failure::{Exit, Failure, reason};
@@ -13,6 +13,7 @@ use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::sys;
+use crate::talk::greeting::Greeting;
 use crate::talk::wire;
 use crate::tell::progress::{self, Progress};
 use crate::tell::{json as event, output};
@@ -66,6 +67,10 @@ pub(crate) struct Supervisor<'p> {
     started: Option<Instant>,
     /// How much there is to copy, if that is known; `None` until the source was looked at.
     size: Option<Option<u64>>,
+    /// The lower limit of both halves, in bytes a second.
+    limit_rate: Option<u64>,
+    /// Where the data comes from and goes to, as far as either half has said.
+    names: String,
     /// What was told last of how far it is, and when.
     told: (Progress, Instant),
     /// How far it was when it moved last, and when that was.
@@ -106,6 +111,8 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         all_sent: false,
         started: None,
         size: None,
+        limit_rate: plan.settings.limit_rate,
+        names: names(plan.names()),
         told: (Progress::default(), Instant::now()),
         moved: (Progress::default(), Instant::now()),
         child: ChildState::None,
@@ -243,6 +250,7 @@ impl Supervisor<'_> {
                 self.told.1 = now;
                 self.moved.1 = now;
                 if let Some(partner) = monitor.partner() {
+                    self.meet(&partner);
                     self.say_verbose(&format!("the partner is {partner}"));
                 }
             }
@@ -263,6 +271,18 @@ impl Supervisor<'_> {
             }
             Event::Done(_) => {}
         }
+    }
+
+    /// What the partner has said of itself.
+    fn meet(&mut self, partner: &Partner) {
+        let greeting = Greeting::decode(partner.greeting());
+        let limits = [self.limit_rate, greeting.limit_rate];
+        self.limit_rate = limits.into_iter().flatten().min();
+        let [source, destination] = self.plan.names();
+        self.names = names([
+            source.or(greeting.source),
+            destination.or(greeting.destination),
+        ]);
     }
 
     /// The first reason counts, but that a signal to both processes may have
@@ -346,6 +366,7 @@ impl Supervisor<'_> {
             elapsed: self.started?.elapsed(),
             size: self.size.flatten(),
             blocks: self.plan.settings.blocks as u64,
+            limit_rate: self.limit_rate,
             on_disk: self.plan.settings.sync
                 && !matches!(self.plan.destination, Some(Endpoint::Standard)),
             ..Progress::of(side, monitor)
@@ -468,7 +489,7 @@ impl Supervisor<'_> {
         if let Some(words) = &report.kept {
             return self.say(words);
         }
-        self.say(&progress::summary(report, &progress));
+        self.say(&progress::summary(&self.names, report, &progress));
         self.say_verbose(&progress::details(report, &progress));
     }
 
@@ -483,6 +504,12 @@ impl Supervisor<'_> {
             false => self.say(&failure.message),
         }
     }
+}
+
+/// "a -> b", or the one that is known.
+fn names(ends: [Option<String>; 2]) -> String {
+    let known: Vec<String> = ends.into_iter().flatten().collect();
+    known.join(" -> ")
 }
 
 /// The half that the other one waits for, and what it is at.

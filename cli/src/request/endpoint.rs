@@ -32,7 +32,7 @@ impl Endpoint {
             Endpoint::Path(path) => {
                 // A directory that has no whole name any more is shown as it was typed.
                 let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                absolute.display().to_string()
+                visible::name(absolute)
             }
         }
     }

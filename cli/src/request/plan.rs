@@ -85,6 +85,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// Source and destination as they were typed, if they were.
+    pub(crate) fn names(&self) -> [Option<String>; 2] {
+        [&self.source, &self.destination].map(|end| end.as_ref().map(|end| end.words("-")))
+    }
+
     /// Where it is read from, and written to, as far as this process knows.
     pub(crate) fn source_words(&self) -> String {
         let words = |place: &Endpoint| place.words("standard input");

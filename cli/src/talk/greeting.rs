@@ -26,6 +26,8 @@ pub(crate) struct Greeting {
     pub(crate) protocol: u32,
     /// Of the source in bytes, when this process started; for who looks from outside.
     pub(crate) size: Option<u64>,
+    /// Bytes in a second that this half was told to take for its limit; for show only.
+    pub(crate) limit_rate: Option<u64>,
     /// The session's name, for who looks from outside.
     pub(crate) session: Option<String>,
     /// Source and destination, if this process was given them, for who looks from
@@ -41,6 +43,7 @@ impl Default for Greeting {
         Greeting {
             protocol: wire::PROTOCOL,
             size: None,
+            limit_rate: None,
             session: None,
             source: None,
             destination: None,
@@ -53,6 +56,7 @@ impl Greeting {
     /// What the partner of `plan` gets to see.
     pub(crate) fn of_plan(plan: &Plan) -> Greeting {
         Greeting {
+            limit_rate: plan.settings.limit_rate,
             session: Some(plan.name.clone()),
             source: plan.source.as_ref().map(Endpoint::shown),
             destination: plan.destination.as_ref().map(Endpoint::shown),
@@ -101,6 +105,7 @@ impl Greeting {
         };
         add("protocol", Some(self.protocol.to_string()));
         add("size", self.size.map(|size| size.to_string()));
+        add("limit", self.limit_rate.map(|rate| rate.to_string()));
         let mut name = Vec::new();
         if let Some(bytes) = self.name.as_deref().and_then(sys::name_to_bytes) {
             name.extend(b"name=");
@@ -143,6 +148,7 @@ impl Greeting {
                 Some(("protocol", value)) => {
                     greeting.protocol = value.parse().unwrap_or(UNTOLD_PROTOCOL);
                 }
+                Some(("limit", value)) => greeting.limit_rate = value.parse().ok(),
                 Some(("size", value)) => greeting.size = value.parse().ok(),
                 Some(("session", value)) => greeting.session = Some(shown(value)),
                 Some(("source", value)) => greeting.source = Some(shown(value)),
@@ -177,6 +183,7 @@ mod tests {
             let greeting = Greeting {
                 protocol: u32::MAX,
                 size: Some(u64::MAX),
+                limit_rate: Some(1 << 20),
                 session: Some("copy".to_owned()),
                 source: Some("/a/ü".to_owned()),
                 destination: Some("-".to_owned()),

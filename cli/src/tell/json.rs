@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
-use crate::tell::progress::{Progress, bottleneck};
+use crate::tell::progress::{Bottleneck, Progress, bottleneck, place_of};
 use brigade::{Partner, Side};
 
 /// An event of `kind` with `fields`, and when it was.
@@ -86,8 +86,10 @@ pub(crate) fn warning(text: &str) -> Value {
 }
 
 pub(crate) fn done(report: &Report, progress: &Progress) -> Value {
-    let took = report.took.as_secs_f64();
-    let bottleneck = bottleneck(report.took, progress);
+    let bottleneck = bottleneck(report, progress).map(|found| match found {
+        Bottleneck::Limit => "limit",
+        Bottleneck::Half(side, _) => place_of(side),
+    });
     event(
         "end",
         json!({
@@ -97,15 +99,12 @@ pub(crate) fn done(report: &Report, progress: &Progress) -> Value {
             "bytes": report.bytes,
             "holes": report.holes,
             "took": seconds(report.took),
-            "bytes_per_second": (report.bytes as f64 / took.max(1e-9)).round() as u64,
+            "bytes_per_second": report.rate().round() as u64,
             "on_disk": report.on_disk,
             "blake3": report.digest.map(|digest| blake3::Hash::from(digest).to_string()),
             "reader_waited": seconds(progress.reader_waited),
             "writer_waited": seconds(progress.writer_waited),
-            "bottleneck": bottleneck.map(|slow| match slow.side {
-                Side::Reader => "source",
-                Side::Writer => "destination",
-            }),
+            "bottleneck": bottleneck,
         }),
     )
 }

@@ -1,6 +1,7 @@
 //! What users and other programs get to hear: lines and the bar on standard error
-//! ([`output`], [`progress`]), events ([`json`]), and the copies that run ([`status`]).
+//! ([`output`], [`bar`]), figures in words ([`progress`]), events ([`json`]), and the copies that run ([`status`]).
 
+mod bar;
 pub(crate) mod json;
 pub(crate) mod output;
 pub(crate) mod progress;

@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::sys;
+use crate::tell::bar::Bar;
 use crate::tell::json as event;
-use crate::tell::progress::{Bar, Progress};
+use crate::tell::progress::Progress;
 use crate::visible;
 
 /// How long the end of the process waits for what was said last to be written.
@@ -179,8 +180,7 @@ fn write_one(item: Item, bar: &mut Option<Bar>, pending: &AtomicBool) {
             None => write(&line),
         },
         Item::Progress(progress) => {
-            bar.get_or_insert_with(|| Bar::new(progress.size, progress.on_disk))
-                .draw(&progress);
+            bar.get_or_insert_with(Bar::new).draw(&progress);
             pending.store(false, Ordering::Release);
         }
         Item::EventOfProgress(line) => {

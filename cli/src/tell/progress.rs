@@ -1,21 +1,12 @@
-//! How far the copy is: figures, the bar, and the report in words.
+//! How far the copy is: figures, and what they say in words.
 
-use std::fmt;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use brigade::{FIGURES, Monitor, Side};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use crate::outcome::Report;
 use crate::talk::wire;
 use crate::units::bytes;
-
-/// Times a second that the bar may change.
-const RATE_HZ: u8 = 10;
-
-/// Columns that the bar may take where no terminal says how many it has.
-const WIDTH: u16 = 80;
 
 /// How far the copy is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +27,8 @@ pub(crate) struct Progress {
     pub(crate) blocks: u64,
     pub(crate) reader_waited: Duration,
     pub(crate) writer_waited: Duration,
+    /// The least that either half was told to take for its limit, bytes in a second.
+    pub(crate) limit_rate: Option<u64>,
 }
 
 impl Progress {
@@ -89,46 +82,68 @@ impl Progress {
         figures(self) != figures(earlier)
     }
 
-    /// What the figures say beside the bar.
-    fn words(&self) -> String {
+    /// What the figures say beside the bar, the longest first, if the source is read
+    /// with this many bytes in a second.
+    pub(crate) fn words(&self, rate: f64) -> Vec<String> {
         if self.verified() > 0 {
             let (verified, read) = (bytes(self.verified()), bytes(self.read));
-            return format!("all written; verified {verified} of {read}");
+            return vec![
+                format!("all written; verified {verified} of {read}"),
+                format!("verified {verified}"),
+            ];
         }
         let slow = match self.blocks_full * 4 {
             _ if self.all_read => "all read",
+            _ if self.is_limited(rate) => "limited by --limit-rate",
             full if full >= self.blocks * 3 => "the destination is the bottleneck",
             full if full <= self.blocks => "the source is the bottleneck",
             _ => "both are equally fast",
         };
-        format!(
-            "read {}, {} of {} blocks full: {slow}",
-            bytes(self.read),
-            self.blocks_full,
-            self.blocks
-        )
+        let (full, blocks) = (self.blocks_full, self.blocks);
+        vec![
+            format!(
+                "read {}, {full} of {blocks} blocks full: {slow}",
+                bytes(self.read)
+            ),
+            slow.to_owned(),
+        ]
+    }
+
+    /// Whether it goes as fast as it may.
+    fn is_limited(&self, rate: f64) -> bool {
+        self.limit_rate
+            .is_some_and(|limit| rate >= limit as f64 * LIMITED_PART)
     }
 }
 
-/// The slower of the two halves.
-pub(crate) struct Slow {
-    pub(crate) side: Side,
-    /// Of the time that the copy took, how much the other one has waited.
-    pub(crate) percent: u64,
+/// A copy that is this near to its limit is slowed down by it.
+const LIMITED_PART: f64 = 0.8;
+
+/// What made a copy last as long as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bottleneck {
+    /// It was as fast as --limit-rate allows.
+    Limit,
+    /// The slower half, and of the time that the copy took, how much percent the other
+    /// one has waited.
+    Half(Side, u64),
 }
 
 /// Below that, neither is.
 const BOTTLENECK_PERCENT: u64 = 5;
 
 /// Whom the other half has waited for, if it did so for long.
-pub(crate) fn bottleneck(took: Duration, progress: &Progress) -> Option<Slow> {
+pub(crate) fn bottleneck(report: &Report, progress: &Progress) -> Option<Bottleneck> {
+    if progress.is_limited(report.rate()) {
+        return Some(Bottleneck::Limit);
+    }
     let (reader, writer) = (progress.reader_waited, progress.writer_waited);
     let (side, waited) = match reader > writer {
         true => (Side::Writer, reader),
         false => (Side::Reader, writer),
     };
-    let percent = percent(waited, took);
-    (percent >= BOTTLENECK_PERCENT).then_some(Slow { side, percent })
+    let percent = percent(waited, report.took);
+    (percent >= BOTTLENECK_PERCENT).then_some(Bottleneck::Half(side, percent))
 }
 
 fn percent(part: Duration, whole: Duration) -> u64 {
@@ -136,120 +151,16 @@ fn percent(part: Duration, whole: Duration) -> u64 {
     (part.as_secs_f64() / whole * 100.0).round().min(100.0) as u64
 }
 
-/// A bar on standard error: bytes done out of the source's size, rate and time
-/// left; without a size, bytes and rate. Below it, what both halves are at.
-pub(crate) struct Bar(ProgressBar);
-
-impl Bar {
-    pub(crate) fn new(size: Option<u64>, on_disk: bool) -> Bar {
-        let mut target = ProgressDrawTarget::stderr_with_hz(RATE_HZ);
-        if target.is_hidden() {
-            // No terminal, but the user wants it.
-            target = ProgressDrawTarget::term_like_with_hz(Box::new(StandardError), RATE_HZ);
-        }
-        let bar = ProgressBar::with_draw_target(size, target);
-        let on_disk = if on_disk { " on disk" } else { "" };
-        let template = match size {
-            Some(_) => format!(
-                "{{percent:>3}}% [{{wide_bar}}] {{done}} of {{size}}{on_disk}, {{rate}}, {{eta}} left\n     {{msg}}"
-            ),
-            None => format!("{{done}}{on_disk}, {{rate}}, {{elapsed}}\n{{msg}}"),
-        };
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            // In the words of the report, not in indicatif's own.
-            let style = style
-                .with_key("done", |state: &ProgressState, to: &mut dyn fmt::Write| {
-                    let _ = to.write_str(&bytes(state.pos()));
-                })
-                .with_key("size", |state: &ProgressState, to: &mut dyn fmt::Write| {
-                    let _ = to.write_str(&bytes(state.len().unwrap_or(0)));
-                })
-                .with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
-                    let _ = write!(to, "{}/s", bytes(state.per_sec() as u64));
-                });
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Bar(bar)
-    }
-
-    pub(crate) fn draw(&self, progress: &Progress) {
-        self.0.set_message(progress.words());
-        self.0.set_position(progress.done);
-        self.0.tick();
-    }
-
-    /// Lets `write` write where the bar is.
-    pub(crate) fn beside(&self, write: impl FnOnce()) {
-        self.0.suspend(write);
-    }
-
-    pub(crate) fn clear(&self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// Standard error that is no terminal: who asks for the bar gets it.
-#[derive(Debug)]
-struct StandardError;
-
-impl StandardError {
-    fn control(&self, count: usize, letter: char) -> io::Result<()> {
-        match count {
-            0 => Ok(()),
-            _ => write!(io::stderr(), "\x1b[{count}{letter}"),
-        }
-    }
-}
-
-impl TermLike for StandardError {
-    fn width(&self) -> u16 {
-        WIDTH
-    }
-
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'A')
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'B')
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'C')
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'D')
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        writeln!(io::stderr(), "{text}")
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        write!(io::stderr(), "{text}")
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        write!(io::stderr(), "\r\x1b[2K")
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        io::stderr().flush()
-    }
-}
-
 /// Shorter copies are over before a bottleneck could show.
 const LONG: Duration = Duration::from_secs(1);
 
-/// The last line of a copy that succeeded.
-pub(crate) fn summary(report: &Report, progress: &Progress) -> String {
-    let rate = report.bytes as f64 / report.took.as_secs_f64().max(1e-9);
+/// The last line of a copy that succeeded; `names`: from where, to where.
+pub(crate) fn summary(names: &str, report: &Report, progress: &Progress) -> String {
     let mut line = format!(
-        "done: {} in {:.2} s ({}/s)",
+        "done: {names}: {} in {:.2} s ({}/s)",
         bytes(report.bytes),
         report.took.as_secs_f64(),
-        bytes(rate as u64),
+        bytes(report.rate() as u64),
     );
     if report.on_disk {
         line += ", on disk";
@@ -260,16 +171,20 @@ pub(crate) fn summary(report: &Report, progress: &Progress) -> String {
     if let Some(digest) = report.digest {
         line += &format!(", verified: BLAKE3 {}", blake3::Hash::from(digest));
     }
-    if report.took >= LONG
-        && let Some(slow) = bottleneck(report.took, progress)
-    {
-        let (place, other, percent) = (place_of(slow.side), slow.side.other(), slow.percent);
-        line += &format!("; the {place} was the bottleneck: the {other} waited {percent} %");
+    if report.took >= LONG {
+        line += &match bottleneck(report, progress) {
+            None => String::new(),
+            Some(Bottleneck::Limit) => "; limited by --limit-rate".to_owned(),
+            Some(Bottleneck::Half(side, percent)) => {
+                let (place, other) = (place_of(side), side.other());
+                format!("; the {place} was the bottleneck: the {other} waited {percent} %")
+            }
+        };
     }
     line
 }
 
-fn place_of(side: Side) -> &'static str {
+pub(crate) fn place_of(side: Side) -> &'static str {
     match side {
         Side::Reader => "source",
         Side::Writer => "destination",
@@ -312,17 +227,18 @@ mod tests {
     #[test]
     fn the_summary_says_how_much_how_fast_and_whether_it_is_on_disk() {
         let progress = Progress::default();
-        let line = summary(&report(3 << 30, 2), &progress);
-        assert_eq!(line, "done: 3.0 GiB in 2.00 s (1.5 GiB/s), on disk");
+        let line = summary("a -> b", &report(3 << 30, 2), &progress);
+        assert_eq!(line, "done: a -> b: 3.0 GiB in 2.00 s (1.5 GiB/s), on disk");
         let mut nothing = report(0, 0);
         nothing.on_disk = false;
-        assert_eq!(summary(&nothing, &progress), "done: 0 B in 0.00 s (0 B/s)");
+        let line = summary("-", &nothing, &progress);
+        assert_eq!(line, "done: -: 0 B in 0.00 s (0 B/s)");
     }
 
     #[test]
     fn the_summary_says_whom_the_other_half_waited_for_if_it_did() {
         let mut progress = Progress::default();
-        let line = |progress: &Progress| summary(&report(1 << 30, 10), progress);
+        let line = |progress: &Progress| summary("a -> b", &report(1 << 30, 10), progress);
         progress.writer_waited = Duration::from_millis(7100);
         progress.reader_waited = Duration::from_millis(100);
         let expected = "; the source was the bottleneck: the writer waited 71 %";
@@ -335,6 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_was_as_fast_as_it_may_be_has_no_slow_half() {
+        let progress = Progress {
+            limit_rate: Some(100 << 20),
+            writer_waited: Duration::from_secs(9),
+            ..Progress::default()
+        };
+        let line = |bytes| summary("a -> b", &report(bytes, 10), &progress);
+        let limited = line(1000 << 20);
+        assert!(limited.ends_with("; limited by --limit-rate"), "{limited}");
+        let slower = line(500 << 20);
+        assert!(slower.contains("the source was the bottleneck"), "{slower}");
+    }
+
+    #[test]
     fn the_words_beside_the_bar_say_which_half_is_slow_now() {
         let mut progress = Progress {
             read: 3 << 20,
@@ -343,14 +273,15 @@ mod tests {
             blocks: 16,
             ..Progress::default()
         };
+        let words = |progress: &Progress| progress.words(1e6).swap_remove(0);
         let expected = "read 3.0 MiB, 16 of 16 blocks full: the destination is the bottleneck";
-        assert_eq!(progress.words(), expected);
+        assert_eq!(words(&progress), expected);
         progress.blocks_full = 0;
-        assert!(progress.words().ends_with("the source is the bottleneck"));
+        assert!(words(&progress).ends_with("the source is the bottleneck"));
         progress.blocks_full = 8;
-        assert!(progress.words().ends_with("equally fast"));
+        assert!(words(&progress).ends_with("equally fast"));
         progress.all_read = true;
         progress.written = 5 << 20;
-        assert_eq!(progress.words(), "all written; verified 2.0 MiB of 3.0 MiB");
+        assert_eq!(words(&progress), "all written; verified 2.0 MiB of 3.0 MiB");
     }
 }

@@ -141,8 +141,12 @@ impl Place {
     pub(crate) fn public_program(&self) -> PathBuf {
         sys::set_mode(self.root(), 0o777);
         sys::set_mode(&self.path("run"), 0o777);
-        let program = self.path("brigade");
-        std::fs::copy(env!("CARGO_BIN_EXE_brigade"), &program).unwrap();
+        let (built, program) = (env!("CARGO_BIN_EXE_brigade"), self.path("brigade"));
+        // A copy may not be run while it is open for writing, which a process that
+        // another test starts in this moment inherits.
+        if !program.exists() && std::fs::hard_link(built, &program).is_err() {
+            std::fs::copy(built, &program).unwrap();
+        }
         program
     }
 }

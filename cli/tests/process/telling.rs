@@ -15,17 +15,20 @@ fn both(place: &Place, args: &[&str]) -> Half {
 // ---- the bar --------------------------------------------------------------------------
 
 #[test]
-fn the_bar_shows_both_figures_the_fill_and_a_source_that_is_slow() {
+fn the_bar_shows_both_figures_the_fill_and_a_limit() {
     let place = Place::new();
     place.file("a", noise(4 << 20));
     let copy = both(&place, &["--progress=always", "--limit-rate=2M", "a", "b"]);
     copy.hear("of 4.0 MiB on disk");
     copy.hear("read 1.");
-    copy.hear("of 16 blocks full: the source is the bottleneck");
+    copy.hear("of 16 blocks full: limited by --limit-rate");
     let said = copy.end().expect(0).said;
     // It is gone at the end, and the report is what stays.
-    let (_, last) = said.rsplit_once("\x1b[1A").unwrap();
-    assert!(last.starts_with("brigade: done: 4.0 MiB"), "{last:?}");
+    let (_, last) = said.rsplit_once("\x1b[1A\x1b[J").unwrap();
+    assert!(
+        last.starts_with("brigade: done: a -> b: 4.0 MiB"),
+        "{last:?}"
+    );
 }
 
 #[test]
@@ -63,6 +66,22 @@ fn without_a_size_the_bar_has_bytes_rate_and_time_but_no_end() {
     assert!(!said.contains(" left"), "{said:?}");
 }
 
+#[test]
+fn a_partner_that_stands_still_is_said_to_be_stalled() {
+    let place = Place::new();
+    place.file("a", noise(16 << 20));
+    let name = place.name();
+    let args = ["--as", "writer", "--name", &name, "--limit-rate=2M", "b"];
+    let writer = Half::start(place.brigade(args));
+    let args = ["--progress=always", "--as", "reader", "--name", &name, "a"];
+    let reader = Half::start(place.brigade(args));
+    place.wait_for_data();
+    reader.hear("/s");
+    writer.freeze();
+    reader.hear("stalled for 4 s");
+    writer.thaw();
+}
+
 // ---- the report -----------------------------------------------------------------------
 
 #[test]
@@ -75,10 +94,10 @@ fn the_report_says_what_was_copied_how_fast_and_who_was_slow() {
     let said = both(&place, &args).end().expect(0).said;
     assert_eq!(said.lines().count(), 1, "{said}");
     for part in [
-        "done: 3.0 MiB in 1.",
+        "done: a -> b: 3.0 MiB in 1.",
         "MiB/s), on disk",
         &format!("verified: BLAKE3 {digest}"),
-        "the source was the bottleneck: the writer waited",
+        "limited by --limit-rate",
     ] {
         assert!(said.contains(part), "no {part:?} in {said:?}");
     }
@@ -168,7 +187,7 @@ fn events_are_in_order_and_have_the_fields_of_the_documentation() {
     assert_eq!(end["exit"], 0);
     assert_eq!(end["bytes"], 8 << 20);
     assert_eq!(end["blake3"], blake3::hash(&content).to_string());
-    assert_eq!(end["bottleneck"], "source");
+    assert_eq!(end["bottleneck"], "limit");
 }
 
 #[test]
