@@ -27,7 +27,7 @@ use crate::talk::greeting::Greeting;
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::wire;
 use crate::writer::gate::CommitGate;
-use crate::writer::sink::{self, Received};
+use crate::writer::receive::{Received, receive};
 
 /// What the supervisor gets to hear.
 pub(crate) enum Event {
@@ -264,7 +264,7 @@ fn write(
     paired(&writer.monitor(), events);
     let started = Instant::now();
     let tell_size = |size| drop(events.send(Event::SourceSize(size)));
-    match sink::receive(plan, place, gate, &writer, tell_size) {
+    match receive(plan, place, gate, &writer, tell_size) {
         Ok(Received::Kept(words)) => {
             writer.abort(&words);
             Ok(Report::kept(words))

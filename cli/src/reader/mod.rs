@@ -1,5 +1,8 @@
-//! The Reader's half: from the [`source`] into empty blocks, by the [`pump`].
+//! The Reader's half: from the [`source`], whose [`holes`] are passed and whose
+//! [`changes`] are noticed, into empty blocks, by the [`pump`].
 
+mod cache;
+mod changes;
 mod holes;
 pub(crate) mod pump;
 pub(crate) mod source;

@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure, reason};
 use crate::metadata::{Metadata, Stamp};
+use crate::reader::cache::Cache;
+use crate::reader::changes::{Name, what_changed};
 use crate::reader::holes;
 use crate::request::endpoint::Endpoint;
 use crate::request::settings::Settings;
 use crate::sys::{self, Facts, FollowLast, Held, Kind, Resolved};
 use crate::talk::source_facts::SourceFacts;
 use crate::visible;
-
-/// What was read is dropped from the cache so many bytes at a time, where the system
-/// cannot be asked to keep it out in the first place.
-const FORGET_BYTES: u64 = 8 << 20;
 
 /// The longest file that can be.
 const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -39,17 +37,6 @@ pub(crate) struct Source {
     size_lies: bool,
     ended: bool,
     cache: Cache,
-}
-
-/// What becomes of the system's copy of what was read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cache {
-    /// The system's affair.
-    Kept,
-    /// It is not made.
-    Avoided,
-    /// It is dropped, up to this offset so far.
-    Dropped { until: u64 },
 }
 
 impl Source {
@@ -189,7 +176,7 @@ impl Source {
         let len = usize::try_from(most).unwrap_or(usize::MAX).min(block.len());
         let filled = self.read(&mut block[..len])?;
         self.offset += filled as u64;
-        self.drop_from_cache();
+        self.cache.forget(&self.file, self.start, self.offset);
         Ok(filled)
     }
 
@@ -219,7 +206,10 @@ impl Source {
             if filled > 0 && self.before.kind != Kind::File && !sys::is_ready(&self.file)? {
                 break;
             }
-            match self.read_some(&mut block[filled..]) {
+            match self
+                .cache
+                .read(&self.file, self.offset, &mut block[filled..])
+            {
                 Ok(0) => self.ended = true,
                 Ok(len) => filled += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -231,28 +221,6 @@ impl Source {
             }
         }
         Ok(filled)
-    }
-
-    fn read_some(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        if self.cache == Cache::Avoided {
-            match sys::read_past_cache(&self.file, block) {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    self.cache = Cache::Dropped { until: self.offset };
-                }
-                read => return read,
-            }
-        }
-        sys::read(&self.file, block)
-    }
-
-    fn drop_from_cache(&mut self) {
-        if let Cache::Dropped { until } = self.cache
-            && self.offset - until >= FORGET_BYTES
-        {
-            let len = Some(self.offset - until);
-            sys::forget_cached(&self.file, self.start + until, len);
-            self.cache = Cache::Dropped { until: self.offset };
-        }
     }
 
     /// When its content was changed last, by now; for what has such a time.
@@ -296,11 +264,15 @@ impl Source {
         }
         let failed = |error| Failure::io("look at", &self.path, &error);
         let after = sys::facts(&self.file).map_err(failed)?;
-        let named = match &self.place {
-            Endpoint::Path(path) => Some(find(path).map(|found| found.facts)),
-            Endpoint::Standard => None,
+        let name = match &self.place {
+            Endpoint::Standard => Name::None,
+            Endpoint::Path(path) => match find(path) {
+                Ok(found) => Name::LeadsTo(found.facts),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Name::Removed,
+                Err(error) => return Err(failed(error)),
+            },
         };
-        let Some(what) = what_changed(&self.before, &after, named) else {
+        let Some(what) = what_changed(&self.before, &after, &name) else {
             return Ok(());
         };
         let message = format!(
@@ -319,25 +291,4 @@ fn find(path: &Path) -> io::Result<Held> {
         Resolved::Name(_, None) => Err(sys::not_found()),
         Resolved::Directory(_) => Err(io::ErrorKind::IsADirectory.into()),
     }
-}
-
-/// `named` is what the path leads to now.
-fn what_changed(before: &Facts, after: &Facts, named: Option<io::Result<Facts>>) -> Option<String> {
-    match named {
-        Some(Ok(named)) if named.identity != before.identity => {
-            return Some("another file has its name now".to_owned());
-        }
-        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            return Some("it was removed".to_owned());
-        }
-        _ => {}
-    }
-    if before.len != after.len {
-        let (before, after) = (before.len, after.len);
-        return Some(format!("it had {before} bytes and has {after}"));
-    }
-    if before.modified != after.modified {
-        return Some("it was written to".to_owned());
-    }
-    (before.changed != after.changed).then(|| "its owner, mode or names changed".to_owned())
 }

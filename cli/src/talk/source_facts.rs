@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::metadata::Stamp;
 use crate::sys::{Facts, Kind};
 
+/// The longest file that can be.
+const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
 /// Permission bits without the special ones.
 const PLAIN_BITS: u32 = 0o777;
 
@@ -49,6 +52,7 @@ impl SourceFacts {
     /// `None` if it is no JSON, or not of these facts.
     pub(crate) fn decode(bytes: &[u8]) -> Option<SourceFacts> {
         let mut facts: SourceFacts = serde_json::from_slice(bytes).ok()?;
+        facts.size = facts.size.filter(|&size| size <= FILE_BYTES_MAX);
         facts.mode = facts.mode.map(|mode| mode & PLAIN_BITS);
         // A moment that cannot be is none.
         facts.modified = facts.modified.filter(|stamp| stamp.to_time().is_some());
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn facts_survive_the_way_and_have_room() {
         let facts = SourceFacts {
-            size: Some(u64::MAX),
+            size: Some(FILE_BYTES_MAX),
             allocated: Some(4096),
             mode: Some(0o640),
             modified: Some(Stamp {
@@ -83,9 +87,10 @@ mod tests {
 
     #[test]
     fn rights_and_moments_that_cannot_be_are_ignored_and_nonsense_is_none() {
-        let told = br#"{"mode":2541,"modified":{"seconds":1,"nanoseconds":1000000000},"x":1}"#;
+        let told = br#"{"size":9223372036854775808,"mode":2541,"modified":{"seconds":1,"nanoseconds":1000000000},"x":1}"#;
         let facts = SourceFacts::decode(told).unwrap_or_default();
         assert_eq!((facts.mode, facts.modified), (Some(0o755), None));
+        assert_eq!(facts.size, None);
         for bytes in [&b""[..], b"[]x", b"{\"size\":-1}", b"\xff"] {
             assert_eq!(SourceFacts::decode(bytes), None);
         }

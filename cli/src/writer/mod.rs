@@ -1,5 +1,6 @@
-//! The Writer's half: from blocks through the [`sink`] into the [`destination`], which
-//! the [`syncer`] puts on disk meanwhile, and which gets its [`attributes`] at the end.
+//! The Writer's half: what it [`receive`]s goes through the [`sink`] into the
+//! [`destination`], which the [`syncer`] puts on disk meanwhile, and which gets its
+//! [`attributes`] at the end. By the [`skip_rule`] it stays as it is.
 //!
 //! What DESTINATION leads to is the [`target`]; a file is written as a [`partial`] one,
 //! which takes the name in the [`commit`], if the [`gate`] lets it.
@@ -9,6 +10,7 @@ pub(crate) mod commit;
 pub(crate) mod destination;
 pub(crate) mod gate;
 pub(crate) mod partial;
+pub(crate) mod receive;
 pub(crate) mod rights;
 pub(crate) mod sink;
 pub(crate) mod skip_rule;

@@ -1,0 +1,158 @@
+//! The Writer's half of the conversation: it hears what the source is, decides, and takes
+//! all that comes.
+
+use std::sync::Arc;
+
+use brigade::{Error, Writer};
+
+use crate::failure::{Exit, Failure};
+use crate::request::endpoint::Endpoint;
+use crate::request::plan::Plan;
+use crate::request::settings::{Preserve, Settings};
+use crate::talk::agreement::{self, Decision};
+use crate::talk::greeting::Greeting;
+use crate::talk::pieces::unexpected;
+use crate::talk::source_facts::SourceFacts;
+use crate::talk::trailer::{Trailer, started_without};
+use crate::talk::wire;
+use crate::visible;
+use crate::writer::destination::Destination;
+use crate::writer::gate::CommitGate;
+use crate::writer::rights::NewMode;
+use crate::writer::sink::{self, Drained, Sink};
+use crate::writer::skip_rule::{self, SkipRule};
+use crate::writer::target::{SourceSize, Target};
+
+/// Permissions that a new file is asked for with, if the source says none.
+const DEFAULT_MODE: u32 = 0o666;
+
+/// What became of a destination.
+pub(crate) enum Received {
+    /// It stays as it is, as was asked for: what the user gets to hear.
+    Kept(String),
+    Whole(Drained),
+}
+
+/// Agrees with the Reader on whether the copy begins, writes all that comes, and makes
+/// it the destination. `tell_size` gets to know how much the source says to have.
+pub(crate) fn receive(
+    plan: &Plan,
+    place: &Endpoint,
+    gate: &Arc<CommitGate>,
+    writer: &Writer,
+    tell_size: impl FnOnce(Option<u64>),
+) -> Result<Received, Failure> {
+    agreement::check_version(writer.partner())?;
+    let (facts, question) = agreement::hear(writer)?;
+    tell_size(facts.size.or(plan.settings.expected.size));
+    let monitor = writer.monitor();
+    let answer = answer(plan, place, gate, writer, &facts);
+    match &answer {
+        Ok(Answer::Copy(_)) => Decision::Copy.show(&monitor),
+        Ok(Answer::Keep(decision, _)) => decision.show(&monitor),
+        // Before the question is given back: that would be no answer.
+        Err(failure) => monitor.abort(&failure.message),
+    }
+    drop(question);
+    match answer? {
+        Answer::Keep(_, words) => Ok(Received::Kept(words)),
+        Answer::Copy(destination) => drain(plan, *destination, &facts, writer).map(Received::Whole),
+    }
+}
+
+/// What is made of the Reader's facts.
+enum Answer {
+    Copy(Box<Destination>),
+    /// Why, and in words.
+    Keep(Decision, String),
+}
+
+fn answer(
+    plan: &Plan,
+    place: &Endpoint,
+    gate: &Arc<CommitGate>,
+    writer: &Writer,
+    facts: &SourceFacts,
+) -> Result<Answer, Failure> {
+    let settings = &plan.settings;
+    check_options(settings, facts)?;
+    settings.expected.check_told(sink::SOURCE, facts.size)?;
+    let Endpoint::Path(path) = place else {
+        return Ok(Answer::Copy(Box::new(Destination::standard()?)));
+    };
+    let name = Greeting::decode(writer.partner().greeting()).name;
+    let target = Target::find(path, name.as_deref(), &settings.on_existing())?;
+    if target.path != *path && !writer.partner().is_own_user() {
+        check_guest_s_name(&target, &writer.partner().user())?;
+    }
+    let decision = SkipRule::of(settings).decide(target.facts(), facts.modified);
+    if decision != Decision::Copy {
+        let reason = skip_rule::reason(decision);
+        let words = format!("kept {}: {reason}", visible::name(&target.path));
+        return Ok(Answer::Keep(decision, words));
+    }
+    let new_mode = NewMode {
+        asked: facts.mode.unwrap_or(DEFAULT_MODE),
+        umask: plan.umask,
+    };
+    let size = SourceSize {
+        bytes: facts.size,
+        allocated: facts.allocated,
+    };
+    let destination = Destination::open(target, size, new_mode, settings, gate)?;
+    Ok(Answer::Copy(Box::new(destination)))
+}
+
+/// In a directory, the Reader's word names the file. Another user's must not be one that
+/// programs look for there, nor one that is taken.
+fn check_guest_s_name(target: &Target, user: &str) -> Result<(), Failure> {
+    let name = target.path.file_name().unwrap_or_default();
+    let why = match target.facts() {
+        Some(_) => "it exists",
+        None if name.as_encoded_bytes().starts_with(b".") => "it begins with a dot",
+        None => return Ok(()),
+    };
+    let path = visible::name(&target.path);
+    let message = format!(
+        "the reader is user {user}, who may not choose {path}: {why}; name the destination file yourself"
+    );
+    Err(Failure::new(Exit::Failed, message))
+}
+
+/// The two processes may have been started by hand, with different options.
+fn check_options(settings: &Settings, facts: &SourceFacts) -> Result<(), Failure> {
+    if settings.verify && !facts.digest {
+        return Err(started_without("--verify"));
+    }
+    if settings.preserve != Preserve::default() && !facts.metadata {
+        return Err(started_without("--preserve"));
+    }
+    if settings.preserve.xattr && !facts.attributes {
+        return Err(started_without("--preserve=xattr"));
+    }
+    Ok(())
+}
+
+fn drain(
+    plan: &Plan,
+    destination: Destination,
+    facts: &SourceFacts,
+    writer: &Writer,
+) -> Result<Drained, Failure> {
+    let mut sink = Sink::new(plan, destination, facts.size, writer)?;
+    let mut trailer = Trailer::default();
+    while let Some(block) = writer.data_block()? {
+        let (kind, tag) = (block.kind(), block.tag());
+        match kind {
+            wire::DATA => sink.data(tag, &block)?,
+            wire::HOLE => sink.hole(tag)?,
+            _ if trailer.add(kind, tag, &block)? => {}
+            _ => return Err(unexpected(kind)),
+        }
+    }
+    sink.finish(&trailer, facts, || match writer.check() {
+        // It had sent everything, and nobody but the user misses it.
+        Err(Error::PartnerDied { .. }) => Ok(()),
+        checked => Ok(checked?),
+    })
+}
