@@ -129,9 +129,29 @@ impl From<Error> for Failure {
             Error::Os { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 failure.remark(ELSEWHERE)
             }
+            Error::Refused(text) => match their_pool(text) {
+                Some(words) => failure.remark(&words),
+                None => failure,
+            },
             _ => failure,
         }
     }
+}
+
+/// Where the library says that the pools differ ("process 7 has ... and 16 blocks of
+/// 262144 bytes"): what to type to have the partner's.
+fn their_pool(text: &str) -> Option<String> {
+    let own = format!("process {} has ", std::process::id());
+    let has_pool = |part: &&str| part.contains(" blocks of ");
+    let theirs = text
+        .split(", ")
+        .filter(has_pool)
+        .find(|part| !part.contains(&own))?;
+    let (count, size) = theirs.split_once(" blocks of ")?;
+    let (count, size) = (count.rsplit(' ').next()?, size.split(' ').next()?);
+    Some(format!(
+        "both commands need the same: run: brigade ... --block-size {size} --blocks {count}"
+    ))
 }
 
 /// What the library writes to is the place where two processes meet.

@@ -27,8 +27,8 @@ use clap::Parser;
 use crate::copy::supervise::{self, Voice};
 use crate::failure::{Exit, Failure};
 use crate::request::args::{Args, When};
-use crate::request::manual;
 use crate::request::plan::Plan;
+use crate::request::{manual, misuse};
 use crate::tell::{output, status};
 
 fn main() -> ExitCode {
@@ -134,12 +134,7 @@ fn say_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return print_help(error);
     }
-    let text = error.to_string();
-    // The first paragraph says what is wrong; the rest is advice and usage.
-    let lines = text.lines().take_while(|line| !line.trim().is_empty());
-    let what = lines.map(str::trim).collect::<Vec<_>>().join(" ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what);
     // What was typed is not known as a whole, but perhaps by whom.
     output::start(std::env::args_os().any(|word| word == "--json"));
-    give_up(&Failure::new(Exit::Usage, format!("{what}; see --help")))
+    give_up(&Failure::new(Exit::Usage, misuse::explain(error)))
 }

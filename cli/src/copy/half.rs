@@ -298,9 +298,17 @@ fn check_directory(place: &Endpoint) -> Result<(), Failure> {
         return Ok(());
     };
     let found = sys::resolve(path, FollowLast::Yes);
-    found
-        .map(drop)
-        .map_err(|error| Failure::io("create", path, &error))
+    let Err(error) = found else {
+        return Ok(());
+    };
+    let failure = Failure::io("create", path, &error);
+    Err(match path.parent() {
+        Some(directory) if error.kind() == std::io::ErrorKind::NotFound => {
+            let command = sys::quoted(directory.as_os_str());
+            failure.remark(&format!("its directory is missing: mkdir -p {command}"))
+        }
+        _ => failure,
+    })
 }
 
 /// A Reader that has sent everything is needed no more: the Writer finds the end of the

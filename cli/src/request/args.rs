@@ -64,7 +64,7 @@ pub(crate) struct Args {
     pub(crate) allow_user: Vec<String>,
 
     /// Give up if a process makes no progress for this time [default: wait for ever]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
 
     /// Do not wait until the data is on disk
@@ -230,6 +230,14 @@ fn size(text: &str) -> Result<usize, String> {
         .parse()
         .map_err(|_| "not a size; for instance 65536, 256K, 1MiB or 1MB".to_owned())?;
     usize::try_from(size.as_u64()).map_err(|_| "too large".to_owned())
+}
+
+/// A duration in which something can happen.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be more than 0".to_owned()),
+        timeout => Ok(timeout),
+    }
 }
 
 /// A duration; a bare number is of seconds, as for sleep and timeout.

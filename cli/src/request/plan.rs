@@ -2,6 +2,7 @@
 //! work is refused before anything is touched.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use brigade::Side;
 use crate::failure::{Exit, Failure};
 use crate::request::args::{Args, RoleArg};
 use crate::request::endpoint::{Endpoint, enter_directory};
+use crate::request::misuse;
 use crate::request::same::{refuse_same_backup, refuse_same_file};
 use crate::request::settings::Settings;
 use crate::sys;
+use crate::visible;
 
 /// All that a half needs to know.
 #[derive(Clone, Debug)]
@@ -42,6 +45,7 @@ impl Plan {
         let mut destination = destination.map(|path| Endpoint::new(path)).transpose()?;
         if let Some(source) = &source {
             source.refuse_directory()?;
+            refuse_other_machine(source)?;
         }
         if let (Some(source), Some(Endpoint::Path(path))) = (&source, &mut destination) {
             enter_directory(path, source.file_name())?;
@@ -107,6 +111,11 @@ impl Plan {
 /// SOURCE and DESTINATION, as far as this process has them.
 fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure> {
     let usage = |message: &str| Failure::new(Exit::Usage, message);
+    if args.paths.iter().any(|path| path.is_empty()) {
+        return Err(usage(
+            "a path is empty; is a variable of the script not set?",
+        ));
+    }
     match (&args.paths[..], args.role) {
         ([source, destination], _) => Ok((Some(source), Some(destination))),
         ([_], Some(_)) if args.name.is_none() => Err(usage(
@@ -120,6 +129,13 @@ fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure>
 
 /// A suffix that makes no file name beside the destination.
 fn refuse_suffix(suffix: &OsStr) -> Result<(), Failure> {
+    if misuse::CONTROL_WORDS.iter().any(|word| *word == suffix) {
+        let message = format!(
+            "--backup=SUFFIX takes the end of a name, not cp's word {}; for instance --backup=.old",
+            visible::name(suffix)
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
     // By itself a suffix may be what no name can be: "." for instance.
     let mut name = OsString::from("x");
     name.push(suffix);
@@ -169,6 +185,19 @@ fn place_bytes(path: &Path) -> Vec<u8> {
         }
         // Whoever opens it says what is wrong with it.
         Err(_) => sys::folded(path),
+    }
+}
+
+/// A name with a colon can be a file's; only if there is none, it was a machine's.
+fn refuse_other_machine(source: &Endpoint) -> Result<(), Failure> {
+    let Endpoint::Path(path) = source else {
+        return Ok(());
+    };
+    let is_missing =
+        sys::facts_at(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    match path.to_str().and_then(misuse::other_machine) {
+        Some(message) if is_missing => Err(Failure::new(Exit::Failed, message)),
+        _ => Ok(()),
     }
 }
 

@@ -90,12 +90,53 @@ fn words_that_make_no_sense_are_usage_errors_in_one_line() {
         (&["--as", "reader", "a"], &["--name"]),
         (&["--name", "", "a", "b"], &["name"]),
         (&["--name", "x/", "a", "b"], &["name"]),
+        (&["--timeout", "0", "a", "b"], &["--timeout", "more than 0"]),
+        (&["", "b"], &["a path is empty"]),
+        (&["a", ""], &["a path is empty"]),
+        (&["-r", "a", "b"], &["tar -c DIR | brigade"]),
+        (&["-a", "a", "b"], &["tar -c DIR | brigade"]),
+        (&["-f", "a", "b"], &["not needed", "--no-clobber"]),
+        (&["--bothh", "a", "b"], &["did you mean --both?"]),
+        (
+            &["--as", "reade", "--name=x", "a"],
+            &["did you mean reader?"],
+        ),
+        (&["--backup=numbered", "a", "b"], &["--backup=.old"]),
+        (&["--backup=t", "a", "b"], &["--backup=.old"]),
         (&["a"], &["DESTINATION"]),
         (&["a", "b", "c"], &["c"]),
         (&[], &["PATH"]),
     ] {
         assert_refused(&place, args, 2, parts);
     }
+}
+
+#[test]
+fn a_path_on_another_machine_is_told_how_to_get_there() {
+    let place = Place::new();
+    let parts = ["on one machine", "| ssh HOST 'brigade --both - FILE'"];
+    assert_refused(&place, &["--both", "host:dir/a", "b"], 1, &parts);
+}
+
+#[test]
+fn a_missing_directory_is_told_with_what_makes_it() {
+    let place = Place::new();
+    place.file("a", "water");
+    let destination = native("no/d/b");
+    let parts = ["its directory is missing: mkdir -p", &native("no/d")];
+    assert_refused(&place, &["--both", "a", &destination], 1, &parts);
+}
+
+#[test]
+fn pools_that_differ_are_told_with_what_to_type() {
+    let place = Place::new();
+    place.file("a", "water");
+    let first = Half::start(place.brigade(["--block-size=1M", "--blocks=3", "a", "b"]));
+    first.hear("waiting");
+    let parts = ["run: brigade ... --block-size 1048576 --blocks 3"];
+    Half::start(place.brigade(["a", "b"]))
+        .end()
+        .expect_line(1, &parts);
 }
 
 #[test]
