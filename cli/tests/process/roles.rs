@@ -46,6 +46,22 @@ fn two_hundred_pairs_started_at_once_one_after_the_other_and_many_together() {
 }
 
 #[test]
+fn a_copy_that_succeeds_leaves_nothing_where_the_halves_met() {
+    let place = Place::new();
+    place.file("a", "water");
+    for _ in 0..40 {
+        Half::start(place.brigade(["--both", "a", "b"]))
+            .end()
+            .expect(0);
+        match std::fs::read_dir(place.path("run/brigade")) {
+            // Names are not files here.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            found => assert_eq!(found.unwrap().count(), 0),
+        }
+    }
+}
+
+#[test]
 fn the_second_may_come_five_seconds_late() {
     let place = Place::new();
     place.file("a", "water");
