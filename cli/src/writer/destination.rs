@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::failure::{Exit, Failure};
-use crate::metadata::{Metadata, Teller};
+use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
 use crate::units::bytes;
@@ -41,6 +41,8 @@ pub(crate) struct Destination {
     can_sync: bool,
     /// Some of it was skipped.
     has_holes: bool,
+    /// When the file that is replaced was changed last, as it was asked for its access.
+    old_changed: Option<Stamp>,
 }
 
 /// How it is written.
@@ -125,6 +127,7 @@ impl Destination {
             way: Way::Stream,
             can_sync: matches!(facts.kind, Kind::File | Kind::Disk),
             has_holes: false,
+            old_changed: None,
         })
     }
 
@@ -146,6 +149,7 @@ impl Destination {
                 way: Way::Stream,
                 can_sync: false,
                 has_holes: false,
+                old_changed: None,
             });
         }
         let file = match held.open_disk_alone() {
@@ -166,6 +170,7 @@ impl Destination {
             way: Way::Disk(held),
             can_sync: true,
             has_holes: false,
+            old_changed: None,
         })
     }
 
@@ -270,11 +275,13 @@ impl Destination {
     /// Gives the file what it keeps of its source, or of the file that it replaces, as
     /// that is by now; nothing to a disk or stream.
     pub(crate) fn finish(
-        &self,
+        &mut self,
         source: &Metadata,
         teller: Teller,
         preserve: Preserve,
     ) -> Result<(), Failure> {
+        let changed = self.old_changed_now();
+        self.old_changed = changed.map_err(|error| Failure::io("look at", &self.path, &error))?;
         let access = match &self.way {
             Way::Replaced(replaced) => replaced.access(),
             Way::InPlace(place) if place.new_mode.is_some() || preserve != Preserve::default() => {
@@ -300,7 +307,25 @@ impl Destination {
         finish.run()
     }
 
-    /// Makes what was written the destination: on disk if `sync`; `last_look` may keep
+    /// Waits until all is on disk that the file has so far.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Whether the file that is replaced has been changed since `finish` asked it.
+    pub(crate) fn old_has_changed(&self) -> io::Result<bool> {
+        Ok(self.old_changed_now()? != self.old_changed)
+    }
+
+    /// When anything about the file was changed last whose access the new one gets.
+    fn old_changed_now(&self) -> io::Result<Option<Stamp>> {
+        match &self.way {
+            Way::Replaced(replaced) => replaced.old_changed(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes what was written the destination, durably if `sync`; `last_look` may keep
     /// a file that is there, and `last_check` is asked just before the point of no return.
     pub(crate) fn commit(
         self,
@@ -309,10 +334,6 @@ impl Destination {
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let path = &self.path;
-        if sync && self.can_sync {
-            let synced = self.file.sync_all();
-            synced.map_err(|error| Failure::io("sync", path, &error))?;
-        }
         match &self.way {
             Way::Disk(_) | Way::Stream => last_check(),
             Way::InPlace(place) => {
@@ -327,6 +348,15 @@ impl Destination {
 }
 
 impl Replaced {
+    fn old_changed(&self) -> io::Result<Option<Stamp>> {
+        match &self.old {
+            Some(old) if !matches!(self.on_existing, OnExisting::BackUp(_)) => {
+                Ok(old.facts_now()?.changed)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn access(&self) -> io::Result<Access> {
         match &self.old {
             Some(old) if !matches!(self.on_existing, OnExisting::BackUp(_)) => old.access(),
@@ -434,6 +464,7 @@ impl Replacing {
             way: Way::Replaced(Box::new(replaced)),
             can_sync: true,
             has_holes: false,
+            old_changed: None,
         })
     }
 }
@@ -457,6 +488,7 @@ fn open_in_place(
         }),
         can_sync,
         has_holes: false,
+        old_changed: None,
     })
 }
 
@@ -491,6 +523,7 @@ fn open_new(
         }),
         can_sync: true,
         has_holes: false,
+        old_changed: None,
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use brigade::{Monitor, Writer};
 
 use crate::failure::{Exit, Failure};
-use crate::metadata::Teller;
+use crate::metadata::{Metadata, Teller};
 use crate::rate::Limiter;
 use crate::request::args::When;
 use crate::request::plan::Plan;
@@ -28,6 +28,9 @@ pub(super) const SOURCE: &str = "the source";
 
 /// What is read again at a time to verify it.
 const VERIFIED_AT_ONCE: usize = 256 * 1024;
+
+/// How often what the old file has is asked for again, if it changes all the time.
+const ATTRIBUTES_TRIES: u32 = 3;
 
 /// What was written.
 pub(crate) struct Drained {
@@ -207,13 +210,12 @@ impl<'p> Sink<'p> {
             false => received.map(blake3::Hash::into),
         };
         let metadata = trailer.metadata()?;
-        self.destination
-            .finish(&metadata, self.teller, self.settings.preserve)?;
+        let sync = self.syncs();
+        self.finish_file(&metadata, sync)?;
         let last_look = LastLook {
             rule: SkipRule::of(self.settings),
             modified: metadata.modified_at_end.or(facts.modified),
         };
-        let sync = self.syncs();
         let cached = self.destination.handle().ok().filter(|_| self.spares_cache);
         self.destination.commit(sync, last_look, last_check)?;
         if let Some(file) = cached {
@@ -230,6 +232,24 @@ impl<'p> Sink<'p> {
             on_disk: sync,
             digest,
         })
+    }
+
+    /// Gives the file its attributes, and puts it on disk with them. That may take long;
+    /// what the old file has may be changed meanwhile.
+    fn finish_file(&mut self, metadata: &Metadata, sync: bool) -> Result<(), Failure> {
+        for _ in 0..ATTRIBUTES_TRIES {
+            let preserve = self.settings.preserve;
+            self.destination.finish(metadata, self.teller, preserve)?;
+            if sync {
+                let synced = self.destination.sync();
+                synced.map_err(|error| self.failed("sync", &error))?;
+            }
+            let changed = self.destination.old_has_changed();
+            if !changed.map_err(|error| self.failed("look at", &error))? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Compares what the destination holds with what the Reader has read.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use brigade::{Options, Role, Side};
 
-use crate::harness::{Half, PARTIAL, Place, SOON, skip, sys};
+use crate::harness::{Half, PARTIAL, Place, SOON, skip, sys, wait_until};
 
 // Kinds of blocks, as the program has them.
 const DATA: u16 = 0;
@@ -494,4 +494,29 @@ fn a_reader_that_lies_about_its_source_has_no_file_made_that_acts_as_the_writer(
     let b = place.path("b");
     assert_eq!(std::fs::read(&b).unwrap(), b"evil");
     assert_eq!((sys::owner(&b), sys::whole_mode(&b)), (NOBODY, 0o777));
+}
+
+#[test]
+fn a_mode_that_is_changed_while_the_finished_file_is_put_on_disk_holds() {
+    if !sys::has_modes() {
+        return skip("files have no modes here");
+    }
+    let place = Place::new();
+    place.file("a", "new");
+    let b = place.file("b", "old");
+    sys::set_mode(&b, 0o644);
+    let name = ".b.brigade-partial";
+    let slow = ["fsync:delay_enter=1s"];
+    let Some(copy) = sys::with_faults_of(&place, name, &slow, &["--both", "-q", "a", "b"]) else {
+        return;
+    };
+    let copy = Half::start(copy);
+    let partial = place.path(name);
+    wait_until("the mode of the finished file", SOON, || {
+        partial.exists() && sys::whole_mode(&partial) == 0o644
+    });
+    sys::set_mode(&b, 0o600);
+    copy.end().expect_silence(0);
+    assert_eq!(std::fs::read(&b).unwrap(), b"new");
+    assert_eq!(sys::whole_mode(&b), 0o600);
 }

@@ -46,6 +46,11 @@ impl Held {
         }
     }
 
+    /// The same file, as it is now.
+    pub(crate) fn facts_now(&self) -> io::Result<Facts> {
+        facts(&self.file)
+    }
+
     pub(crate) fn open_to_read(&self) -> io::Result<File> {
         self.open(OFlags::RDONLY)
     }

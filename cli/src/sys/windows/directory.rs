@@ -286,6 +286,13 @@ impl Held {
         Access::of_file(&file)
     }
 
+    /// The same file, as it is now.
+    pub(crate) fn facts_now(&self) -> io::Result<Facts> {
+        let look = open_to_look(&self.path, FILE_FLAG_BACKUP_SEMANTICS)?;
+        self.check(&look)?;
+        facts(&look)
+    }
+
     pub(crate) fn open_to_read(&self) -> io::Result<File> {
         let file = open_to_read(&self.path)?;
         self.check(&file)?;
