@@ -184,6 +184,18 @@ fn a_file_with_a_second_name_is_no_lock_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_lock_file_that_a_killed_host_left_is_removed_by_the_next_one_whoever_made_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let lock = place.file("n.lock");
+    std::fs::write(&lock, "").unwrap();
+    // As a host marks what it makes.
+    std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o1600)).unwrap();
+    drop(Seat::take(&place.name, &Options::new()).unwrap());
+    assert!(files(&place).is_empty(), "{:?}", files(&place));
+}
+
+#[test]
 fn an_empty_lock_file_that_was_there_is_used_and_stays_with_its_mode() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();

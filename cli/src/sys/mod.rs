@@ -20,11 +20,12 @@
 //! | `Entry` | a name in a directory that is held open: whatever becomes of that directory's own name, these work in it |
 //! | `Entry::hold()` | what has that name now, a link for itself; only "not found" MUST mean `None` |
 //! | `Entry::create_new()` | makes a file for reading and writing, for nobody else to read if it can be so; `AlreadyExists` if anything has that name |
-//! | `Entry::rename_to(entry, durably)` | gives the file that name, which MUST always name either the old file or the new one; if `durably`, this is on disk when `sync_directory` has returned |
+//! | `Entry::rename_to(entry, durably)` | gives the file that name, which MUST always name either the old file or the new one; if `durably`, this is on disk when `DirectorySync::sync` has returned |
 //! | `Entry::rename_to_new(entry, durably)` | the same if nothing has that name yet; MUST be `AlreadyExists`, and change nothing, if something has |
 //! | `Entry::link_to(entry)` | gives the file a second name; `Unsupported` if it can have but one |
 //! | `Entry::remove()` | removes the name |
-//! | `Entry::sync_directory(file)` | see `rename_to`; `file` lies in it |
+//! | `Entry::open_to_sync()`, `DirectorySync::sync(file)` | see `rename_to`; opened before, so that little can fail afterwards; `file` lies in the directory |
+//! | `Entry::is_reached_by(path)` | whether `path` leads into the directory that is held |
 //! | `Entry::{name_max, free_bytes}` | the longest name there, in the units of `name_len`; room on its file system, if it tells |
 //! | `Entry::why_not_replaced(old)` | why `rename_to` would fail, as far as that can be seen before |
 //! | `Held` | what a name led to; it opens, and is asked, for exactly that file, or fails |

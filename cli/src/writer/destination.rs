@@ -22,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
+use crate::tell::output;
 use crate::units::bytes;
 use crate::visible;
 use crate::writer::attributes::Finish;
@@ -30,7 +31,7 @@ use crate::writer::gate::CommitGate;
 use crate::writer::partial::Partial;
 use crate::writer::rights::NewMode;
 use crate::writer::skip_rule::LastLook;
-use crate::writer::target::{IN_PLACE, SourceSize, Target, TargetPlace};
+use crate::writer::target::{IN_PLACE, SourceSize, Target, TargetPlace, check_replaceable};
 
 /// An open destination.
 pub(crate) struct Destination {
@@ -85,9 +86,6 @@ impl Destination {
     ) -> Result<Destination, Failure> {
         if target.is_direct() {
             return Destination::open_directly(target, size, settings);
-        }
-        if !settings.in_place {
-            target.check_replaceable()?;
         }
         target.check_room(size, settings)?;
         let Target { path, place } = target;
@@ -386,15 +384,32 @@ impl Replaced {
             path,
             durably: sync,
         };
+        // Opened before: what cannot be synced should not come out afterwards.
+        let directory = match sync {
+            true => Some(self.target.open_to_sync()),
+            false => None,
+        };
+        let failed = |error: io::Error| Failure::io("sync the directory of", path, &error);
+        let directory = directory.transpose().map_err(failed)?;
         self.partial.gate.commit(last_check, || commit.run())?;
-        if !sync {
+        self.warn_if_elsewhere(path);
+        let Some(directory) = directory else {
             return Ok(());
-        }
-        let synced = self.target.sync_directory(&lock);
-        synced.map_err(|error| {
-            Failure::io("sync the directory of", path, &error)
-                .remark("the destination was replaced, but may not be on disk")
+        };
+        directory.sync(&lock).map_err(|error| {
+            failed(error).remark("the destination was replaced, but may not be on disk")
         })
+    }
+
+    /// The file is in the directory that was found; that may be called otherwise by now.
+    fn warn_if_elsewhere(&self, path: &Path) {
+        if !matches!(self.target.is_reached_by(path), Ok(false)) {
+            return;
+        }
+        let path = visible::name(path);
+        output::warn(&format!(
+            "writer: warning: the directory of {path} was renamed or removed while this copy ran; the copy is in there"
+        ));
     }
 }
 
@@ -427,30 +442,20 @@ struct Replacing {
 }
 
 impl Replacing {
-    fn open(self, settings: &Settings, gate: &Arc<CommitGate>) -> Result<Destination, Failure> {
-        let failed = |error: io::Error| Failure::io("write to", &self.path, &error);
+    fn open(mut self, settings: &Settings, gate: &Arc<CommitGate>) -> Result<Destination, Failure> {
         let on_existing = settings.on_existing();
-        match (&self.old, &on_existing) {
-            // What is there goes as it is; so all is new, as it is for cp.
-            (_, OnExisting::BackUp(suffix)) => check_backup(&self.entry, &self.path, suffix)?,
-            // Replacing needs only the directory; but who protected the file against
-            // writing means its content.
-            (Some(old), _) => old.may_write().map_err(failed)?,
-            (None, _) => {}
-        }
-        commit::clear_left_over(&self.entry).map_err(failed)?;
-        let Replacing {
-            entry, old, path, ..
-        } = self;
-        let (file, partial) =
-            Partial::make(&entry, &path, gate).map_err(|failure| match old.is_some() {
-                true => failure.remark(IN_PLACE),
-                false => failure,
-            })?;
+        self.check(&on_existing)?;
+        let hint = self.old.as_ref().map(|_| IN_PLACE);
+        let (file, partial) = Partial::make(&self.entry, &self.path, hint, gate)?;
+        // It may have waited for another copy to the same destination.
+        self.look_again(&on_existing)?;
+        let left = commit::clear_left_over(&self.entry);
+        left.map_err(|error| Failure::io("write to", &self.path, &error))?;
+        let path = self.path;
         let replaced = Replaced {
             partial,
-            target: entry,
-            old,
+            target: self.entry,
+            old: self.old,
             on_existing,
             new_mode: self.new_mode,
         };
@@ -466,6 +471,43 @@ impl Replacing {
             has_holes: false,
             old_changed: None,
         })
+    }
+
+    /// Whether the name can be given to another file, and may be.
+    fn check(&self, on_existing: &OnExisting) -> Result<(), Failure> {
+        check_replaceable(&self.entry, self.old.as_ref(), &self.path)?;
+        match (&self.old, on_existing) {
+            // What is there goes as it is; so all is new, as it is for cp.
+            (_, OnExisting::BackUp(suffix)) => check_backup(&self.entry, &self.path, suffix),
+            // Replacing needs only the directory; but who protected the file against
+            // writing means its content.
+            (Some(old), _) => {
+                let may = old.may_write();
+                may.map_err(|error| Failure::io("write to", &self.path, &error))
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// From now on no other copy replaces the file: so what is there now is the old one.
+    fn look_again(&mut self, on_existing: &OnExisting) -> Result<(), Failure> {
+        let now = self.entry.hold();
+        let now = now.map_err(|error| Failure::io("write to", &self.path, &error))?;
+        let identity = |held: &Option<Held>| held.as_ref().map(|held| held.facts.identity);
+        if identity(&now) == identity(&self.old) {
+            return Ok(());
+        }
+        let is_file = |held: &Held| held.facts.kind == Kind::File && !held.facts.is_link;
+        let is_kept = *on_existing == OnExisting::Keep && now.is_some();
+        if is_kept || !now.as_ref().is_none_or(is_file) {
+            let path = visible::name(&self.path);
+            let message = format!(
+                "cannot write to {path}: what it is changed while this copy began; run it again"
+            );
+            return Err(Failure::new(Exit::Failed, message));
+        }
+        self.old = now;
+        self.check(on_existing)
     }
 }
 

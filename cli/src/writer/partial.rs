@@ -38,10 +38,12 @@ enum Try {
 }
 
 impl Partial {
-    /// Makes the partial file of `target`, which is shown as `path`.
+    /// Makes the partial file of `target`, which is shown as `path`; where none can be made,
+    /// `hint` says what else can be done.
     pub(super) fn make(
         target: &Entry,
         path: &Path,
+        hint: Option<&str>,
         gate: &Arc<CommitGate>,
     ) -> Result<(File, Partial), Failure> {
         let failed = |error| Failure::io("write to", path, &error);
@@ -51,7 +53,7 @@ impl Partial {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let is_last = Instant::now() >= deadline;
-            match try_to_make(&entry, &shown, gate)? {
+            match try_to_make(&entry, &shown, hint, gate)? {
                 Try::Made(file, identity) => {
                     let gate = Arc::clone(gate);
                     let partial = Partial {
@@ -107,14 +109,25 @@ pub(super) fn name_beside(name: &OsStr, suffix: &str, max: usize) -> OsString {
     beside
 }
 
-fn try_to_make(entry: &Entry, shown: &Path, gate: &CommitGate) -> Result<Try, Failure> {
+fn try_to_make(
+    entry: &Entry,
+    shown: &Path,
+    hint: Option<&str>,
+    gate: &CommitGate,
+) -> Result<Try, Failure> {
     let failed = |what: &'static str| move |error: io::Error| Failure::io(what, shown, &error);
     let file = match gate.create(entry)? {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return clear(entry, shown).map(Try::Again);
         }
-        Err(error) => return Err(failed("create")(error)),
+        Err(error) => {
+            let failure = failed("create")(error);
+            return Err(match hint {
+                Some(hint) => failure.remark(hint),
+                None => failure,
+            });
+        }
     };
     // Whatever fails from here on, what was made is removed.
     let made = own(entry, &file).map_err(|(what, error)| failed(what)(error));
@@ -221,7 +234,7 @@ mod tests {
         let Ok(Resolved::Name(entry, _)) = sys::resolve(target, FollowLast::Yes) else {
             unreachable!("a name in a directory");
         };
-        Partial::make(&entry, target, &Arc::default())
+        Partial::make(&entry, target, None, &Arc::default())
     }
 
     fn refusal(target: &Path) -> String {

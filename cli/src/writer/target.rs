@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure};
+use crate::request::args::When;
 use crate::request::settings::{OnExisting, Settings};
 use crate::sys::{self, Entry, Facts, FollowLast, Held, Kind, Resolved};
 use crate::units::bytes;
@@ -20,12 +21,14 @@ pub(crate) struct SourceSize {
 
 impl SourceSize {
     /// The least room that a copy takes; nothing is known of how well it compresses.
-    fn room(self) -> Option<u64> {
+    fn room(self, sparse: When) -> Option<u64> {
         let bytes = self.bytes?;
-        Some(
-            self.allocated
-                .map_or(bytes, |allocated| allocated.min(bytes)),
-        )
+        match sparse {
+            When::Never => Some(bytes),
+            When::Auto => Some(self.allocated.unwrap_or(bytes).min(bytes)),
+            // Nobody knows how many zeros will come.
+            When::Always => None,
+        }
     }
 }
 
@@ -114,7 +117,9 @@ impl Target {
     /// Refuses what would fail only once everything is written: a name that cannot be
     /// given to another file, too little room.
     pub(super) fn check_room(&self, size: SourceSize, settings: &Settings) -> Result<(), Failure> {
-        let (TargetPlace::Name(entry, held), Some(needed)) = (&self.place, size.room()) else {
+        let (TargetPlace::Name(entry, held), Some(needed)) =
+            (&self.place, size.room(settings.sparse))
+        else {
             return Ok(());
         };
         let failed = |error| Failure::io("look at the file system of", &self.path, &error);
@@ -135,24 +140,42 @@ impl Target {
         );
         Err(Failure::new(Exit::Failed, message))
     }
+}
 
-    /// Why the finished file could not take the name in the end.
-    pub(super) fn check_replaceable(&self) -> Result<(), Failure> {
-        let TargetPlace::Name(entry, old) = &self.place else {
-            return Ok(());
-        };
-        let failed = |error| Failure::io("look at", &self.path, &error);
-        let Some(why) = entry.why_not_replaced(old.as_ref()).map_err(failed)? else {
-            return Ok(());
-        };
-        let message = format!("cannot replace {}: {why}", visible::name(&self.path));
-        let failure = Failure::new(Exit::Failed, message);
-        Err(match old {
-            Some(_) => failure.remark(IN_PLACE),
-            None => failure,
-        })
-    }
+/// Refuses a name that the finished file could not take in the end.
+pub(super) fn check_replaceable(
+    entry: &Entry,
+    old: Option<&Held>,
+    path: &Path,
+) -> Result<(), Failure> {
+    let failed = |error| Failure::io("look at", path, &error);
+    let Some(why) = entry.why_not_replaced(old).map_err(failed)? else {
+        return Ok(());
+    };
+    let message = format!("cannot replace {}: {why}", visible::name(path));
+    let failure = Failure::new(Exit::Failed, message);
+    Err(match old {
+        Some(_) => failure.remark(IN_PLACE),
+        None => failure,
+    })
 }
 
 /// What else can be done with a file that cannot be replaced.
 pub(super) const IN_PLACE: &str = "--in-place writes into the file that is there";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_that_is_needed_depends_on_what_becomes_of_zeros() {
+        let size = SourceSize {
+            bytes: Some(100),
+            allocated: Some(10),
+        };
+        let rooms = [When::Never, When::Auto, When::Always].map(|sparse| size.room(sparse));
+        assert_eq!(rooms, [Some(100), Some(10), None]);
+        let stream = SourceSize::default();
+        assert_eq!(stream.room(When::Never), None);
+    }
+}

@@ -58,7 +58,8 @@ fn a_directory_that_is_renamed_meanwhile_is_the_one_that_gets_the_file() {
         return skip("a directory that is in use cannot be renamed here");
     }
     copy.feed(b"new".to_vec());
-    copy.end().expect(0);
+    let outcome = copy.end().expect(0);
+    assert!(outcome.said.contains("d/b was renamed"), "{outcome:?}");
     assert_eq!(content(&place.path("e/b")), "new");
     assert_eq!(std::fs::read_dir(place.path("e")).unwrap().count(), 1);
 }
@@ -83,6 +84,34 @@ fn a_signal_cleans_up_in_the_directory_that_was_found_whatever_it_is_called_now(
     copy.interrupt(&sys::INTERRUPTIONS[0]);
     copy.end();
     assert_eq!(std::fs::read_dir(place.path("e")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_copy_that_waited_for_another_replaces_what_that_one_made() {
+    for options in [&[][..], &["--backup"]] {
+        for old in [None, Some("old")] {
+            let place = Place::new();
+            place.file("a", "second");
+            let b = place.path("b");
+            if let Some(old) = old {
+                place.file("b", old);
+            }
+            let mut first = place.begin(&[]);
+            let args = [&["--both", "-v"], options, &["a", "b"]].concat();
+            let second = Half::start(place.brigade(args));
+            second.hear("the partner is");
+            // It waits for two seconds.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            first.feed(b"first".to_vec());
+            first.end().expect(0);
+            second.end().expect(0);
+            assert_eq!(content(&b), "second");
+            if !options.is_empty() {
+                assert_eq!(content(&place.path("b~")), "first");
+            }
+            place.assert_nothing_left();
+        }
+    }
 }
 
 // ---- what cannot be replaced ------------------------------------------------

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use std::path::Path;
+
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxAttributes};
 use rustix::io::Errno;
 
@@ -50,6 +52,23 @@ impl Directory {
 
     pub(super) fn hold(&self, name: &OsStr) -> Result<OwnedFd, Errno> {
         rustix::fs::openat(&self.0, name, HOLD, Mode::empty())
+    }
+}
+
+/// A directory that can be synced.
+pub(crate) struct DirectorySync(Option<OwnedFd>);
+
+impl DirectorySync {
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+        let synced = rustix::io::retry_on_intr(|| match &self.0 {
+            Some(directory) => rustix::fs::fsync(directory),
+            None => rustix::fs::syncfs(file),
+        });
+        match synced {
+            // Some file systems cannot, and say so; then there is nothing to do.
+            Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 }
 
@@ -117,23 +136,33 @@ impl Entry {
         Ok(())
     }
 
-    pub(crate) fn sync_directory(&self, file: &File) -> io::Result<()> {
+    pub(crate) fn open_to_sync(&self) -> io::Result<DirectorySync> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = match rustix::fs::openat(&self.directory.0, ".", flags, Mode::empty()) {
-            Ok(directory) => directory,
+        let open = || rustix::fs::openat(&self.directory.0, ".", flags, Mode::empty());
+        match rustix::io::retry_on_intr(open) {
+            Ok(directory) => Ok(DirectorySync(Some(directory))),
             // Who may not list it can still have all of its file system synced.
-            Err(Errno::ACCESS) => return Ok(rustix::fs::syncfs(file)?),
-            Err(errno) => return Err(errno.into()),
-        };
-        match rustix::fs::fsync(&directory) {
-            // Some file systems cannot, and say so; then there is nothing to do.
-            Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
-            synced => Ok(synced?),
+            Err(Errno::ACCESS) => Ok(DirectorySync(None)),
+            Err(errno) => Err(errno.into()),
         }
     }
 
     pub(crate) fn inherited_list(&self) -> io::Result<Option<Vec<u8>>> {
         inherited_list(self.directory.0.as_fd())
+    }
+
+    pub(crate) fn is_reached_by(&self, path: &Path) -> io::Result<bool> {
+        let found = match resolve(path, FollowLast::Yes) {
+            Ok(Resolved::Name(entry, _)) => entry.directory,
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let [here, there] = [
+            rustix::fs::fstat(&self.directory.0)?,
+            rustix::fs::fstat(&found.0)?,
+        ];
+        Ok((here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
     }
 
     pub(crate) fn name_max(&self) -> io::Result<usize> {

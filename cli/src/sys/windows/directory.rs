@@ -158,6 +158,15 @@ impl Directory {
     }
 }
 
+/// Nothing: the renames have written it through.
+pub(crate) struct DirectorySync;
+
+impl DirectorySync {
+    pub(crate) fn sync(&self, _file: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Entry {
     fn of(path: &Path) -> io::Result<Entry> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
@@ -236,9 +245,13 @@ impl Entry {
         std::fs::remove_file(self.path())
     }
 
-    /// The renames have written it through.
-    pub(crate) fn sync_directory(&self, _file: &File) -> io::Result<()> {
-        Ok(())
+    pub(crate) fn open_to_sync(&self) -> io::Result<DirectorySync> {
+        Ok(DirectorySync)
+    }
+
+    /// Nobody can rename a directory that is held.
+    pub(crate) fn is_reached_by(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// The system hands lists down by itself, and there are no modes to limit.

@@ -73,17 +73,24 @@ pub(super) fn leads_to(path: &Path, identity: Identity) -> Result<bool, Errno> {
     }
 }
 
+/// What says that brigade made a lock file, from the moment that it is there: the sticky
+/// bit, which means nothing on a file (chmod(2)). So whoever has the lock last may remove
+/// it, though another process may have made it, or a killed one left it.
+const MARK: Mode = Mode::SVTX;
+
 /// Mode of a lock file that only its owner can take, and of one that others can, to
 /// whom being allowed to read is enough.
-const LOCK_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const LOCK_MODE: Mode = MARK.union(Mode::RUSR).union(Mode::WUSR);
 const SHARED_LOCK_MODE: Mode = LOCK_MODE.union(Mode::RGRP).union(Mode::ROTH);
 
 /// What is known of a name while a process tries to take it.
 pub(super) struct Taking<'n> {
     name: &'n Name,
     guests: &'n [User],
-    /// The file was not there, and then somebody else made it: for this name.
-    is_new: bool,
+}
+
+fn is_marked(stat: &Stat) -> bool {
+    Mode::from_raw_mode(stat.st_mode).contains(MARK)
 }
 
 /// A lock file that was opened.
@@ -94,11 +101,7 @@ struct Opened {
 
 impl<'n> Taking<'n> {
     pub(super) fn new(name: &'n Name, guests: &'n [User]) -> Taking<'n> {
-        Taking {
-            name,
-            guests,
-            is_new: false,
-        }
+        Taking { name, guests }
     }
 
     fn mode(&self) -> Mode {
@@ -150,7 +153,7 @@ impl<'n> Taking<'n> {
             path: path.to_owned(),
             _file: file,
             identity: Identity::of(&stat),
-            is_ours: made_here || self.is_new || self.name.is_private(),
+            is_ours: made_here || is_marked(&stat) || self.name.is_private(),
             _directory: None,
         };
         if !seat.is_there()? {
@@ -187,10 +190,7 @@ impl<'n> Taking<'n> {
                 file,
                 made_here: true,
             })),
-            Err(Errno::EXIST) => {
-                self.is_new = true;
-                Ok(None)
-            }
+            Err(Errno::EXIST) => Ok(None),
             Err(errno) => Err(self.name.cannot_be_made(open_failed(errno))),
         }
     }
@@ -230,7 +230,7 @@ impl<'n> Taking<'n> {
     fn check_open_to_guests(&self, stat: &Stat) -> Result<(), Error> {
         let path = self.name.lock();
         let mode = Mode::from_raw_mode(stat.st_mode);
-        if self.guests.is_empty() || mode.contains(SHARED_LOCK_MODE) {
+        if self.guests.is_empty() || mode.union(MARK).contains(SHARED_LOCK_MODE) {
             return Ok(());
         }
         Err(Error::Refused(format!(
