@@ -40,10 +40,11 @@ static TELL: OnceLock<Tell> = OnceLock::new();
 const INTERRUPTED: u8 = 130;
 
 /// Ctrl-C reaches no process that was started to ignore it.
-pub(crate) type Ignored = ();
+#[derive(Default)]
+pub(crate) struct Ignored {}
 
 pub(crate) fn ignored_interruptions() -> io::Result<Ignored> {
-    Ok(())
+    Ok(Ignored {})
 }
 
 pub(crate) fn watch_interruptions(
