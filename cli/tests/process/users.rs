@@ -188,3 +188,27 @@ fn a_guest_chooses_no_name_that_is_taken_or_hidden() {
         }
     }
 }
+
+#[test]
+fn a_name_that_another_user_has_and_a_directory_that_others_cannot_write_say_what_to_do() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.file("a", "water");
+    let shared = shared(&place);
+    let name = format!("{shared}/copy");
+    let reader =
+        Half::start(place.brigade(["--as", "reader", "--name", &name, "--wait", "5", "a"]));
+    reader.hear("waiting");
+    let writer = |name: &str| {
+        let args = ["--as", "writer", "--name", name, "b"];
+        Half::start(sys::as_nobody(&place, &args)).end()
+    };
+    let what = ["in use by user root (0)", "choose another name", "allow"];
+    writer(&name).expect_line(1, &what);
+    reader.end().expect(5);
+    sys::set_mode(&place.path("shared"), 0o755);
+    let what = ["Permission denied", "a directory where both processes"];
+    writer(&format!("{shared}/other")).expect_line(1, &what);
+}

@@ -287,7 +287,8 @@ pub(super) fn foreign(path: &Path) -> Option<Error> {
     let own = User::own();
     (owner != own).then(|| {
         Error::Refused(format!(
-            "the name is in use by user {owner}, this process runs as user {own} ({} is theirs)",
+            "the name is in use by user {owner}, this process runs as user {own} ({} is theirs); \
+             choose another name, or let each of the two processes allow the other's user",
             path.display()
         ))
     })

@@ -68,8 +68,13 @@ impl Name {
     /// `error`, with the way out if it is this user's own directory that cannot be used.
     pub(super) fn cannot_be_made(&self, error: Error) -> Error {
         match error {
-            Error::Os { operation, source } if self.is_private => {
-                Error::os(format!("{operation} ({OTHER_PLACE})"), source)
+            Error::Os { operation, source } => {
+                let advice = if self.is_private {
+                    OTHER_PLACE
+                } else {
+                    OTHER_DIRECTORY
+                };
+                Error::os(format!("{operation} ({advice})"), source)
             }
             error => error,
         }
@@ -79,6 +84,9 @@ impl Name {
 /// What to do where the private directory cannot be used.
 const OTHER_PLACE: &str = "set XDG_RUNTIME_DIR to a directory of this user that can be written, \
                            or give a name that is a path";
+
+/// The same for the directory of a name that is a path.
+const OTHER_DIRECTORY: &str = "give a name in a directory where both processes can make files";
 
 /// `$XDG_RUNTIME_DIR/brigade`, or else `/tmp/brigade-UID`: a directory that no
 /// other user can enter, made if need be.
