@@ -130,6 +130,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         }
         Err(failure) => {
             let code = supervisor.exit_code(&failure);
+            let failure = supervisor.with_writer_s_end(failure);
             supervisor.say_failure(&failure, code);
             code
         }
@@ -341,6 +342,14 @@ impl Supervisor<'_> {
         match self.child {
             ChildState::Ended(Some(code @ 1..=255)) if failure.is_partners() => code as u8,
             _ => failure.code,
+        }
+    }
+
+    /// With --both, nobody else tells that the destination is complete all the same.
+    fn with_writer_s_end(&self, failure: Failure) -> Failure {
+        match self.child {
+            ChildState::Ended(Some(0)) => failure.remark("the writer has completed the copy"),
+            _ => failure,
         }
     }
 
