@@ -117,7 +117,7 @@ impl Progress {
 }
 
 /// A copy that is this near to its limit is slowed down by it.
-const LIMITED_PART: f64 = 0.8;
+const LIMITED_PART: f64 = 0.7;
 
 /// What made a copy last as long as it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

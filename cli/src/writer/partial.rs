@@ -179,7 +179,12 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
         return Err(refused(why));
     }
     // Only to lock it.
-    let file = left.open_to_read().map_err(failed("open"))?;
+    let file = match left.open_to_read() {
+        Ok(file) => file,
+        // It got its name, or was removed, since it was looked at.
+        Err(_) if !is_still(entry, &left).map_err(failed("look at"))? => return Ok(in_use(shown)),
+        Err(error) => return Err(failed("open")(error)),
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(in_use(shown)),
@@ -192,16 +197,15 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
     }
-    remove_if_still(entry, &left).map_err(failed("remove"))?;
+    if is_still(entry, &left).map_err(failed("look at"))? {
+        entry.remove().map_err(failed("remove"))?;
+    }
     Ok(in_use(shown))
 }
 
-fn remove_if_still(entry: &Entry, left: &Held) -> io::Result<()> {
+fn is_still(entry: &Entry, left: &Held) -> io::Result<bool> {
     let now = entry.hold()?;
-    match now.is_some_and(|now| now.facts.identity == left.facts.identity) {
-        true => entry.remove(),
-        false => Ok(()),
-    }
+    Ok(now.is_some_and(|now| now.facts.identity == left.facts.identity))
 }
 
 fn in_use(shown: &Path) -> Failure {

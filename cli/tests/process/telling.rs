@@ -90,12 +90,13 @@ fn the_report_says_what_was_copied_how_fast_and_who_was_slow() {
     let content = noise(3 << 20);
     place.file("a", &content);
     let digest = blake3::hash(&content).to_string();
-    let args = ["--limit-rate=2M", "--verify", "a", "b"];
+    // Slow enough that a busy machine makes little difference to it.
+    let args = ["--limit-rate=768K", "--verify", "a", "b"];
     let said = both(&place, &args).end().expect(0).said;
     assert_eq!(said.lines().count(), 1, "{said}");
     for part in [
-        "done: a -> b: 3.0 MiB in 1.",
-        "MiB/s), on disk",
+        "done: a -> b: 3.0 MiB in ",
+        "/s), on disk",
         &format!("verified: BLAKE3 {digest}"),
         "limited by --limit-rate",
     ] {
@@ -166,7 +167,7 @@ fn events_are_in_order_and_have_the_fields_of_the_documentation() {
     let place = Place::new();
     let content = noise(8 << 20);
     place.file("a", &content);
-    let args = ["--json", "--verify", "--limit-rate=4M", "a", "b"];
+    let args = ["--json", "--verify", "--limit-rate=2M", "a", "b"];
     let said = both(&place, &args).end().expect(0).said;
     let events = events(&said);
     let mut found = kinds(&events);
