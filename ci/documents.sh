@@ -5,6 +5,8 @@
 # A test is named `module::name`, where the module is a file or folder of tests; "…" at
 # the end stands for the rest of the name.
 set -euo pipefail
+# "…" is one letter, whatever the language of who runs this.
+export LC_ALL=C.UTF-8
 cd "$(dirname "$0")/.."
 
 documents=(*.md docs/*.md lib/*.md)
