@@ -121,7 +121,11 @@ fn read(
             let ended = reader.check();
             // The partner's own failure is no news to it, and this does nothing.
             reader.abort(&failure.message);
-            return ended_kept(ended, &monitor).map_err(|_| failure);
+            return match failure.is_partners() || failure.already_reported {
+                true => ended_kept(ended, &monitor).map_err(|_| failure),
+                // That the source changed, for instance: then nothing was kept rightly.
+                false => Err(failure),
+            };
         }
     };
     let _ = events.send(Event::AllSent);
@@ -329,7 +333,9 @@ fn paired(monitor: &Monitor, events: &Sender<Event>) {
             let Err(error) = monitor.watch() else {
                 return;
             };
-            if is_no_loss(&error, &monitor) {
+            // Whether it was kept rightly is for the half to find out.
+            let is_looked_at = Decision::shown_to(&monitor) == Some(Decision::KeepAsNewer);
+            if is_no_loss(&error, &monitor) || is_looked_at {
                 return;
             }
             let event = match ended_kept(Err(error), &monitor) {

@@ -347,8 +347,16 @@ impl Supervisor<'_> {
 
     /// With --both, nobody else tells that the destination is complete all the same.
     fn with_writer_s_end(&self, failure: Failure) -> Failure {
+        let state = self
+            .monitor
+            .as_ref()
+            .map(|monitor| monitor.partner_figures()[wire::STATE]);
         match self.child {
-            ChildState::Ended(Some(0)) => failure.remark("the writer has completed the copy"),
+            ChildState::Ended(Some(0))
+                if !matches!(state, Some(wire::KEPT | wire::KEPT_AS_NEWER)) =>
+            {
+                failure.remark("the writer has completed the copy")
+            }
             _ => failure,
         }
     }

@@ -37,6 +37,7 @@
 //! | `Held::access()` | `Access::of_file` of it |
 //! | `make_hole(file, offset, len)` | makes zeros of what was written there; `Unsupported` if they have to be written |
 //! | `close(file)` | closes it, and tells what the system held back until then |
+//! | `must_write_to_lock(error)` | whether a file that could not be locked has to be open for writing to be |
 //! | `has_no_locks(error)` | whether the file system of a file that could not be locked has no locks |
 //! | `expect_in_order(file)` | a hint that a regular file will be read from its beginning to its end; may do nothing |
 //! | `capacity(file)` | bytes that a disk holds, if it tells |

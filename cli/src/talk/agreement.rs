@@ -73,10 +73,14 @@ pub(crate) fn ask(reader: &Reader, facts: &SourceFacts) -> Result<Decision, Fail
     question.send_kind(0, wire::ASK, facts.len() as u64)?;
     // The last of all blocks is the question.
     let all = (0..reader.block_count()).map(|_| reader.empty_block());
-    let all: Vec<_> = all.collect::<Result<_, _>>()?;
-    drop(all);
-    if let Some(decision) = Decision::shown_to(&reader.monitor()) {
-        return Ok(decision);
+    let all: Result<Vec<_>, _> = all.collect();
+    let decision = Decision::shown_to(&reader.monitor());
+    match (all, decision) {
+        (Ok(_), Some(decision)) => return Ok(decision),
+        (Ok(_), None) => {}
+        // A Writer that keeps its destination gives up as soon as it has said so.
+        (Err(_), Some(decision)) if decision != Decision::Copy => return Ok(decision),
+        (Err(error), _) => return Err(error.into()),
     }
     // Why it gave up instead.
     reader.check()?;

@@ -22,6 +22,12 @@ use crate::writer::rights::{Lost, mode_without, narrowed_list, narrowed_mode};
 const PLAIN_BITS: u32 = 0o777;
 const ALL_BITS: u32 = 0o7777;
 
+/// Why another user's Reader gives no access list.
+const GUEST_LIST: &str = "another user's reader cannot set it";
+
+/// Permissions of the group and of all others.
+const FOR_OTHERS: u32 = 0o077;
+
 /// A file that has all its data, and what there is for it beside that.
 pub(crate) struct Finish<'a> {
     pub(crate) file: &'a File,
@@ -31,6 +37,8 @@ pub(crate) struct Finish<'a> {
     pub(crate) old: &'a Metadata,
     /// Nothing is there yet that it replaces.
     pub(crate) is_new: bool,
+    /// It is the old file itself, written in place.
+    pub(crate) is_old: bool,
     pub(crate) source: &'a Metadata,
     /// Whose word `source` is.
     pub(crate) teller: Teller,
@@ -175,6 +183,10 @@ impl Finish<'_> {
     /// The old file's access list and mode, or less: nobody shall gain by what is
     /// lost of its owner.
     fn give_old_rights(&self, lost: Lost) -> Result<(), Failure> {
+        if self.is_old && !lost.user && !lost.group {
+            // It has them.
+            return Ok(());
+        }
         if let Some(list) = access_list(self.old) {
             let list = narrowed_list(list, lost).ok_or_else(|| {
                 self.failure("access list", "the system shows it in an unknown form")
@@ -192,11 +204,15 @@ impl Finish<'_> {
     /// The source's access list alone, which sets the mode, too. If it has none, the
     /// old mode stays, without what a list kept it from being.
     fn give_source_list(&self, lost: Lost) -> Result<(), Failure> {
+        let mut most = access_list(self.old).map_or(ALL_BITS, mode_without);
         if let Some(list) = access_list(self.source) {
-            return self.give_list(list);
+            if self.teller == Teller::OwnUser {
+                return self.give_list(list);
+            }
+            self.warn("access list", GUEST_LIST);
+            most &= mode_without(list);
         }
         self.remove_list()?;
-        let most = access_list(self.old).map_or(ALL_BITS, mode_without);
         self.give_old_mode(most, lost)
     }
 
@@ -205,6 +221,11 @@ impl Finish<'_> {
         let mut mode = mode & self.bits_of_source(mode)?;
         match access_list(self.source) {
             None => self.remove_list()?,
+            Some(list) if self.teller != Teller::OwnUser => {
+                self.warn("access list", GUEST_LIST);
+                self.remove_list()?;
+                mode &= mode_without(list);
+            }
             Some(list) if self.preserve.acl && !self.preserve.all => self.give_list(list)?,
             Some(list) => {
                 if let Err(error) = sys::set_attribute(self.file, list) {
@@ -246,7 +267,17 @@ impl Finish<'_> {
         given.map_err(|error| self.failed("access list", &error))
     }
 
+    /// The mode that is left may let in whom the list keeps out, so it is narrowed before;
+    /// it is given afterwards.
     fn remove_list(&self) -> Result<(), Failure> {
+        let mode = self.mode().map_err(|error| self.failed("mode", &error))?;
+        if let Some(mode) = mode.filter(|mode| mode & FOR_OTHERS != 0) {
+            match sys::set_mode(self.file, mode & !FOR_OTHERS) {
+                // Where modes cannot be set, there are no lists either.
+                Err(error) if !sys::is_refusal(&error) => return Err(self.failed("mode", &error)),
+                _ => {}
+            }
+        }
         let removed = sys::remove_access_list(self.file);
         removed.map_err(|error| self.failed("access list", &error))
     }
@@ -278,9 +309,9 @@ impl Finish<'_> {
         }
     }
 
-    /// Without special bits: nobody has given it any so far.
+    /// With the special bits, which a file that is written in place may have.
     fn mode(&self) -> io::Result<Option<u32>> {
-        Ok(sys::facts(self.file)?.mode)
+        Ok(sys::metadata(self.file)?.mode)
     }
 
     // ---- the times ------------------------------------------------------------------

@@ -38,6 +38,8 @@ pub(super) struct Commit<'a> {
     /// What had the name when the copy began.
     pub(super) old: Option<&'a Held>,
     pub(super) on_existing: &'a OnExisting,
+    /// The old file's permission bits, as the new one has got them.
+    pub(super) old_mode: Option<u32>,
     pub(super) last_look: LastLook,
     /// As the target is shown.
     pub(super) path: &'a Path,
@@ -58,6 +60,13 @@ impl Commit<'_> {
             }
             Some(found) if self.last_look.keeps(&found.facts) => {
                 "it was changed while this copy ran, and is kept: the source is not newer"
+            }
+            Some(found)
+                if self
+                    .old_mode
+                    .is_some_and(|mode| found.facts.mode != Some(mode)) =>
+            {
+                "its mode was changed again and again while this copy ended; run it again"
             }
             Some(_) => {
                 return match self.on_existing {

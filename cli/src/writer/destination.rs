@@ -63,6 +63,8 @@ struct Replaced {
     target: Entry,
     old: Option<Held>,
     on_existing: OnExisting,
+    /// The old file's permission bits, as they were asked for last.
+    old_mode: Option<u32>,
     /// Of a file that is not there yet.
     new_mode: u32,
 }
@@ -88,7 +90,11 @@ impl Destination {
             return Destination::open_directly(target, size, settings);
         }
         target.check_room(size, settings)?;
-        let Target { path, place } = target;
+        let Target {
+            path,
+            place,
+            must_be_new,
+        } = target;
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |error: io::Error| Failure::io("write to", &path, &error)
@@ -101,6 +107,7 @@ impl Destination {
                     old,
                     path,
                     new_mode,
+                    must_be_new,
                 };
                 replaced.open(settings, gate)
             }
@@ -280,8 +287,8 @@ impl Destination {
     ) -> Result<(), Failure> {
         let changed = self.old_changed_now();
         self.old_changed = changed.map_err(|error| Failure::io("look at", &self.path, &error))?;
-        let access = match &self.way {
-            Way::Replaced(replaced) => replaced.access(),
+        let access = match &mut self.way {
+            Way::Replaced(replaced) => replaced.access_at_end(),
             Way::InPlace(place) if place.new_mode.is_some() || preserve != Preserve::default() => {
                 place.access()
             }
@@ -298,6 +305,7 @@ impl Destination {
             path: &self.path,
             old: access.kept(),
             is_new: access.is_new(),
+            is_old: matches!(&self.way, Way::InPlace(place) if place.new_mode.is_none()),
             source,
             teller,
             preserve,
@@ -346,6 +354,17 @@ impl Destination {
 }
 
 impl Replaced {
+    /// What the finished file gets; nobody may be kept out of the old one afterwards.
+    fn access_at_end(&mut self) -> io::Result<Access> {
+        self.old_mode = match &self.old {
+            Some(old) if !matches!(self.on_existing, OnExisting::BackUp(_)) => {
+                old.facts_now()?.mode
+            }
+            _ => None,
+        };
+        self.access()
+    }
+
     fn old_changed(&self) -> io::Result<Option<Stamp>> {
         match &self.old {
             Some(old) if !matches!(self.on_existing, OnExisting::BackUp(_)) => {
@@ -370,16 +389,13 @@ impl Replaced {
         last_look: LastLook,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        // Keeps the lock until the file has its name.
-        let lock = file
-            .try_clone()
-            .map_err(|error| Failure::io("finish", path, &error))?;
         close(file, path)?;
         let commit = Commit {
             partial: &self.partial,
             target: &self.target,
             old: self.old.as_ref(),
             on_existing: &self.on_existing,
+            old_mode: self.old_mode,
             last_look,
             path,
             durably: sync,
@@ -396,7 +412,7 @@ impl Replaced {
         let Some(directory) = directory else {
             return Ok(());
         };
-        directory.sync(&lock).map_err(|error| {
+        directory.sync(&self.partial.lock).map_err(|error| {
             failed(error).remark("the destination was replaced, but may not be on disk")
         })
     }
@@ -438,6 +454,7 @@ struct Replacing {
     entry: Entry,
     old: Option<Held>,
     path: PathBuf,
+    must_be_new: bool,
     new_mode: u32,
 }
 
@@ -457,6 +474,7 @@ impl Replacing {
             target: self.entry,
             old: self.old,
             on_existing,
+            old_mode: None,
             new_mode: self.new_mode,
         };
         let access = replaced.access();
@@ -498,7 +516,8 @@ impl Replacing {
             return Ok(());
         }
         let is_file = |held: &Held| held.facts.kind == Kind::File && !held.facts.is_link;
-        let is_kept = *on_existing == OnExisting::Keep && now.is_some();
+        let must_be_new = self.must_be_new || *on_existing == OnExisting::Keep;
+        let is_kept = must_be_new && now.is_some();
         if is_kept || !now.as_ref().is_none_or(is_file) {
             let path = visible::name(&self.path);
             let message = format!(
@@ -553,8 +572,17 @@ fn open_new(
     let file = gate.create(&entry)?.map_err(failed)?;
     let held = entry.hold().map_err(failed);
     let held = held.and_then(|held| held.ok_or_else(|| failed(io::ErrorKind::NotFound.into())));
+    let identity = sys::facts(&file)
+        .map(|facts| facts.identity)
+        .map_err(failed);
+    let identity = identity.inspect_err(|_| gate.discard())?;
+    gate.identify(identity);
     let held = held.inspect_err(|_| gate.discard())?;
-    gate.identify(held.facts.identity);
+    if held.facts.identity != identity {
+        gate.discard();
+        let error = io::Error::other("another file has its name by now");
+        return Err(failed(error));
+    }
     Ok(Destination {
         file,
         path,

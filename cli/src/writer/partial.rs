@@ -28,6 +28,8 @@ pub(super) struct Partial {
     pub(super) entry: Entry,
     pub(super) identity: Identity,
     pub(super) gate: Arc<CommitGate>,
+    /// Another handle on the file, which keeps its lock until it has its name, or is gone.
+    pub(super) lock: File,
 }
 
 /// What came of one try to make it.
@@ -55,11 +57,16 @@ impl Partial {
             let is_last = Instant::now() >= deadline;
             match try_to_make(&entry, &shown, hint, gate)? {
                 Try::Made(file, identity) => {
+                    let lock = file.try_clone().map_err(|error| {
+                        gate.discard();
+                        failed(error)
+                    })?;
                     let gate = Arc::clone(gate);
                     let partial = Partial {
                         entry,
                         identity,
                         gate,
+                        lock,
                     };
                     return Ok((file, partial));
                 }
@@ -129,14 +136,18 @@ fn try_to_make(
             });
         }
     };
-    // Whatever fails from here on, what was made is removed.
-    let made = own(entry, &file).map_err(|(what, error)| failed(what)(error));
+    // Whatever fails from here on, what was made is removed; but only that, once it is
+    // known: the name may be another copy's by then.
+    let identity = sys::facts(&file).map(|facts| facts.identity);
+    let identity = identity.map_err(|error| {
+        gate.discard();
+        failed("look at")(error)
+    })?;
+    gate.identify(identity);
+    let made = own(entry, &file, identity).map_err(|(what, error)| failed(what)(error));
     match made {
-        Ok(Some(identity)) => {
-            gate.identify(identity);
-            Ok(Try::Made(file, identity))
-        }
-        Ok(None) => {
+        Ok(true) => Ok(Try::Made(file, identity)),
+        Ok(false) => {
             gate.discard();
             Ok(Try::Again(in_use(shown)))
         }
@@ -147,22 +158,18 @@ fn try_to_make(
     }
 }
 
-/// Locks the new `file`; `None` if another process took it for one that was left, and
+/// Locks the new `file`; false if another process took it for one that was left, and
 /// removes it.
-fn own(entry: &Entry, file: &File) -> Result<Option<Identity>, (&'static str, io::Error)> {
-    let identity = sys::facts(file)
-        .map_err(|error| ("look at", error))?
-        .identity;
+fn own(entry: &Entry, file: &File, identity: Identity) -> Result<bool, (&'static str, io::Error)> {
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::WouldBlock) => return Ok(false),
         // Then its name alone keeps others away.
         Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => {}
         Err(TryLockError::Error(error)) => return Err(("lock", error)),
     }
     let named = entry.hold().map_err(|error| ("look at", error))?;
-    let is_named = named.is_some_and(|named| named.facts.identity == identity);
-    Ok(is_named.then_some(identity))
+    Ok(named.is_some_and(|named| named.facts.identity == identity))
 }
 
 /// Removes what a killed copy left under the name. Why the name may still be taken.
@@ -185,7 +192,14 @@ fn clear(entry: &Entry, shown: &Path) -> Result<Failure, Failure> {
         Err(_) if !is_still(entry, &left).map_err(failed("look at"))? => return Ok(in_use(shown)),
         Err(error) => return Err(failed("open")(error)),
     };
-    match file.try_lock() {
+    let mut lock = file;
+    let mut locked = lock.try_lock();
+    if matches!(&locked, Err(TryLockError::Error(error)) if sys::must_write_to_lock(error)) {
+        // Nothing is written, all the same.
+        lock = left.open_to_write().map_err(failed("open"))?;
+        locked = lock.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(in_use(shown)),
         Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => {

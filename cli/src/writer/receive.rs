@@ -81,9 +81,10 @@ fn answer(
         return Ok(Answer::Copy(Box::new(Destination::standard()?)));
     };
     let name = Greeting::decode(writer.partner().greeting()).name;
-    let target = Target::find(path, name.as_deref(), &settings.on_existing())?;
+    let mut target = Target::find(path, name.as_deref(), &settings.on_existing())?;
     if target.path != *path && !writer.partner().is_own_user() {
         check_guest_s_name(&target, &writer.partner().user())?;
+        target.must_be_new = true;
     }
     let decision = SkipRule::of(settings).decide(target.facts(), facts.modified);
     if decision != Decision::Copy {

@@ -38,6 +38,8 @@ pub(crate) struct Target {
     /// As it is shown to the user.
     pub(crate) path: PathBuf,
     pub(super) place: TargetPlace,
+    /// Another user chose the name, so no file may be replaced.
+    pub(super) must_be_new: bool,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,11 @@ impl Target {
                 return Err(failed(&path, io::ErrorKind::IsADirectory.into()));
             }
         };
-        Ok(Target { path, place })
+        Ok(Target {
+            path,
+            place,
+            must_be_new: false,
+        })
     }
 
     /// What is there, as it was when it was found.

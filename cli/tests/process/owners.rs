@@ -448,6 +448,71 @@ fn another_user_s_reader_can_set_no_attribute_that_gives_rights() {
 }
 
 #[test]
+fn another_user_s_reader_can_set_no_access_list() {
+    if !sys::is_root() {
+        return;
+    }
+    for option in ["--preserve=acl", "--preserve=mode", "--preserve=all"] {
+        let place = Place::new();
+        let a = place.file("a", "water");
+        // Whoever is not named may read; the group may not.
+        let list = list_that_names_the_copier(0, 6, 4);
+        if !sys::set_attribute(&a, sys::ACCESS_LIST, &list) {
+            return;
+        }
+        let (_, _, said) = from_guest(&place, &[option], 0);
+        let what = "access list of";
+        assert!(said.contains(what), "{option}: {said}");
+        let b = place.path("b");
+        assert_eq!(sys::attribute(&b, sys::ACCESS_LIST), None, "{option}");
+        assert_eq!(sys::whole_mode(&b) & 0o070, 0, "{option}");
+    }
+}
+
+#[test]
+fn in_place_the_mode_that_is_preserved_takes_special_bits_away() {
+    if !sys::has_modes() {
+        return skip("files have no modes here");
+    }
+    let place = Place::new();
+    sys::set_mode(&place.file("a", "new"), 0o755);
+    let b = place.file("b", "old");
+    sys::set_mode(&b, 0o4755);
+    let options = ["--in-place", "--preserve=mode"];
+    place.both(&options, "a", "b").expect(0);
+    assert_eq!(sys::whole_mode(&b), 0o755);
+}
+
+#[test]
+fn in_place_a_file_of_another_user_needs_no_more_than_to_be_written() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    let a = place.file("a", "new");
+    sys::set_mode(&a, 0o644);
+    let b = place.file("b", "older");
+    sys::set_mode(&b, 0o666);
+    if !sys::set_attribute(&a, "user.x", b"1") {
+        return;
+    }
+    let name = place.name();
+    let args = [
+        "--both",
+        "--name",
+        &name,
+        "--in-place",
+        "--preserve=xattr",
+        "a",
+        "b",
+    ];
+    Half::start(sys::as_nobody(&place, &args)).end().expect(0);
+    assert_eq!(std::fs::read(&b).unwrap(), b"new");
+    assert_eq!(sys::attribute(&b, "user.x").unwrap(), b"1");
+    assert_eq!(sys::whole_mode(&b), 0o666);
+}
+
+#[test]
 fn a_reader_that_lies_about_its_source_has_no_file_made_that_acts_as_the_writer() {
     if !sys::is_root() {
         return;

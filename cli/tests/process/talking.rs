@@ -264,6 +264,22 @@ fn a_source_that_changes_after_it_was_told_is_not_kept_as_older() {
 }
 
 #[test]
+fn nor_if_the_writer_gives_up_at_once() {
+    for _ in 0..20 {
+        let place = Place::new();
+        let a = place.file("a", "new");
+        let reader = start_half(&place, "reader", "a");
+        let writer = join_as_writer(&place.name(), GREETING);
+        let (_, question) = hear(&writer);
+        std::fs::write(a, "newer").unwrap();
+        writer.monitor().set_figure(STATE, KEPT_AS_NEWER);
+        drop(question);
+        writer.abort("kept b: the source is not newer");
+        reader.end().expect_line(6, &["a changed"]);
+    }
+}
+
+#[test]
 fn a_conversation_in_another_order_or_without_measure_is_the_reader_s_failure() {
     let long = vec![b' '; 4097];
     for (blocks, what) in [

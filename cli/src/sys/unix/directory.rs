@@ -103,12 +103,18 @@ impl Entry {
         Ok(())
     }
 
-    pub(crate) fn rename_to_new(&self, to: &Entry, _durably: bool) -> io::Result<()> {
+    pub(crate) fn rename_to_new(&self, to: &Entry, durably: bool) -> io::Result<()> {
         match self.rename_with(to, RenameFlags::NOREPLACE) {
             // Not every file system can; but a second name never takes another's place.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                self.link_to(to)?;
-                self.remove()
+                match self.link_to(to) {
+                    // Nor second names: then only a look is left.
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => match to.hold()? {
+                        Some(_) => Err(Errno::EXIST.into()),
+                        None => self.rename_to(to, durably),
+                    },
+                    linked => linked.and_then(|()| self.remove()),
+                }
             }
             renamed => Ok(renamed?),
         }

@@ -53,3 +53,8 @@ pub(crate) fn has_no_locks(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS))
 }
+
+/// Whether a file has to be open for writing to be locked, as over NFS (flock(2)).
+pub(crate) fn must_write_to_lock(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::BADF)
+}

@@ -76,3 +76,8 @@ pub(crate) fn close(_file: File) -> io::Result<()> {
 pub(crate) fn has_no_locks(error: &io::Error) -> bool {
     is_code(error, ERROR_NOT_SUPPORTED) || is_code(error, ERROR_INVALID_FUNCTION)
 }
+
+/// Never.
+pub(crate) fn must_write_to_lock(_error: &io::Error) -> bool {
+    false
+}
