@@ -35,9 +35,12 @@ fn another_file_that_took_the_name_meanwhile_is_kept() {
     let b = place.file("b", "old");
     let another = place.file("c", "another's");
     let mut copy = place.begin(&[]);
+    let mut input = copy.input();
+    std::io::Write::write_all(&mut input, b"ne").unwrap();
+    place.wait_for_data();
     std::fs::remove_file(&b).unwrap();
     std::fs::rename(another, &b).unwrap();
-    copy.feed(b"new".to_vec());
+    drop(input);
     let outcome = copy.end().expect(1);
     assert!(outcome.said.contains("another file"), "{outcome:?}");
     assert_eq!(content(&b), "another's");

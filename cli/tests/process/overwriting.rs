@@ -99,8 +99,11 @@ fn no_clobber_in_a_directory_whose_file_only_the_reader_can_name() {
 fn a_destination_that_came_meanwhile_is_kept_and_no_clobber_fails() {
     let place = Place::new();
     let mut copy = place.begin(&["--no-clobber"]);
+    let mut input = copy.input();
+    std::io::Write::write_all(&mut input, b"ne").unwrap();
+    place.wait_for_data();
     let b = place.file("b", "another's");
-    copy.feed(b"new".to_vec());
+    drop(input);
     let outcome = copy.end().expect(1);
     assert!(
         outcome.said.contains("it came while this copy ran"),
