@@ -43,6 +43,9 @@ const SECOND: Version = Version {
     cached: ["active_file", "inactive_file"],
 };
 
+/// The first version shows a group without a limit with one that no machine has.
+const NO_LIMIT: u64 = 1 << 62;
+
 /// What the groups in `/proc/self/cgroup`'s `text` allow, which are shown below `root`.
 fn groups_allow(text: &str, root: &Path) -> Option<u64> {
     text.lines()
@@ -80,7 +83,8 @@ fn least_upwards(top: &Path, path: &str, version: &Version) -> Option<u64> {
 fn group_allows(directory: &Path, version: &Version) -> Option<u64> {
     let read = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-    let limit = number(version.limit)?;
+    // Looking further takes as long as setting up a small pool.
+    let limit = number(version.limit).filter(|&limit| limit < NO_LIMIT)?;
     let stat = read("memory.stat").unwrap_or_default();
     let cached = stat.lines().filter_map(|line| {
         let (key, value) = line.split_once(' ')?;
