@@ -92,7 +92,7 @@ impl Source {
         let failed = |error| Failure::io("look at", &self.path, &error);
         let len = match self.before.kind {
             Kind::File => Some(self.before.len),
-            Kind::Disk => sys::capacity(&self.file),
+            Kind::Disk => sys::capacity(&self.file).map_err(failed)?,
             Kind::Directory | Kind::Stream => None,
         };
         if let Some(len) = len {

@@ -598,7 +598,9 @@ fn open_new(
 }
 
 fn check_capacity(file: &File, path: &Path, size: Option<u64>) -> Result<(), Failure> {
-    let (Some(size), Some(capacity)) = (size, sys::capacity(file)) else {
+    let capacity = sys::capacity(file);
+    let capacity = capacity.map_err(|error| Failure::io("look at", path, &error))?;
+    let (Some(size), Some(capacity)) = (size, capacity) else {
         return Ok(());
     };
     if size <= capacity {

@@ -8,11 +8,12 @@ pub(crate) fn expect_in_order(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
 }
 
-pub(crate) fn capacity(mut file: &File) -> Option<u64> {
-    let position = file.stream_position().ok()?;
-    let end = file.seek(SeekFrom::End(0)).ok()?;
-    file.seek(SeekFrom::Start(position)).ok()?;
-    Some(end)
+pub(crate) fn capacity(mut file: &File) -> io::Result<Option<u64>> {
+    let position = file.stream_position()?;
+    let end = file.seek(SeekFrom::End(0))?;
+    // Left at its end, it would be read, or written, from there.
+    file.seek(SeekFrom::Start(position))?;
+    Ok(Some(end))
 }
 
 pub(crate) fn read(mut file: &File, block: &mut [u8]) -> io::Result<usize> {

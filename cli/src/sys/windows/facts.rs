@@ -21,7 +21,7 @@ pub(crate) fn facts(file: &File) -> io::Result<Facts> {
     match winapi_util::file::information(file) {
         Ok(information) => Ok(Facts::from_information(&information)),
         // A disk is not a file on it, but its handle's type is the same.
-        Err(error) => match capacity(file) {
+        Err(error) => match capacity(file)? {
             Some(_) => Ok(Facts::without_file(Kind::Disk)),
             None => Err(error),
         },

@@ -36,7 +36,7 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
 /// Can be said only while opening.
 pub(crate) fn expect_in_order(_file: &File) {}
 
-pub(crate) fn capacity(file: &File) -> Option<u64> {
+pub(crate) fn capacity(file: &File) -> io::Result<Option<u64>> {
     let mut found = GET_LENGTH_INFORMATION::default();
     let mut len = 0;
     // SAFETY: the handle is open, and `found` is as large as is said.
@@ -52,7 +52,7 @@ pub(crate) fn capacity(file: &File) -> Option<u64> {
             ptr::null_mut(),
         )
     };
-    (done != 0).then_some(found.Length as u64)
+    Ok((done != 0).then_some(found.Length as u64))
 }
 
 pub(crate) fn read(mut file: &File, block: &mut [u8]) -> io::Result<usize> {
