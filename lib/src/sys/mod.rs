@@ -30,16 +30,24 @@
 //! | `Arriving::attempt(deadline, last)` | tries once to take the name's seat, and once to reach whoever holds it: [`Arrival`], or `None` if neither could be done now; MAY wait for the holder until `deadline` |
 //! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, or say why it is not, whatever others do to the objects that stand for the name |
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
-//! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's |
-//! | `Channel::{offer, refuse, admit}` | the three messages of joining (protocol, J1 to J6); MUST NOT block |
-//! | `Channel::receive(alarm, deadline)` | the next [`Message`]; what the peer sends MUST NOT be able to block this process, now or when it lets go of it |
-//! | `Channel::into_link(..)` | what is left of a channel when both have joined |
-//! | `Bell::new()` | the doorbell this end sleeps on; its remote end travels in `offer` |
-//! | `Link::wait(alarm, deadline)` | sleeps until the doorbell was rung since the last return (`Wake::Bell`), the partner hung up or died (`Wake::Gone`, again on every later call), an alarm, or the deadline; may wake early; one thread at a time |
-//! | `Link::watch(alarm, deadline)` | the same without the doorbell; from any thread, beside a `wait` |
-//! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block |
-//! | `Link::hang_up()` | makes every wait of the partner return `Gone`; what was stored in shared memory before MUST be visible to it then; to drop the `Link` is to hang up |
-//! | `Alarm::{new, ring}` | wakes all waits given this alarm, now and later, in this process |
+//! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's; an invited process is known from its offer on, and is the spawned child of this user until then: who joins MUST look again after each offer |
+//! | `Channel::offer(lanes)` | shows one region for each lane of the session, one or two, with all that the link of each lane needs; MUST NOT block |
+//! | `Channel::{refuse, admit}` | the other two messages of joining (protocol, J1 to J6); MUST NOT block |
+//! | `Channel::receive(alarm, deadline)` | the next [`Message`]; an offer has one region or two; what the peer sends MUST NOT be able to block this process, now or when it lets go of it |
+//! | `Channel::into_links()` | what is left of a channel when both have joined: one link for each lane that both have shown, in order, each with doorbells of its own; they share the partner's process handle |
+//! | `Link::wait(deadline)` | sleeps until `handle()` is ready or the deadline passed; does NOT consume. `HungUp` if this process has hung up, else `Gone` if the partner hung up or died, each again on every later call; else `Rung`; may wake early. One thread at a time, which is also the one that consumes |
+//! | `Link::consume()` | takes the rings that are there. Called before an end announces that it sleeps, and only if there may be one: so it is not on the way of a wake |
+//! | `Link::watch(deadline)` | `wait` without rings; any thread, any number, beside a `wait`; a look if the deadline is in the past |
+//! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block, whatever the partner does |
+//! | `Link::nudge()` | rings this process's own doorbell; any thread |
+//! | `Link::hang_up()` | makes every wait of the partner return `Gone`, and every own one `HungUp`, now and later; what was stored in shared memory before MUST be visible to the partner then; idempotent; to drop the `Link` is to hang up |
+//! | `Link::handle()` | for the application's own loop: ready (readable, signalled) as long as `wait` would not sleep |
+//! | `wait_for_handles(handles, deadline)` | which of them are ready; none if the deadline passed; any number of handles, no polling |
+//! | `Alarm::{new, ring}` | wakes all that were given this alarm (`Host::next`, `Channel::receive`), now and later, in this process; only while joining |
+//! | `Origin::{here, is_here}` | the process in which something is made; whether it is this one, or this one was forked off it: costs a load; a back end whose system has no fork always says yes |
+//! | `Invitation::new()` | the two ends of a channel, in this process |
+//! | `Invitation::spawn(command)` | starts `command` with one end, of which [`INVITATION`] tells it; the child and the channel to it, for which this process is the host; `command` is as it was before, and no other child inherits anything |
+//! | `accept()` | the channel that this process was invited to, as its second; `InvalidUse` if there is none or it was taken |
 //! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
 //! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
 //! | `observe()` | for who looks from outside: each region that a process of this user owns, with the process's id; at least its first page, mapped read-only; what cannot be seen is left out |
@@ -48,6 +56,9 @@
 //! When the partner dies, by whatever means: its stores up to then stay visible;
 //! this end's mapping of its region stays valid; `wait` and `watch` return `Gone`
 //! within milliseconds, even if a child of the partner lives on.
+//!
+//! In a forked child, to drop any of these values MUST change nothing that its parent or
+//! the partner could notice: it closes the child's copies, and no more.
 
 #[cfg(target_os = "linux")]
 mod linux;
