@@ -204,6 +204,20 @@ pub enum Violation {
     EarlyVerdict,
     /// A message that has no place in the session.
     Message,
+    /// A count of letters went back, or beyond the room for them.
+    LetterCount {
+        /// What was read.
+        found: u64,
+        /// The least that could be.
+        least: u64,
+        /// The most that could be.
+        most: u64,
+    },
+    /// A letter's length is beyond [`LETTER_MAX`](crate::LETTER_MAX).
+    LetterLength {
+        /// What was read, in bytes.
+        found: u32,
+    },
 }
 
 impl fmt::Display for Violation {
@@ -225,6 +239,15 @@ impl fmt::Display for Violation {
             Violation::State { found } => write!(f, "its state is {found}"),
             Violation::EarlyVerdict => write!(f, "it ended before it had given every block back"),
             Violation::Message => write!(f, "it sent a message that has no place here"),
+            Violation::LetterCount { found, least, most } => {
+                write!(
+                    f,
+                    "its count of letters is {found}, not from {least} to {most}"
+                )
+            }
+            Violation::LetterLength { found } => {
+                write!(f, "it gave a length of {found} bytes to a letter")
+            }
         }
     }
 }

@@ -70,9 +70,11 @@ compile_error!(
      each is stored and loaded in one piece"
 );
 
+mod block;
 mod error;
 mod inspect;
 mod join;
+mod letters;
 mod monitor;
 mod options;
 mod pair;
@@ -83,15 +85,19 @@ mod stream;
 mod sys;
 mod writer;
 
+pub use crate::block::{DataBlock, EmptyBlock};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
 pub use crate::join::{Role, Seat, join, prepare};
+pub use crate::letters::Letter;
 pub use crate::monitor::Monitor;
 pub use crate::options::{Options, Partner, Side};
-pub use crate::reader::{EmptyBlock, Reader};
-pub use crate::region::layout::{BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX};
+pub use crate::reader::Reader;
+pub use crate::region::layout::{
+    BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX, LETTER_MAX, LETTERS,
+};
 pub use crate::stream::{ReceiveStream, SendStream};
-pub use crate::writer::{DataBlock, Writer};
+pub use crate::writer::Writer;
 
 /// The example in the README compiles.
 #[cfg(doctest)]

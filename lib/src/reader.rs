@@ -1,16 +1,17 @@
 //! The end that fills blocks.
 
 use std::cell::Cell;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::block::EmptyBlock;
 use crate::error::{Delivered, Error, Violation};
+use crate::letters::Letter;
 use crate::monitor::Monitor;
 use crate::options::Partner;
-use crate::pair::{Core, End, Pair, Patience};
+use crate::pair::{Core, End, Pair};
 use crate::region::Block;
-use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
+use crate::region::layout::{RETURNED_WORDS, SENT_WORDS};
 use crate::stream::SendStream;
 
 /// The end that takes empty blocks, fills them and sends them.
@@ -30,6 +31,11 @@ impl Reader {
             end: End::new(core, pair),
             unsent_bytes: Cell::new(0),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn end(&self) -> &End<SENT_WORDS, RETURNED_WORDS> {
+        &self.end
     }
 
     /// The process at the other end.
@@ -68,7 +74,10 @@ impl Reader {
     /// call has to wait.
     #[inline(always)]
     pub fn empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
-        self.next(Patience::Endless)
+        match self.look()? {
+            Some(block) => Ok(self.token(block)),
+            None => self.end.wait(None, || self.look_again()),
+        }
     }
 
     /// As [`Reader::empty_block`], but waits no longer than `deadline`.
@@ -78,29 +87,31 @@ impl Reader {
     /// As there, and [`Error::TimedOut`].
     #[inline(always)]
     pub fn empty_block_until(&self, deadline: Instant) -> Result<EmptyBlock<'_>, Error> {
-        self.next(Patience::Until(deadline))
+        match self.look()? {
+            Some(block) => Ok(self.token(block)),
+            None => self.end.wait(Some(deadline), || self.look_again()),
+        }
     }
 
-    /// As [`Reader::empty_block`], but does not wait.
+    /// As [`Reader::empty_block`], but does not wait: `None` if there is none now.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::TimedOut`] if there is none now.
+    /// As there.
     #[inline(always)]
-    pub fn try_empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
-        self.next(Patience::None)
+    pub fn try_empty_block(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
+        match self.look()? {
+            Some(block) => Ok(Some(self.token(block))),
+            None => self.end.look_once(|| self.look_again()),
+        }
     }
 
     #[inline(always)]
-    fn next(&self, patience: Patience) -> Result<EmptyBlock<'_>, Error> {
-        let block = match self.look()? {
-            Some(block) => block,
-            None => self.wait(patience)?,
-        };
-        Ok(EmptyBlock {
+    fn token(&self, block: Block) -> EmptyBlock<'_> {
+        EmptyBlock {
             reader: self,
             block,
-        })
+        }
     }
 
     #[inline(always)]
@@ -123,44 +134,32 @@ impl Reader {
         Ok(Some(block))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn wait(&self, patience: Patience) -> Result<Block, Error> {
-        self.end.wait(patience, || {
-            // The state first: what was given back before it changed is then
-            // found by the look.
-            let ended = self.end.partner_ended();
-            match (self.look()?, ended) {
-                (Some(block), _) => Ok(Some(block)),
-                (None, Ok(false)) => Ok(None),
-                (None, Ok(true)) => Err(self.end.violation(Violation::EarlyVerdict)),
-                (None, Err(error)) => Err(error),
-            }
-        })
+    fn look_again(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
+        // The state first: what was given back before it changed is then
+        // found by the look.
+        let ended = self.end.partner_ended();
+        match (self.look()?, ended) {
+            (Some(block), _) => Ok(Some(self.token(block))),
+            (None, Ok(false)) => Ok(None),
+            (None, Ok(true)) => Err(self.end.violation(Violation::EarlyVerdict)),
+            (None, Err(error)) => Err(error),
+        }
     }
 
-    /// Says that no more data will come, and waits until the Writer has drained
-    /// everything and given its verdict. Returns what was delivered.
+    /// Says that no more data will come: neither blocks nor letters can be sent after
+    /// it. Never blocks; the Writer drains what is left. May be called again, to no
+    /// effect.
     ///
     /// # Errors
     ///
-    /// As [`Reader::empty_block`]. [`Error::InvalidUse`] if a stream of this Reader took
-    /// bytes and was neither flushed nor dropped (by [`std::mem::forget`], say). If this
-    /// fails, the Writer is told (if it lives) that the session was given up.
-    pub fn finish(self) -> Result<Delivered, Error> {
-        self.finish_with(Patience::Endless)
-    }
-
-    /// As [`Reader::finish`], but waits no longer than `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::TimedOut`]; the session is over then, too.
-    pub fn finish_until(self, deadline: Instant) -> Result<Delivered, Error> {
-        self.finish_with(Patience::Until(deadline))
-    }
-
-    fn finish_with(self, patience: Patience) -> Result<Delivered, Error> {
+    /// [`Error::PartnerAborted`], [`Error::ProtocolViolation`], [`Error::Aborted`].
+    /// [`Error::InvalidUse`] if a stream of this Reader took bytes and was neither flushed
+    /// nor dropped (by [`std::mem::forget`], say): then the Writer is told that the session
+    /// was given up.
+    pub fn close(&self) -> Result<(), Error> {
+        if self.end.has_ended() {
+            return Ok(());
+        }
         if self.unsent_bytes.get() != 0 {
             let error = Error::InvalidUse("a stream took bytes that were never sent");
             self.end.abort(&format!("not all was sent: {error}"));
@@ -170,25 +169,97 @@ impl Reader {
         if self.end.partner_ended()? {
             return Err(self.end.violation(Violation::EarlyVerdict));
         }
-        self.end.end()?;
-        let verdict = self.end.wait(patience, || {
-            let ended = self.end.partner_ended();
-            while let Some(block) = self.take_back()? {
-                self.end.pool().put_back(block);
-            }
-            if !ended? {
-                return Ok(None);
-            }
-            match self.end.published() == self.end.taken() {
-                true => Ok(Some(())),
-                false => Err(self.end.violation(Violation::EarlyVerdict)),
-            }
-        });
-        match verdict {
+        self.end.end()
+    }
+
+    /// Waits, after [`Reader::close`], until the Writer has drained everything and given
+    /// its verdict. Returns what was delivered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::empty_block`]: the Writer is told then (if it lives) that the session
+    /// was given up. [`Error::InvalidUse`] before [`Reader::close`].
+    pub fn verdict(&self) -> Result<Delivered, Error> {
+        self.can_be_judged()?;
+        let verdict = self.end.wait(None, || self.look_for_verdict());
+        self.settle(verdict)
+    }
+
+    /// As [`Reader::verdict`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`]; the session goes on then.
+    pub fn verdict_until(&self, deadline: Instant) -> Result<Delivered, Error> {
+        self.can_be_judged()?;
+        let verdict = self.end.wait(Some(deadline), || self.look_for_verdict());
+        self.settle(verdict)
+    }
+
+    /// As [`Reader::verdict`], but does not wait: `None` if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_verdict(&self) -> Result<Option<Delivered>, Error> {
+        self.can_be_judged()?;
+        match self.end.look_once(|| self.look_for_verdict()) {
+            Ok(None) => Ok(None),
+            Ok(Some(())) => self.settle(Ok(())).map(Some),
+            Err(error) => self.settle(Err(error)).map(Some),
+        }
+    }
+
+    fn can_be_judged(&self) -> Result<(), Error> {
+        match self.end.has_ended() {
+            true => Ok(()),
+            false => self
+                .end
+                .refuse_use("there is no verdict before the end of the data"),
+        }
+    }
+
+    fn look_for_verdict(&self) -> Result<Option<()>, Error> {
+        let ended = self.end.partner_ended();
+        while let Some(block) = self.take_back()? {
+            self.end.pool().put_back(block);
+        }
+        if !ended? {
+            return Ok(None);
+        }
+        match self.end.published() == self.end.taken() {
+            true => Ok(Some(())),
+            false => Err(self.end.violation(Violation::EarlyVerdict)),
+        }
+    }
+
+    fn settle(&self, verdict: Result<(), Error>) -> Result<Delivered, Error> {
+        match &verdict {
             Ok(()) => self.end.set_over(),
-            Err(ref error) => self.end.abort(&format!("no verdict: {error}")),
+            Err(Error::TimedOut) => {}
+            Err(error) => self.end.abort(&format!("no verdict: {error}")),
         }
         verdict.map(|()| self.delivered())
+    }
+
+    /// [`Reader::close`] and [`Reader::verdict`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn finish(&self) -> Result<Delivered, Error> {
+        self.close()?;
+        self.verdict()
+    }
+
+    /// [`Reader::close`] and [`Reader::verdict_until`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn finish_until(&self, deadline: Instant) -> Result<Delivered, Error> {
+        self.close()?;
+        self.verdict_until(deadline)
     }
 
     /// Whether the Writer is alive and has not given up, as far as can be known
@@ -207,6 +278,68 @@ impl Reader {
         self.end.abort(reason);
     }
 
+    /// Posts a letter to the Writer: at most [`LETTER_MAX`](crate::LETTER_MAX) bytes, with a
+    /// number of the application's choice. Waits as long as
+    /// [`LETTERS`](crate::LETTERS) of them lie unread. Letters arrive in the order of
+    /// posting, but not in any order with the blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::empty_block`]; [`Error::InvalidUse`] if the letter is too long, or
+    /// after [`Reader::close`].
+    pub fn post(&self, kind: u16, bytes: &[u8]) -> Result<(), Error> {
+        let look = || self.end.post_or_find_why_not(kind, bytes);
+        self.end.wait(None, look)
+    }
+
+    /// As [`Reader::post`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    pub fn post_until(&self, kind: u16, bytes: &[u8], deadline: Instant) -> Result<(), Error> {
+        let look = || self.end.post_or_find_why_not(kind, bytes);
+        self.end.wait(Some(deadline), look)
+    }
+
+    /// As [`Reader::post`], but does not wait: false if there is no room for the letter now.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_post(&self, kind: u16, bytes: &[u8]) -> Result<bool, Error> {
+        let look = || self.end.post_or_find_why_not(kind, bytes);
+        Ok(self.end.look_once(look)?.is_some())
+    }
+
+    /// The Writer's next letter; `None` if it has given its verdict and none is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::empty_block`], after all letters that were posted before.
+    pub fn letter(&self) -> Result<Option<Letter>, Error> {
+        self.end.wait(None, || self.end.take_letter())
+    }
+
+    /// As [`Reader::letter`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    pub fn letter_until(&self, deadline: Instant) -> Result<Option<Letter>, Error> {
+        self.end.wait(Some(deadline), || self.end.take_letter())
+    }
+
+    /// As [`Reader::letter`], but does not wait: `None` also if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_letter(&self) -> Result<Option<Letter>, Error> {
+        let found = self.end.look_once(|| self.end.take_letter())?;
+        Ok(found.flatten())
+    }
+
     /// A [`std::io::Write`] that fills and sends blocks.
     pub fn stream(&self) -> SendStream<'_> {
         SendStream::new(self)
@@ -215,76 +348,5 @@ impl Reader {
     /// Bytes that streams have taken and not sent: changed by the streams.
     pub(crate) fn unsent_bytes(&self) -> &Cell<u64> {
         &self.unsent_bytes
-    }
-}
-
-/// A block to be filled: its bytes are those of a `&mut [u8]`, with what was in
-/// there the last time. Dropped unsent, it is empty again.
-#[derive(Debug)]
-pub struct EmptyBlock<'r> {
-    reader: &'r Reader,
-    block: Block,
-}
-
-impl EmptyBlock<'_> {
-    /// Sends the first `len` bytes, with a number of the application's choice
-    /// (an offset, for instance). Never blocks.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidUse`] if `len` is beyond the block; nothing is sent then.
-    #[inline(always)]
-    pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
-        self.send_kind(len, 0, tag)
-    }
-
-    /// As [`EmptyBlock::send`], with a second, smaller number: what kind of
-    /// block this is, for instance. `send` gives 0.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[inline(always)]
-    pub fn send_kind(mut self, len: usize, kind: u16, tag: u64) -> Result<(), Error> {
-        let reader = self.reader;
-        if len > reader.block_size() {
-            return Err(Error::InvalidUse("the length sent is beyond the block"));
-        }
-        let Some(block) = self.block.take() else {
-            return Ok(());
-        };
-        let sent = Sent {
-            block: reader.end.pool().depart(block) as u16,
-            kind,
-            len: len as u32,
-            tag,
-        };
-        reader.end.publish(sent.to_words());
-        Ok(())
-    }
-}
-
-impl Deref for EmptyBlock<'_> {
-    type Target = [u8];
-
-    #[inline(always)]
-    fn deref(&self) -> &[u8] {
-        self.reader.end.pool().bytes(&self.block)
-    }
-}
-
-impl DerefMut for EmptyBlock<'_> {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.reader.end.pool().bytes_mut(&mut self.block)
-    }
-}
-
-impl Drop for EmptyBlock<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.reader.end.pool().put_back(block);
-        }
     }
 }

@@ -214,6 +214,7 @@ fn run_reader(world: &World) {
         let sent = Sent {
             block: block as u16,
             kind: 0,
+            more: false,
             len: 8,
             tag: payload(index),
         };

@@ -122,6 +122,7 @@ impl Bench {
         let sent = Sent {
             block,
             kind: self.next_tag as u16,
+            more: false,
             len: self.next_tag as u32,
             tag: self.next_tag,
         };

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use crate::block::{DataBlock, EmptyBlock};
 use crate::error::Error;
-use crate::reader::{EmptyBlock, Reader};
-use crate::writer::{DataBlock, Writer};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// A [`std::io::Write`] over a [`Reader`]: made by [`Reader::stream`].
 ///

@@ -1,14 +1,15 @@
 //! The end that drains blocks.
 
 use std::cell::Cell;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::block::DataBlock;
 use crate::error::{Delivered, Error};
+use crate::letters::Letter;
 use crate::monitor::Monitor;
 use crate::options::Partner;
-use crate::pair::{Core, End, Pair, Patience};
+use crate::pair::{Core, End, Pair};
 use crate::region::Block;
 use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 use crate::stream::ReceiveStream;
@@ -34,6 +35,17 @@ impl Writer {
             end,
             drained: Cell::new(false),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn end(&self) -> &End<RETURNED_WORDS, SENT_WORDS> {
+        &self.end
+    }
+
+    /// Kind and tag of a block that is here.
+    #[inline(always)]
+    pub(crate) fn label(&self, block: &Block) -> (u16, u64) {
+        self.labels[block.number()].get()
     }
 
     /// The process at the other end.
@@ -72,7 +84,10 @@ impl Writer {
     /// the call has to wait.
     #[inline(always)]
     pub fn data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
-        self.next(Patience::Endless)
+        match self.look()? {
+            None => self.end.wait(None, || self.look_again()),
+            block => Ok(block),
+        }
     }
 
     /// As [`Writer::data_block`], but waits no longer than `deadline`.
@@ -82,25 +97,29 @@ impl Writer {
     /// As there, and [`Error::TimedOut`].
     #[inline(always)]
     pub fn data_block_until(&self, deadline: Instant) -> Result<Option<DataBlock<'_>>, Error> {
-        self.next(Patience::Until(deadline))
+        match self.look()? {
+            None => self.end.wait(Some(deadline), || self.look_again()),
+            block => Ok(block),
+        }
     }
 
-    /// As [`Writer::data_block`], but does not wait.
+    /// As [`Writer::data_block`], but does not wait: `None` also if there is none now.
+    /// [`Writer::at_end`] tells the two apart.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::TimedOut`] if there is none now.
+    /// As there.
     #[inline(always)]
     pub fn try_data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
-        self.next(Patience::None)
-    }
-
-    #[inline(always)]
-    fn next(&self, patience: Patience) -> Result<Option<DataBlock<'_>>, Error> {
         match self.look()? {
-            None => self.wait(patience),
+            None => Ok(self.end.look_once(|| self.look_again())?.flatten()),
             block => Ok(block),
         }
+    }
+
+    /// Whether the end of the data was seen: all blocks were taken, and none will come.
+    pub fn at_end(&self) -> bool {
+        self.drained.get()
     }
 
     #[inline(always)]
@@ -123,23 +142,19 @@ impl Writer {
         }))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn wait(&self, patience: Patience) -> Result<Option<DataBlock<'_>>, Error> {
-        self.end.wait(patience, || {
-            // The state first: what was sent before it changed is then found by
-            // the look.
-            let ended = self.end.partner_ended();
-            match (self.look()?, ended) {
-                (Some(block), _) => Ok(Some(Some(block))),
-                (None, Ok(false)) => Ok(None),
-                (None, Ok(true)) => {
-                    self.drained.set(true);
-                    Ok(Some(None))
-                }
-                (None, Err(error)) => Err(error),
+    /// `Some(None)` at the end of the data.
+    fn look_again(&self) -> Result<Option<Option<DataBlock<'_>>>, Error> {
+        // The state first: what was sent before it changed is then found by the look.
+        let ended = self.end.partner_ended();
+        match (self.look()?, ended) {
+            (Some(block), _) => Ok(Some(Some(block))),
+            (None, Ok(false)) => Ok(None),
+            (None, Ok(true)) => {
+                self.drained.set(true);
+                Ok(Some(None))
             }
-        })
+            (None, Err(error)) => Err(error),
+        }
     }
 
     /// The verdict: everything was drained and is good. The Reader's
@@ -156,9 +171,12 @@ impl Writer {
     /// no verdict;
     /// [`Error::PartnerAborted`] if the Reader gave up in the meantime;
     /// [`Error::Aborted`].
-    pub fn finish(self) -> Result<Delivered, Error> {
+    pub fn finish(&self) -> Result<Delivered, Error> {
         if !self.drained.get() {
-            return Err(Error::InvalidUse("the end of the data has not been seen"));
+            return self.end.refuse_use("the end of the data has not been seen");
+        }
+        if self.end.has_ended() {
+            return self.end.refuse_use("the verdict was given before");
         }
         // The Reader could not take the verdict: it waits for every block.
         if self.end.taken() != self.end.published() {
@@ -188,56 +206,71 @@ impl Writer {
         self.end.abort(reason);
     }
 
+    /// Posts a letter to the Reader: at most [`LETTER_MAX`](crate::LETTER_MAX) bytes, with a
+    /// number of the application's choice. Waits as long as
+    /// [`LETTERS`](crate::LETTERS) of them lie unread. Letters arrive in the order of
+    /// posting, but not in any order with the blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::data_block`]; [`Error::InvalidUse`] if the letter is too long, or
+    /// after [`Writer::finish`].
+    pub fn post(&self, kind: u16, bytes: &[u8]) -> Result<(), Error> {
+        let look = || self.end.post_or_find_why_not(kind, bytes);
+        self.end.wait(None, look)
+    }
+
+    /// As [`Writer::post`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    pub fn post_until(&self, kind: u16, bytes: &[u8], deadline: Instant) -> Result<(), Error> {
+        let look = || self.end.post_or_find_why_not(kind, bytes);
+        self.end.wait(Some(deadline), look)
+    }
+
+    /// As [`Writer::post`], but does not wait: false if there is no room for the letter now.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_post(&self, kind: u16, bytes: &[u8]) -> Result<bool, Error> {
+        let look = || self.end.post_or_find_why_not(kind, bytes);
+        Ok(self.end.look_once(look)?.is_some())
+    }
+
+    /// The Reader's next letter; `None` if it has said that nothing more will come, and none
+    /// is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::data_block`], after all letters that were posted before.
+    pub fn letter(&self) -> Result<Option<Letter>, Error> {
+        self.end.wait(None, || self.end.take_letter())
+    }
+
+    /// As [`Writer::letter`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    pub fn letter_until(&self, deadline: Instant) -> Result<Option<Letter>, Error> {
+        self.end.wait(Some(deadline), || self.end.take_letter())
+    }
+
+    /// As [`Writer::letter`], but does not wait: `None` also if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_letter(&self) -> Result<Option<Letter>, Error> {
+        let found = self.end.look_once(|| self.end.take_letter())?;
+        Ok(found.flatten())
+    }
+
     /// A [`std::io::Read`] over the blocks' bytes, one after the other.
     pub fn stream(&self) -> ReceiveStream<'_> {
         ReceiveStream::new(self)
-    }
-}
-
-/// A filled block: its bytes are those of a `&[u8]`. Dropped, it is given back.
-///
-/// The bytes are the Reader's to write: they stay as they are as long as the
-/// Reader keeps the protocol, which its process cannot be forced to.
-#[derive(Debug)]
-pub struct DataBlock<'w> {
-    writer: &'w Writer,
-    block: Block,
-}
-
-impl DataBlock<'_> {
-    /// The number that the block was sent with.
-    #[inline(always)]
-    pub fn tag(&self) -> u64 {
-        self.writer.labels[self.block.number()].get().1
-    }
-
-    /// The second number that the block was sent with; 0 if none was given.
-    #[inline(always)]
-    pub fn kind(&self) -> u16 {
-        self.writer.labels[self.block.number()].get().0
-    }
-
-    /// Gives the block back, as dropping it does. Never blocks.
-    #[inline(always)]
-    pub fn done(self) {}
-}
-
-impl Deref for DataBlock<'_> {
-    type Target = [u8];
-
-    #[inline(always)]
-    fn deref(&self) -> &[u8] {
-        self.writer.end.pool().bytes(&self.block)
-    }
-}
-
-impl Drop for DataBlock<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.writer.end.count(block.len());
-            let number = self.writer.end.pool().depart(block);
-            self.writer.end.publish([number as u64]);
-        }
     }
 }

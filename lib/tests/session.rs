@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use brigade::{
     BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, DataBlock, Delivered, EmptyBlock, Error, FIGURES,
-    GREETING_MAX, Monitor, Options, Reader, Role, Seat, Side, Writer, join,
+    GREETING_MAX, LETTER_MAX, LETTERS, Monitor, Options, Reader, Role, Seat, Side, Writer, join,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -127,6 +127,10 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
         Error::Refused(text) => text,
         error => panic!("{error:?}"),
     }
+}
+
+fn nothing<T: std::fmt::Debug>(result: Result<Option<T>, Error>) {
+    assert!(matches!(result, Ok(None)), "{result:?}");
 }
 
 fn timed_out<T: std::fmt::Debug>(result: Result<T, Error>) {
@@ -490,7 +494,7 @@ fn an_empty_block_that_is_dropped_unsent_is_empty_again_and_nothing_arrives() {
         for _ in 0..10 {
             drop(reader.try_empty_block().unwrap());
         }
-        timed_out(writer.try_data_block());
+        nothing(writer.try_data_block());
         send(&reader, b"once", 0);
         assert_eq!(&*writer.data_block().unwrap().unwrap(), b"once");
     });
@@ -502,7 +506,7 @@ fn a_length_beyond_the_block_sends_nothing_and_the_block_is_empty_again() {
         let (reader, writer) = pair(&blocks(8, 1));
         let result = reader.empty_block().unwrap().send(9, 0);
         assert!(matches!(result, Err(Error::InvalidUse(_))), "{result:?}");
-        timed_out(writer.try_data_block());
+        nothing(writer.try_data_block());
         assert_works(reader, writer);
     });
 }
@@ -528,16 +532,16 @@ fn a_block_travels_with_its_length_kind_and_tag() {
 fn try_and_until_time_out_and_the_session_goes_on() {
     bounded(|| {
         let (reader, writer) = pair(&blocks(8, 1));
-        timed_out(writer.try_data_block());
+        nothing(writer.try_data_block());
         let deadline = soon();
         timed_out(writer.data_block_until(deadline));
         assert!(Instant::now() >= deadline);
         timed_out(writer.data_block_until(Instant::now() - Duration::from_millis(1)));
-        let block = reader.try_empty_block().unwrap();
-        timed_out(reader.try_empty_block());
+        let block = reader.try_empty_block().unwrap().unwrap();
+        nothing(reader.try_empty_block());
         timed_out(reader.empty_block_until(soon()));
         block.send(0, 1).unwrap();
-        timed_out(reader.try_empty_block());
+        nothing(reader.try_empty_block());
         let block = writer.try_data_block().unwrap().unwrap();
         timed_out(reader.empty_block_until(soon()));
         drop(block);
@@ -639,8 +643,8 @@ fn run_operations(reader: &Reader, writer: &Writer, operations: &[Operation]) {
             Operation::TakeEmpty => {
                 let free = count - filling.len() - draining.len() - sent.len();
                 match reader.try_empty_block() {
-                    Ok(block) => filling.push(block),
-                    Err(Error::TimedOut) => assert_eq!(free, 0),
+                    Ok(Some(block)) => filling.push(block),
+                    Ok(None) => assert_eq!(free, 0),
                     Err(error) => panic!("{error}"),
                 }
                 assert!(filling.len() + draining.len() + sent.len() <= count);
@@ -659,7 +663,7 @@ fn run_operations(reader: &Reader, writer: &Writer, operations: &[Operation]) {
                     assert_eq!((block.tag(), block.len()), (tag, len));
                     draining.push(block);
                 }
-                (Err(Error::TimedOut), None) => {}
+                (Ok(None), None) => {}
                 other => panic!("{other:?}"),
             },
             Operation::GiveBack(pick) => drop(pick_from(&mut draining, pick)),
@@ -733,7 +737,7 @@ fn what_a_stream_did_not_flush_is_sent_when_it_is_dropped_and_all_is_tagged_by_o
         let block = writer.data_block().unwrap().unwrap();
         assert_eq!((&*block, block.tag()), (&b"0123"[..], 0));
         drop(block);
-        timed_out(writer.try_data_block());
+        nothing(writer.try_data_block());
         drop(stream);
         let block = writer.data_block().unwrap().unwrap();
         assert_eq!((&*block, block.tag()), (&b"456"[..], 4));
@@ -853,6 +857,7 @@ fn finish_before_the_end_of_the_data_is_an_invalid_use_and_the_reader_is_told() 
         let (reader, writer) = pair(&Options::new());
         let result = writer.finish();
         assert!(matches!(result, Err(Error::InvalidUse(_))), "{result:?}");
+        drop(writer);
         let reason = partner_aborted(reader.finish());
         assert_eq!(reason, "it stopped before the end of the session");
     });
@@ -874,14 +879,140 @@ fn a_verdict_is_refused_while_a_block_was_not_given_back_and_the_reader_is_told(
 }
 
 #[test]
-fn a_finish_that_times_out_gives_the_session_up_and_says_so() {
+fn a_finish_that_times_out_may_be_repeated() {
     bounded(|| {
         let (reader, writer) = pair(&Options::new());
         send(&reader, b"water", 0);
         timed_out(reader.finish_until(soon()));
+        nothing(reader.try_verdict());
         drop(writer.data_block().unwrap().unwrap());
-        let reason = partner_aborted(writer.data_block());
-        assert_eq!(reason, "no verdict: timed out");
+        assert!(writer.data_block().unwrap().is_none());
+        writer.finish().unwrap();
+        assert_eq!(reader.finish_until(soon()).unwrap().bytes, 5);
+    });
+}
+
+#[test]
+fn two_sessions_one_each_way_end_where_both_close_before_they_wait() {
+    fn talk(out: &Reader, back: &Writer, word: &[u8]) -> Vec<u8> {
+        send(out, word, 0);
+        out.close().unwrap();
+        let mut heard = Vec::new();
+        while let Some(block) = back.data_block().unwrap() {
+            heard.extend_from_slice(&block);
+        }
+        back.finish().unwrap();
+        out.verdict().unwrap();
+        heard
+    }
+    bounded(|| {
+        let (here, there) = (pair(&Options::new()), pair(&Options::new()));
+        let other = thread::spawn(move || talk(&there.0, &here.1, b"answer"));
+        assert_eq!(talk(&here.0, &there.1, b"request"), b"answer");
+        assert_eq!(other.join().unwrap(), b"request");
+    });
+}
+
+#[test]
+fn nothing_is_sent_after_the_end_and_there_is_no_verdict_before_it() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 2));
+        let invalid = |result: Result<(), Error>| {
+            assert!(matches!(result, Err(Error::InvalidUse(_))), "{result:?}");
+        };
+        invalid(reader.verdict().map(drop));
+        invalid(reader.try_verdict().map(drop));
+        let late = reader.empty_block().unwrap();
+        reader.close().unwrap();
+        reader.close().unwrap();
+        invalid(late.send(1, 0));
+        invalid(reader.try_post(0, b"late").map(drop));
+        assert!(writer.data_block().unwrap().is_none() && writer.at_end());
+        assert!(writer.letter().unwrap().is_none());
+        writer.finish().unwrap();
+        invalid(writer.finish().map(drop));
+        invalid(writer.try_post(0, b"late").map(drop));
+        assert_eq!(reader.verdict().unwrap(), Delivered::default());
+    });
+}
+
+#[test]
+fn a_writer_can_finish_where_a_block_was_just_matched() {
+    fn drain(writer: &Writer) -> Result<Delivered, Error> {
+        loop {
+            match writer.data_block()? {
+                Some(block) => block.done(),
+                None => return writer.finish(),
+            }
+        }
+    }
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new());
+        send(&reader, b"water", 0);
+        reader.close().unwrap();
+        assert_eq!(drain(&writer).unwrap().bytes, 5);
+        reader.verdict().unwrap();
+    });
+}
+
+// ---- letters ------------------------------------------------------------------------
+
+#[test]
+fn letters_pass_both_ways_in_order_beside_the_blocks() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        nothing(writer.try_letter());
+        // Longer than there is room for, so that each waits for the other.
+        let here = thread::spawn(move || {
+            for number in 0..100u16 {
+                reader.post(number, &contents(number.into(), 7)).unwrap();
+                let answer = reader.letter().unwrap().unwrap();
+                assert_eq!((answer.kind, answer.bytes.len()), (number, LETTER_MAX));
+            }
+            send(&reader, b"water", 0);
+            reader.finish().unwrap();
+            assert!(reader.letter().unwrap().is_none());
+        });
+        for number in 0..100u16 {
+            let letter = writer.letter().unwrap().unwrap();
+            assert_eq!(letter.kind, number);
+            assert_eq!(letter.bytes, contents(number.into(), 7));
+            writer.post(number, &[1; LETTER_MAX]).unwrap();
+        }
+        assert!(writer.letter().unwrap().is_none(), "after the end");
+        drop(writer.data_block().unwrap().unwrap());
+        assert!(writer.data_block().unwrap().is_none());
+        writer.finish().unwrap();
+        here.join().unwrap();
+    });
+}
+
+#[test]
+fn a_letter_waits_until_there_is_room_for_it_and_a_longer_one_is_refused() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(8, 1));
+        for _ in 0..LETTERS {
+            assert!(writer.try_post(1, b"").unwrap());
+        }
+        assert!(!writer.try_post(1, b"").unwrap());
+        timed_out(writer.post_until(1, b"", soon()));
+        let posting = thread::spawn(move || {
+            writer.post(2, b"seventeenth").unwrap();
+            writer
+        });
+        thread::sleep(A_WHILE);
+        assert_eq!(reader.letter().unwrap().unwrap().kind, 1);
+        let writer = posting.join().unwrap();
+        let long = writer.try_post(1, &[0; LETTER_MAX + 1]);
+        assert!(matches!(long, Err(Error::InvalidUse(_))), "{long:?}");
+        writer.abort("enough");
+        for _ in 1..LETTERS {
+            assert_eq!(reader.letter().unwrap().unwrap().kind, 1);
+        }
+        // What was posted before comes before the abort.
+        assert_eq!(reader.letter().unwrap().unwrap().bytes, b"seventeenth");
+        assert_eq!(partner_aborted(reader.letter()), "enough");
+        assert_eq!(partner_aborted(reader.try_letter()), "enough");
     });
 }
 

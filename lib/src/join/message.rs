@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_offer_is_the_bytes_of_the_specification() {
-        let bytes = *b"brigade\0\x01\0\0\0\x01\0\0\0";
+        let bytes = *b"brigade\0\x02\0\0\0\x01\0\0\0";
         assert_eq!(head(Kind::Offer), bytes);
     }
 

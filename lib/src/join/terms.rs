@@ -42,6 +42,8 @@ pub(super) fn new_region(
     control.block_size.store(size as u64, relaxed);
     control.block_count.store(count as u64, relaxed);
     control.session.store(session, relaxed);
+    control.epoch.store(1, relaxed);
+    control.ways.store(1, relaxed);
     if sys::can_barrier_remotely() {
         let feature = layout::FEATURE_REMOTE_BARRIER;
         control.features.store(feature, relaxed);

@@ -8,10 +8,11 @@ use std::time::Instant;
 use super::Pair;
 use super::shared::Core;
 use crate::error::{Delivered, Error, Violation};
+use crate::letters::{Inbox, Letter, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
 use crate::region::access::{Own, Theirs};
-use crate::region::layout;
+use crate::region::layout::{self, LETTER_MAX};
 use crate::region::{Pool, View};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::sys::{self, Wake};
@@ -29,17 +30,6 @@ const SPINS_SMALL: u32 = 100;
 /// tell each other of one.
 const SMALL_BLOCK: usize = 4096;
 
-/// How long a call may wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
-    /// Not at all.
-    None,
-    /// Until then.
-    Until(Instant),
-    /// For ever.
-    Endless,
-}
-
 /// One side's half of the traffic: what it publishes, what it observes, and the
 /// blocks. `OUT` and `IN` are the words of an entry in its own and in the
 /// partner's queue.
@@ -50,6 +40,8 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     peer: View<Theirs>,
     outgoing: Outgoing<OUT>,
     incoming: Incoming<IN>,
+    outbox: Outbox,
+    inbox: Inbox,
     sleeps: Sleeps,
     barrier: Barrier,
     spins: u32,
@@ -85,6 +77,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
             incoming: Incoming::new(small_blocks),
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
             sleeps: Sleeps::new(),
             barrier: pair.barrier,
             spins,
@@ -123,6 +117,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn publish(&self, entry: [u64; OUT]) {
         self.outgoing
             .publish(self.own.control(), self.own.queue(), entry);
+        self.ring_if_wanted();
+    }
+
+    /// After everything that the partner may wait for.
+    #[inline(always)]
+    fn ring_if_wanted(&self) {
         if self
             .sleeps
             .partner_wants_ring(self.peer.control(), self.barrier)
@@ -177,19 +177,14 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         error
     }
 
-    /// Looks until there is something, sleeping in between.
+    /// Looks until there is something, sleeping in between, until `deadline`.
     #[cold]
     #[inline(never)]
     pub(crate) fn wait<T>(
         &self,
-        patience: Patience,
+        deadline: Option<Instant>,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
-        let deadline = match patience {
-            Patience::None => return self.look_once(look),
-            Patience::Until(deadline) => Some(deadline),
-            Patience::Endless => None,
-        };
         // Set before the last look: what a dying partner published is found
         // before its death is reported.
         let gone = Cell::new(false);
@@ -231,9 +226,15 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.pair.waits.count(sleep)
     }
 
-    fn look_once<T>(&self, look: impl Fn() -> Result<Option<T>, Error>) -> Result<T, Error> {
+    /// Looks, without waiting; an error if there is nothing and the partner is gone.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn look_once<T>(
+        &self,
+        look: impl Fn() -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
         if let Some(found) = look()? {
-            return Ok(found);
+            return Ok(Some(found));
         }
         self.core.check()?;
         match self
@@ -241,9 +242,71 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             .link
             .watch(&self.core.alarm, Some(Instant::now()))?
         {
-            Wake::Gone => look()?.ok_or_else(|| self.pair.died()),
-            _ => Err(Error::TimedOut),
+            // What a dying partner published comes before its death.
+            Wake::Gone => look()?.map_or_else(|| Err(self.pair.died()), |found| Ok(Some(found))),
+            Wake::Message => Err(self.violation(Violation::Message)),
+            _ => Ok(None),
         }
+    }
+
+    /// Posts a letter; false if there is no room for it.
+    pub(crate) fn post(&self, kind: u16, bytes: &[u8]) -> Result<bool, Error> {
+        if bytes.len() > LETTER_MAX {
+            return Err(Error::InvalidUse("the letter is longer than LETTER_MAX"));
+        }
+        if self.has_ended() {
+            return Err(Error::InvalidUse("a letter after the end"));
+        }
+        let (own, slots) = (self.own.control(), self.own.letters());
+        let posted = self
+            .outbox
+            .post(own, slots, self.peer.control(), kind, bytes)
+            .map_err(|violation| self.violation(violation))?;
+        if posted {
+            self.ring_if_wanted();
+        }
+        Ok(posted)
+    }
+
+    /// As [`End::post`], for a look: an error, too, if nobody will make room.
+    pub(crate) fn post_or_find_why_not(
+        &self,
+        kind: u16,
+        bytes: &[u8],
+    ) -> Result<Option<()>, Error> {
+        let ended = self.partner_ended();
+        match (self.post(kind, bytes)?, ended) {
+            (true, _) => Ok(Some(())),
+            (false, Ok(_)) => Ok(None),
+            (false, Err(error)) => Err(error),
+        }
+    }
+
+    /// The partner's next letter, for a look: `Some(None)` if none can come any more.
+    pub(crate) fn take_letter(&self) -> Result<Option<Option<Letter>>, Error> {
+        // The state first: a letter posted before it changed is then found.
+        let ended = self.partner_ended();
+        let (own, slots) = (self.own.control(), self.peer.letters());
+        let letter = self
+            .inbox
+            .take(own, self.peer.control(), slots)
+            .map_err(|violation| self.violation(violation))?;
+        match (letter, ended) {
+            (Some(letter), _) => {
+                // The partner may wait for room.
+                self.ring_if_wanted();
+                Ok(Some(Some(letter)))
+            }
+            (None, Ok(true)) => Ok(Some(None)),
+            (None, Ok(false)) => Ok(None),
+            (None, Err(error)) => Err(error),
+        }
+    }
+
+    /// Whether this end has said its last word.
+    pub(crate) fn has_ended(&self) -> bool {
+        let state = &self.own.control().status.0.state;
+        state.load(Ordering::Relaxed) == layout::ENDED
     }
 
     /// This end's last word: no more data, or the verdict.
@@ -259,13 +322,14 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         if swapped.is_err() {
             return self.core.check();
         }
-        if self
-            .sleeps
-            .partner_wants_ring(self.peer.control(), self.barrier)
-        {
-            self.ring();
-        }
+        self.ring_if_wanted();
         Ok(())
+    }
+
+    /// What the caller did wrong; but if the session was aborted in this process, then that.
+    pub(crate) fn refuse_use<T>(&self, why: &'static str) -> Result<T, Error> {
+        self.core.check()?;
+        Err(Error::InvalidUse(why))
     }
 
     /// Whether the partner is alive and has not given up.

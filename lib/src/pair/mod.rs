@@ -9,7 +9,7 @@ mod clock;
 mod end;
 mod shared;
 
-pub(crate) use end::{End, Patience};
+pub(crate) use end::End;
 pub(crate) use shared::Core;
 
 use std::sync::atomic::Ordering;

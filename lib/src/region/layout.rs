@@ -2,7 +2,7 @@
 //! specifies, and nothing that runs.
 //!
 //! Each process owns one region, which it alone can write. A region opens with
-//! one [`Control`] page of the same shape on both sides; a queue follows; in
+//! one [`Control`] page of the same shape on both sides; the letters and a queue follow; in
 //! the Reader's region the blocks come last.
 
 #[cfg(not(loom))]
@@ -23,7 +23,7 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"brigade\0");
 
 /// Version of the protocol. Any change to the bytes, to their meaning or to the
 /// order of the steps is a new version.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Catches what a version number cannot: another byte order, or a build whose
 /// structures came out differently. Bytes 0x01 to 0x04 in the processor's own
@@ -41,6 +41,21 @@ pub(crate) const REASON_MAX: usize = 1024;
 
 /// How many numbers of progress each end can show the other.
 pub const FIGURES: usize = 4;
+
+/// Longest letter, in bytes: with its head, it fills a slot of 1024.
+pub const LETTER_MAX: usize = LETTER_SIZE - 8;
+
+/// How many letters may lie unread with either end.
+pub const LETTERS: usize = 16;
+
+/// Size of a letter's slot.
+const LETTER_SIZE: usize = 1024;
+
+/// The same in words.
+pub(crate) const LETTER_WORDS: usize = LETTER_SIZE / 8;
+
+/// Where the queue begins: behind the control page and the letters.
+pub(crate) const QUEUE_OFFSET: usize = CONTROL_SIZE + LETTERS * LETTER_SIZE;
 
 /// Most blocks in a pool: their numbers travel in 16 bits.
 pub const BLOCK_COUNT_MAX: usize = 1 << 16;
@@ -100,8 +115,16 @@ pub(crate) struct Control<A: Access> {
     /// A number that the two regions of a session, and no others, have in common: for
     /// who looks from outside. The host chooses it.
     pub(crate) session: A::U64,
+    /// Which pair of the session this region belongs to: 1, and one more each time that a
+    /// partner was replaced. With `session` it tells what is shared with this partner
+    /// from all that is late.
+    pub(crate) epoch: A::U64,
+    /// How many lanes the session has: 2 if data goes both ways.
+    pub(crate) ways: A::U32,
+    /// The lane that this region is of, from 0.
+    pub(crate) lane: A::U32,
     /// Zero.
-    pub(crate) reserved: [A::U64; 9],
+    pub(crate) reserved: [A::U64; 7],
 
     // -- changing ---------------------------------------------------------------
     /// What the owner has handed over.
@@ -113,6 +136,8 @@ pub(crate) struct Control<A: Access> {
     pub(crate) status: Line<Status<A>>,
     /// Progress in numbers of the application's choice; relaxed.
     pub(crate) figures: Line<[A::U64; FIGURES]>,
+    /// How far the letters have come.
+    pub(crate) letters: Line<Mail<A>>,
 
     // -- text, eight bytes to a word, zero-padded -----------------------------
     /// Fixed, like the head.
@@ -142,6 +167,20 @@ pub(crate) struct Status<A: Access> {
     pub(crate) state: A::U32,
     /// Bytes used of `reason`.
     pub(crate) reason_len: A::U32,
+    /// The application's number for the reason; 0 if it gave none.
+    pub(crate) reason_code: A::U32,
+}
+
+/// How far the letters have come, in both directions: the two counters of which the
+/// region's owner is the writer.
+#[repr(C)]
+pub(crate) struct Mail<A: Access> {
+    /// Letters that the owner has posted. Stored with Release after the letter was
+    /// written; acquired by the partner.
+    pub(crate) posted: A::U64,
+    /// Letters of the partner's that the owner has taken. Stored with Release after the
+    /// letter was read; acquired by the partner, which may use its slot again.
+    pub(crate) taken: A::U64,
 }
 
 // loom's atomics are larger than the machine's, so the bytes are asserted only
@@ -159,15 +198,22 @@ const _: () = {
     assert!(offset_of!(Control<Own>, features) == 40);
     assert!(offset_of!(Control<Own>, greeting_len) == 44);
     assert!(offset_of!(Control<Own>, session) == 48);
+    assert!(offset_of!(Control<Own>, epoch) == 56);
+    assert!(offset_of!(Control<Own>, ways) == 64);
+    assert!(offset_of!(Control<Own>, lane) == 68);
     assert!(offset_of!(Control<Own>, published) == 128);
     assert!(offset_of!(Control<Own>, asleep) == 256);
     assert!(offset_of!(Control<Own>, status) == 384);
     assert!(offset_of!(Control<Own>, figures) == 512);
-    assert!(offset_of!(Control<Own>, greeting) == 640);
-    assert!(offset_of!(Control<Own>, reason) == 1664);
+    assert!(offset_of!(Status<Own>, reason_len) == 4);
+    assert!(offset_of!(Status<Own>, reason_code) == 8);
+    assert!(offset_of!(Control<Own>, letters) == 640);
+    assert!(offset_of!(Mail<Own>, taken) == 8);
+    assert!(offset_of!(Control<Own>, greeting) == 768);
+    assert!(offset_of!(Control<Own>, reason) == 1792);
     // The partner's view is the same bytes.
     assert!(size_of::<Control<Theirs>>() == CONTROL_SIZE);
-    assert!(offset_of!(Control<Theirs>, reason) == 1664);
+    assert!(offset_of!(Control<Theirs>, reason) == 1792);
 };
 
 /// One end's view of its queue entries: what a sent block carries. Two words.
@@ -181,15 +227,22 @@ pub(crate) struct Sent {
     pub(crate) block: u16,
     pub(crate) kind: u16,
     pub(crate) len: u32,
+    /// The message goes on in the next block.
+    pub(crate) more: bool,
     pub(crate) tag: u64,
 }
 
+/// The bit of a length that says "more": no block has 2^31 bytes.
+const MORE: u32 = 1 << 31;
+
 impl Sent {
-    /// Bits 0–31 the length, 32–47 the block's number, 48–63 the kind; then the
-    /// tag.
+    /// Bits 0–30 the length, 31 whether there is more, 32–47 the block's number, 48–63
+    /// the kind; then the tag.
     #[inline(always)]
     pub(crate) fn to_words(self) -> [u64; SENT_WORDS] {
-        let what = u64::from(self.len) | u64::from(self.block) << 32 | u64::from(self.kind) << 48;
+        let more = u64::from(self.more) << 31;
+        let what =
+            u64::from(self.len) | more | u64::from(self.block) << 32 | u64::from(self.kind) << 48;
         [what, self.tag]
     }
 
@@ -197,7 +250,8 @@ impl Sent {
     #[inline(always)]
     pub(crate) fn from_words([what, tag]: [u64; SENT_WORDS]) -> Sent {
         Sent {
-            len: what as u32,
+            len: what as u32 & !MORE,
+            more: what as u32 & MORE != 0,
             block: (what >> 32) as u16,
             kind: (what >> 48) as u16,
             tag,
@@ -254,7 +308,7 @@ impl Geometry {
 
     /// Where the blocks begin in the Reader's region.
     pub(crate) fn blocks_offset(&self) -> usize {
-        (CONTROL_SIZE + self.queue_len() * SENT_WORDS * 8).next_multiple_of(CONTROL_SIZE)
+        (QUEUE_OFFSET + self.queue_len() * SENT_WORDS * 8).next_multiple_of(CONTROL_SIZE)
     }
 
     /// Size of the Reader's region: about 2^46 bytes at the most.
@@ -266,7 +320,7 @@ impl Geometry {
     /// Size of the Writer's region.
     pub(crate) fn writer_region_size(&self) -> u64 {
         let queue = self.queue_len() * RETURNED_WORDS * 8;
-        (CONTROL_SIZE + queue).next_multiple_of(CONTROL_SIZE) as u64
+        (QUEUE_OFFSET + queue).next_multiple_of(CONTROL_SIZE) as u64
     }
 }
 
@@ -310,6 +364,9 @@ impl Control<Own> {
             features: AtomicU32::new(0),
             greeting_len: AtomicU32::new(0),
             session: AtomicU64::new(0),
+            epoch: AtomicU64::new(1),
+            ways: AtomicU32::new(1),
+            lane: AtomicU32::new(0),
             reserved: std::array::from_fn(word),
             published: Line(Published {
                 blocks: AtomicU64::new(0),
@@ -319,8 +376,13 @@ impl Control<Own> {
             status: Line(Status {
                 state: AtomicU32::new(RUNNING),
                 reason_len: AtomicU32::new(0),
+                reason_code: AtomicU32::new(0),
             }),
             figures: Line(std::array::from_fn(word)),
+            letters: Line(Mail {
+                posted: AtomicU64::new(0),
+                taken: AtomicU64::new(0),
+            }),
             greeting: std::array::from_fn(word),
             reason: std::array::from_fn(word),
         }
@@ -342,18 +404,21 @@ mod tests {
                 block: 0,
                 kind: 0,
                 len: 0,
+                more: false,
                 tag: 0,
             },
             Sent {
                 block: u16::MAX,
                 kind: u16::MAX,
-                len: u32::MAX,
+                len: !MORE,
+                more: true,
                 tag: u64::MAX,
             },
             Sent {
                 block: 1,
                 kind: 2,
                 len: 3,
+                more: true,
                 tag: 4,
             },
         ] {
@@ -378,11 +443,11 @@ mod tests {
     fn blocks_lie_on_whole_lines_or_pages_behind_the_queue() {
         let small = Geometry::new(1, 5).unwrap();
         assert_eq!((small.stride(), small.queue_len()), (64, 8));
-        assert_eq!(small.blocks_offset(), 8192);
-        assert_eq!(small.reader_region_size(), 8192 + 4096);
-        assert_eq!(small.writer_region_size(), 8192);
+        assert_eq!(small.blocks_offset(), 24576);
+        assert_eq!(small.reader_region_size(), 24576 + 4096);
+        assert_eq!(small.writer_region_size(), 24576);
         let large = Geometry::new(5000, 3).unwrap();
         assert_eq!(large.stride(), 8192);
-        assert_eq!(large.reader_region_size(), 8192 + 3 * 8192);
+        assert_eq!(large.reader_region_size(), 24576 + 3 * 8192);
     }
 }

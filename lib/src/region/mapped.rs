@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::access::{Access, Own, Theirs};
-use super::layout::{CONTROL_SIZE, Control, Geometry};
+use super::layout::{CONTROL_SIZE, Control, Geometry, LETTER_WORDS, LETTERS, QUEUE_OFFSET};
 use crate::sys::Memory;
 
 /// What a [`Region`] and what was made from it keep alive together.
@@ -74,7 +74,7 @@ impl<A: Access> Region<A> {
     }
 }
 
-/// A region's control page and queue, ready for the fast path.
+/// A region's control page, letters and queue, ready for the fast path.
 pub(crate) struct View<A> {
     start: NonNull<u8>,
     queue_words: usize,
@@ -91,7 +91,7 @@ impl<A: Access> View<A> {
     /// If the region is too small, which joining has ruled out before.
     pub(crate) fn new(region: &Region<A>, geometry: &Geometry, words_per_entry: usize) -> View<A> {
         let queue_words = geometry.queue_len() * words_per_entry;
-        assert!(CONTROL_SIZE + queue_words * 8 <= region.memory().len());
+        assert!(QUEUE_OFFSET + queue_words * 8 <= region.memory().len());
         View {
             start: region.memory().start(),
             queue_words,
@@ -108,12 +108,21 @@ impl<A: Access> View<A> {
 
     #[inline(always)]
     pub(crate) fn queue(&self) -> &[A::U64] {
-        // SAFETY: `new` checked the bounds, the control page's size keeps the
-        // alignment, `_mapping` keeps the mapping alive, and atomics may change
-        // under a shared reference.
+        // SAFETY: `new` checked the bounds, the offset keeps the alignment,
+        // `_mapping` keeps the mapping alive, and atomics may change under a shared
+        // reference.
+        unsafe {
+            let first = self.start.byte_add(QUEUE_OFFSET).cast::<A::U64>();
+            slice::from_raw_parts(first.as_ptr(), self.queue_words)
+        }
+    }
+
+    /// The slots of the letters, one after the other.
+    pub(crate) fn letters(&self) -> &[A::U64] {
+        // SAFETY: as in `queue`, before which the letters lie.
         unsafe {
             let first = self.start.byte_add(CONTROL_SIZE).cast::<A::U64>();
-            slice::from_raw_parts(first.as_ptr(), self.queue_words)
+            slice::from_raw_parts(first.as_ptr(), LETTERS * LETTER_WORDS)
         }
     }
 }

@@ -59,7 +59,7 @@ use system::{Bell, Channel, Link, PeerBell, Place, RawHost, Region};
 
 /// Begins every region and message.
 const MAGIC: [u8; 8] = *b"brigade\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const STAMP: u64 = 0x0102_0304_0010_0008;
 const READER: u32 = 1;
 const WRITER: u32 = 2;
@@ -75,9 +75,11 @@ const AT_PUBLISHED: usize = 128;
 const AT_PUBLISHED_BYTES: usize = 136;
 const AT_STATE: usize = 384;
 const AT_REASON_LEN: usize = 388;
-const AT_GREETING: usize = 640;
-const AT_REASON: usize = 1664;
-const AT_QUEUE: usize = 4096;
+const AT_EPOCH: usize = 56;
+const AT_WAYS: usize = 64;
+const AT_GREETING: usize = 768;
+const AT_REASON: usize = 1792;
+const AT_QUEUE: usize = 20480;
 
 const ENDED: u32 = 1;
 const ABORTED: u32 = 2;
@@ -89,9 +91,9 @@ const ADMITTED: u32 = 3;
 /// All tests use four blocks of 64 bytes.
 const BLOCK_SIZE: u64 = 64;
 const BLOCK_COUNT: u64 = 4;
-const AT_BLOCKS: usize = 8192;
-const READER_REGION: usize = 12288;
-const WRITER_REGION: usize = 8192;
+const AT_BLOCKS: usize = 24576;
+const READER_REGION: usize = 28672;
+const WRITER_REGION: usize = 24576;
 
 fn region_size(role: u32) -> usize {
     if role == READER {
@@ -123,6 +125,8 @@ impl Region {
         self.put(AT_STAMP, STAMP);
         self.put(AT_BLOCK_SIZE, BLOCK_SIZE);
         self.put(AT_BLOCK_COUNT, BLOCK_COUNT);
+        self.put(AT_EPOCH, 1);
+        self.put32(AT_WAYS, 1);
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
@@ -363,7 +367,7 @@ fn a_readers_control_page_begins_with_the_bytes_of_the_protocol() {
         // The session's number may be any.
         found[AT_SESSION..AT_SESSION + 8].fill(0);
         let mut expected = b"brigade\0".to_vec();
-        expected.extend([1, 0, 0, 0]); // version
+        expected.extend([2, 0, 0, 0]); // version
         expected.extend([1, 0, 0, 0]); // role: Reader
         expected.extend([0x08, 0x00, 0x10, 0x00, 0x04, 0x03, 0x02, 0x01]); // stamp
         expected.extend([64, 0, 0, 0, 0, 0, 0, 0]); // block size
@@ -372,7 +376,10 @@ fn a_readers_control_page_begins_with_the_bytes_of_the_protocol() {
         expected.extend([found[40] & 1, 0, 0, 0]);
         expected.extend([0; 4]); // length of the greeting
         expected.extend([0; 8]); // session, see above
-        expected.extend([0; 72]); // reserved
+        expected.extend([1, 0, 0, 0, 0, 0, 0, 0]); // epoch
+        expected.extend([1, 0, 0, 0]); // ways
+        expected.extend([0; 4]); // lane
+        expected.extend([0; 56]); // reserved
         assert_eq!(found, expected);
         assert_eq!(raw.peer.len, READER_REGION);
     });
@@ -681,7 +688,7 @@ fn a_block_sent_twice_is_a_violation_and_the_first_keeps_its_label() {
 #[test]
 fn a_length_beyond_the_block_is_a_violation() {
     bounded(|| {
-        for found in [65, u64::from(u32::MAX)] {
+        for found in [65, u64::from(u32::MAX >> 1)] {
             let most = BLOCK_SIZE;
             assert_writer_finds(Violation::Length { found, most }, |raw| {
                 raw.put_sent(0, 0, found, 0, 0);
@@ -783,7 +790,7 @@ fn sized(channel: &Channel, len: usize) {
 
 /// Made as a Writer's, beside a real Reader.
 const BAD_OFFERS: [Offer; 12] = [
-    ("version 2", |c| changed(c, |r| r.put32(AT_VERSION, 2))),
+    ("version 1", |c| changed(c, |r| r.put32(AT_VERSION, 1))),
     ("in layout 0x7", |c| changed(c, |r| r.put(AT_STAMP, 7))),
     ("is not brigade", |c| changed(c, |r| r.put(0, 0))),
     ("5 blocks", |c| changed(c, |r| r.put(AT_BLOCK_COUNT, 5))),
@@ -1077,14 +1084,14 @@ fn a_real_writer_survives_a_reader_that_writes_random_bytes_everywhere() {
                 break;
             }
             let (writer, raw) = real_writer(seed % 2 == 0);
-            under_fire(raw, seed, || {
+            drained += under_fire(raw, seed, move || {
                 let deadline = Instant::now() + Duration::from_millis(100);
-                let mut held = Vec::new();
+                let (mut held, mut bytes) = (Vec::new(), 0);
                 let error = loop {
                     match writer.data_block_until(deadline) {
                         Ok(Some(block)) => {
                             assert!(block.len() <= BLOCK_SIZE as usize);
-                            drained += block.iter().filter(|byte| **byte != 0).count();
+                            bytes += block.iter().filter(|byte| **byte != 0).count();
                             let _labels = (block.kind(), block.tag());
                             held.push(block);
                             if held.len() > 2 {
@@ -1108,6 +1115,7 @@ fn a_real_writer_survives_a_reader_that_writes_random_bytes_everywhere() {
                         assert_partners_fault(&error);
                     }
                 }
+                bytes
             });
             rounds += 1;
         }
@@ -1124,7 +1132,7 @@ fn a_real_reader_survives_a_writer_that_writes_random_bytes_everywhere() {
                 break;
             }
             let (reader, raw) = real_reader(seed % 2 == 0);
-            under_fire(raw, seed, || {
+            under_fire(raw, seed, move || {
                 let deadline = Instant::now() + Duration::from_millis(100);
                 let error = loop {
                     match reader.empty_block_until(deadline) {

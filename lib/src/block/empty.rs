@@ -1,0 +1,84 @@
+//! A block to be filled.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::error::Error;
+use crate::reader::Reader;
+use crate::region::Block;
+use crate::region::layout::Sent;
+
+/// A block to be filled: its bytes are those of a `&mut [u8]`, with what was in
+/// there the last time. Dropped unsent, it is empty again.
+#[derive(Debug)]
+pub struct EmptyBlock<'r> {
+    pub(crate) reader: &'r Reader,
+    pub(crate) block: Block,
+}
+
+impl EmptyBlock<'_> {
+    /// Sends the first `len` bytes, with a number of the application's choice
+    /// (an offset, for instance). Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUse`] if `len` is beyond the block, or after
+    /// [`Reader::close`]; nothing is sent then.
+    #[inline(always)]
+    pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
+        self.send_kind(len, 0, tag)
+    }
+
+    /// As [`EmptyBlock::send`], with a second, smaller number: what kind of
+    /// block this is, for instance. `send` gives 0.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn send_kind(mut self, len: usize, kind: u16, tag: u64) -> Result<(), Error> {
+        let reader = self.reader;
+        if len > reader.block_size() {
+            return Err(Error::InvalidUse("the length sent is beyond the block"));
+        }
+        if reader.end().has_ended() {
+            return Err(Error::InvalidUse("a block sent after the end of the data"));
+        }
+        let Some(block) = self.block.take() else {
+            return Ok(());
+        };
+        let sent = Sent {
+            block: reader.end().pool().depart(block) as u16,
+            kind,
+            len: len as u32,
+            more: false,
+            tag,
+        };
+        reader.end().publish(sent.to_words());
+        Ok(())
+    }
+}
+
+impl Deref for EmptyBlock<'_> {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        self.reader.end().pool().bytes(&self.block)
+    }
+}
+
+impl DerefMut for EmptyBlock<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.reader.end().pool().bytes_mut(&mut self.block)
+    }
+}
+
+impl Drop for EmptyBlock<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.reader.end().pool().put_back(block);
+        }
+    }
+}
