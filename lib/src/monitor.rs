@@ -46,8 +46,8 @@ impl Monitor {
         let Some(pair) = self.core.wait_for_pair()? else {
             return Ok(());
         };
-        let ended = match pair.link.watch(&self.core.alarm, None)? {
-            Wake::Alarm => self.core.check(),
+        let ended = match pair.link.watch(None)? {
+            Wake::HungUp => self.core.check(),
             Wake::Message => self.core.tell(Err(pair.violation(Violation::Message))),
             _ => self.core.tell(pair.gone()),
         };

@@ -116,6 +116,7 @@ impl Reader {
 
     #[inline(always)]
     fn look(&self) -> Result<Option<Block>, Error> {
+        self.end.check_here()?;
         match self.end.pool().take_spare() {
             None => self.take_back(),
             spare => Ok(spare),

@@ -224,15 +224,18 @@ impl Sleeps {
     /// Looks, spins, and sleeps until `look` finds something or fails.
     ///
     /// `look` may be called any number of times. `spins` is how often to look
-    /// before sleeping. `barrier` is the sleeper's half of the barrier. `sleep`
-    /// blocks until the doorbell has been rung since it last returned; it may
-    /// return early for other reasons, which `look` must then find, or it fails
+    /// before sleeping. `consume` takes the rings that are there, if there are any:
+    /// before an announcement, so that none for it is lost, and after the look that
+    /// follows a wake, so that the wake does not wait for it. `barrier` is the sleeper's
+    /// half of the barrier. `sleep` blocks until there is a ring that was not consumed; it
+    /// may return early for other reasons, which `look` must then find, or it fails
     /// itself.
     pub(crate) fn wait<T, E>(
         &self,
         own: &Control<Own>,
         spins: u32,
         mut look: impl FnMut() -> Result<Option<T>, E>,
+        mut consume: impl FnMut() -> Result<(), E>,
         mut barrier: impl FnMut() -> Result<(), E>,
         mut sleep: impl FnMut() -> Result<(), E>,
     ) -> Result<T, E> {
@@ -244,6 +247,7 @@ impl Sleeps {
         }
         let announcement = Announcement { own };
         loop {
+            consume()?;
             // A new number on each turn: a ring for an earlier sleep may be what
             // ended the last one, and announcing only once would lose the next.
             self.own.set(self.own.get() + 1);
@@ -254,6 +258,9 @@ impl Sleeps {
                 return Ok(found);
             }
             sleep()?;
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
         }
     }
 }

@@ -55,7 +55,10 @@ impl Bell {
         while !*rung {
             rung = self.woken.wait(rung).unwrap();
         }
-        *rung = false;
+    }
+
+    fn consume(&self) {
+        *self.rung.lock().unwrap() = false;
     }
 }
 
@@ -116,6 +119,8 @@ struct End<'w, const OUT: usize, const IN: usize> {
     outgoing: Outgoing<OUT>,
     incoming: Incoming<IN>,
     sleeps: Sleeps,
+    /// The last sleep ended by a ring, which was not consumed yet.
+    rung: Cell<bool>,
 }
 
 impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
@@ -127,6 +132,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
             outgoing: Outgoing::new(),
             incoming: Incoming::new(false),
             sleeps: Sleeps::new(),
+            rung: Cell::new(false),
         }
     }
 
@@ -172,6 +178,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
     fn wait<T>(&self, look: impl Fn() -> Option<T>) -> T {
         let sleep = || {
             self.own.bell.sleep();
+            self.rung.set(true);
             Ok::<_, Infallible>(())
         };
         self.try_wait(look, sleep).unwrap()
@@ -188,8 +195,14 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
             }
             Ok(())
         };
+        let consume = || {
+            if self.rung.replace(false) {
+                self.own.bell.consume();
+            }
+            Ok(())
+        };
         self.sleeps
-            .wait(&self.own.control, 0, || Ok(look()), barrier, sleep)
+            .wait(&self.own.control, 0, || Ok(look()), consume, barrier, sleep)
     }
 }
 

@@ -302,6 +302,7 @@ fn a_wait_announces_each_sleep_by_a_new_number_and_withdraws_it_however_it_ends(
         3,
         || Ok::<_, ()>((numbers.borrow().len() == 3).then_some("found")),
         || Ok(()),
+        || Ok(()),
         || {
             numbers.borrow_mut().push(asleep());
             Ok(())
@@ -313,14 +314,15 @@ fn a_wait_announces_each_sleep_by_a_new_number_and_withdraws_it_however_it_ends(
         0,
         || Ok(None::<()>),
         || Ok(()),
+        || Ok(()),
         || {
             numbers.borrow_mut().push(asleep());
             Err("failed")
         },
     );
     assert_eq!((failed, asleep()), (Err("failed"), 0));
-    // The fourth look found something, so the fourth number was not slept for.
-    assert_eq!(*numbers.borrow(), [1, 2, 3, 5]);
+    // What the third sleep left to be found was found without a fourth number.
+    assert_eq!(*numbers.borrow(), [1, 2, 3, 4]);
 }
 
 #[test]
@@ -331,6 +333,7 @@ fn a_wait_looks_again_after_the_barrier_and_before_it_sleeps() {
         &own,
         0,
         || Ok::<_, &str>(published.get().then_some(())),
+        || Ok(()),
         || {
             published.set(true);
             Ok(())
@@ -338,4 +341,33 @@ fn a_wait_looks_again_after_the_barrier_and_before_it_sleeps() {
         || Err("slept"),
     );
     assert_eq!(found, Ok(()));
+}
+
+#[test]
+fn rings_are_consumed_before_each_announcement_and_not_between_a_wake_and_its_look() {
+    let (own, sleeps) = (Control::for_test(), Sleeps::new());
+    let log = RefCell::new(Vec::new());
+    let looks = Cell::new(0);
+    let found = sleeps.wait(
+        &own,
+        0,
+        || {
+            log.borrow_mut().push("look");
+            looks.set(looks.get() + 1);
+            Ok::<_, ()>((looks.get() == 4).then_some(()))
+        },
+        || {
+            log.borrow_mut().push("consume");
+            assert_eq!(own.asleep.0.load(Ordering::Relaxed), looks.get() / 2);
+            Ok(())
+        },
+        || Ok(()),
+        || {
+            log.borrow_mut().push("sleep");
+            Ok(())
+        },
+    );
+    assert_eq!(found, Ok(()));
+    let turn = ["consume", "look", "sleep", "look"];
+    assert_eq!(*log.borrow(), [turn, turn].concat());
 }

@@ -46,9 +46,14 @@ impl Drop for DataBlock<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            self.writer.end().count(block.len());
-            let number = self.writer.end().pool().depart(block);
-            self.writer.end().publish([number as u64]);
+            let end = self.writer.end();
+            let len = block.len();
+            let number = end.pool().depart(block);
+            // In a forked child there is nothing to give back.
+            if end.is_here() {
+                end.count(len);
+                end.publish([number as u64]);
+            }
         }
     }
 }

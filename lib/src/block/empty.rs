@@ -40,6 +40,7 @@ impl EmptyBlock<'_> {
         if len > reader.block_size() {
             return Err(Error::InvalidUse("the length sent is beyond the block"));
         }
+        reader.end().check_here()?;
         if reader.end().has_ended() {
             return Err(Error::InvalidUse("a block sent after the end of the data"));
         }

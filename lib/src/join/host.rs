@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::terms::{allocation_limit, check_peer, check_sides, check_user, partner};
+use super::terms::{allocation_limit, check_peer, check_sides, check_user, only, partner};
 use crate::error::Error;
 use crate::options::Side;
 use crate::pair::{Core, Pair};
@@ -30,23 +30,21 @@ impl Host {
         limit: Option<Duration>,
     ) -> Result<Pair, Error> {
         let since = Instant::now();
+        let alarm = core.alarm()?;
         // A limit beyond what a clock can count is no limit.
         let deadline = limit.and_then(|limit| since.checked_add(limit));
         loop {
-            let Some(channel) = self.host.next(&core.alarm, deadline)? else {
+            let Some(channel) = self.host.next(&alarm, deadline)? else {
                 core.check()?;
                 let waited = since.elapsed();
                 return Err(Error::NoPartner { waited });
             };
-            let bell = sys::Bell::new()?;
             // Whatever is wrong with one joiner is no reason to stop waiting for
             // the right one; it has been told.
-            if let Some((peer, remote_bell)) =
-                self.consider(&channel, core, side, &bell, deadline)?
-            {
+            if let Some(peer) = self.consider(&channel, &alarm, side, deadline)? {
                 let partner = partner(&channel, &peer, side);
                 core.keep(self.host.close());
-                let link = channel.into_link(bell, remote_bell);
+                let link = only(channel.into_links()?)?;
                 return Ok(Pair::new(
                     side,
                     self.geometry,
@@ -68,11 +66,10 @@ impl Host {
     fn consider(
         &self,
         channel: &sys::Channel,
-        core: &Core,
+        alarm: &sys::Alarm,
         side: Side,
-        bell: &sys::Bell,
         deadline: Option<Instant>,
-    ) -> Result<Option<(Region<Theirs>, sys::RemoteBell)>, Error> {
+    ) -> Result<Option<Region<Theirs>>, Error> {
         let refuse = |reason: String| {
             channel.refuse(&reason);
             Ok(None)
@@ -81,15 +78,22 @@ impl Host {
             return refuse(reason);
         }
         // A message that cannot be sent is a joiner that has left.
-        if channel.offer(self.own.memory(), bell).is_err() {
+        if !channel.offer(&[self.own.memory()])? {
             return Ok(None);
         }
         let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
-        let (memory, remote_bell) = match channel.receive(&core.alarm, Some(limit))? {
-            Some(Message::Offer(memory, remote_bell)) => (memory, remote_bell),
+        let lanes = match channel.receive(alarm, Some(limit))? {
+            Some(Message::Offer(lanes)) => lanes,
             Some(Message::Malformed(why)) => return refuse(why.to_string()),
             _ => return Ok(None),
+        };
+        // Who was invited is known only now.
+        if let Err(reason) = check_user(channel, &self.guests) {
+            return refuse(reason);
+        }
+        let Ok([memory]) = <[_; 1]>::try_from(lanes) else {
+            return refuse("the two processes do not fit: one wants both ways".into());
         };
         let Some(head) = Region::theirs(memory) else {
             return Ok(None);
@@ -100,7 +104,7 @@ impl Host {
         }
         let peer = Region::theirs(head.memory().whole()?);
         match channel.admit() {
-            Ok(()) => Ok(peer.map(|peer| (peer, remote_bell))),
+            Ok(()) => Ok(peer),
             Err(_) => Ok(None),
         }
     }

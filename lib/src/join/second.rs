@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::terms::{allocation_limit, check_peer, check_sides, new_region, partner, refuse};
+use super::terms::{allocation_limit, check_peer, check_sides, new_region, only, partner, refuse};
 use crate::error::Error;
 use crate::options::Options;
 use crate::pair::{Core, Pair};
@@ -24,7 +24,8 @@ pub(super) fn join_host(
     name: &str,
 ) -> Result<Option<Pair>, Error> {
     let limit = ANSWER_LIMIT + allocation_limit(geometry);
-    let answer = || match channel.receive(&core.alarm, Some(Instant::now() + limit))? {
+    let alarm = core.alarm()?;
+    let answer = || match channel.receive(&alarm, Some(Instant::now() + limit))? {
         None => Err(Error::NotAnswering { name: name.into() }),
         Some(Message::Refused(reason)) => Err(Error::Refused(printable(&reason))),
         Some(Message::Malformed(why)) => {
@@ -33,8 +34,14 @@ pub(super) fn join_host(
         }
         Some(message) => Ok(message),
     };
-    let Message::Offer(memory, remote_bell) = answer()? else {
+    let Message::Offer(lanes) = answer()? else {
         return Ok(None);
+    };
+    let Ok([memory]) = <[_; 1]>::try_from(lanes) else {
+        return refuse(
+            &channel,
+            "the two processes do not fit: one wants both ways".into(),
+        );
     };
     let Some(head) = Region::theirs(memory) else {
         return Ok(None);
@@ -51,15 +58,14 @@ pub(super) fn join_host(
     };
     let session = peer.control().session.load();
     let own = new_region(own_side, geometry, &options.greeting, session)?;
-    let bell = sys::Bell::new()?;
-    if channel.offer(own.memory(), &bell).is_err() {
+    if !channel.offer(&[own.memory()])? {
         return Ok(None);
     }
     let Message::Admitted = answer()? else {
         return Ok(None);
     };
     let partner = partner(&channel, &peer, own_side);
-    let link = channel.into_link(bell, remote_bell);
+    let link = only(channel.into_links()?)?;
     Ok(Some(Pair::new(
         own_side, *geometry, own, peer, partner, link,
     )))

@@ -158,6 +158,14 @@ pub(super) fn refuse<T>(channel: &sys::Channel, reason: String) -> Result<T, Err
     Err(Error::Refused(reason))
 }
 
+/// The link of a session of one lane.
+pub(super) fn only(links: Vec<sys::Link>) -> Result<sys::Link, Error> {
+    let Ok([link]) = <[_; 1]>::try_from(links) else {
+        return Err(Error::InvalidUse("a session of one lane has one link"));
+    };
+    Ok(link)
+}
+
 /// The process at the other end of `channel`, which shows `region`.
 pub(super) fn partner(channel: &sys::Channel, region: &Region<Theirs>, own_side: Side) -> Partner {
     let control = region.control();

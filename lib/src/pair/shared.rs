@@ -12,13 +12,15 @@ use crate::sys;
 /// What outlives the change from seat to pair, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) alarm: sys::Alarm,
     state: Mutex<CoreState>,
     paired: Condvar,
+    origin: sys::Origin,
 }
 
 #[derive(Debug, Default)]
 struct CoreState {
+    /// Ends the waits of joining; there until the pair is, whose link can be hung up.
+    alarm: Option<Arc<sys::Alarm>>,
     pair: Option<Arc<Pair>>,
     /// The host's hold on the name: here, and not in the pair, so that the name is free
     /// as soon as the session is over, whichever threads still look at the pair. Given up
@@ -44,13 +46,55 @@ pub(crate) struct Last {
     pub(crate) partner_figures: [u64; FIGURES],
 }
 
+impl CoreState {
+    /// The name is free then, and every wait of this process returns.
+    fn end_waits(&mut self) {
+        self.seat = None;
+        if let Some(alarm) = &self.alarm {
+            alarm.ring();
+        }
+        if let Some(pair) = &self.pair {
+            pair.link.hang_up();
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn forked() -> Error {
+    Error::InvalidUse("the session is the parent's: this process was forked off it")
+}
+
 impl Core {
     pub(crate) fn new() -> Result<Core, Error> {
+        let alarm = Some(Arc::new(sys::Alarm::new()?));
         Ok(Core {
-            alarm: sys::Alarm::new()?,
-            state: Mutex::default(),
+            state: Mutex::new(CoreState {
+                alarm,
+                ..CoreState::default()
+            }),
             paired: Condvar::new(),
+            origin: sys::Origin::here()?,
         })
+    }
+
+    pub(crate) fn origin(&self) -> sys::Origin {
+        self.origin
+    }
+
+    /// What ends the waits of joining.
+    pub(crate) fn alarm(&self) -> Result<Arc<sys::Alarm>, Error> {
+        let joined = Error::InvalidUse("this process has joined already");
+        self.state().alarm.clone().ok_or(joined)
+    }
+
+    /// An error in a forked child, whose copy of a session is not its own: it may not even
+    /// lock the state, which may be locked by a thread that is not there.
+    pub(crate) fn check_here(&self) -> Result<(), Error> {
+        match self.origin.is_here() {
+            true => Ok(()),
+            false => Err(forked()),
+        }
     }
 
     /// A panic while it was held leaves it valid: each use is a single step.
@@ -64,15 +108,18 @@ impl Core {
             pair.post_abort(reason);
         }
         state.pair = Some(Arc::clone(pair));
+        state.alarm = None;
         self.paired.notify_all();
     }
 
     pub(crate) fn pair(&self) -> Option<Arc<Pair>> {
+        self.check_here().ok()?;
         self.state().pair.clone()
     }
 
     /// Waits until the pair is complete; `None` if the session was over before.
     pub(crate) fn wait_for_pair(&self) -> Result<Option<Arc<Pair>>, Error> {
+        self.check_here()?;
         let mut state = self.state();
         loop {
             if let Some(reason) = state.aborted.clone() {
@@ -91,6 +138,7 @@ impl Core {
 
     /// An error if the session was aborted in this process.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_here()?;
         match &self.state().aborted {
             Some(reason) => Err(Error::Aborted {
                 reason: reason.clone(),
@@ -101,6 +149,9 @@ impl Core {
 
     /// The first reason counts.
     pub(crate) fn abort(&self, reason: &str) {
+        if self.check_here().is_err() {
+            return;
+        }
         let mut state = self.state();
         if state.aborted.is_some() || state.over {
             return;
@@ -109,16 +160,14 @@ impl Core {
         if let Some(pair) = &state.pair {
             pair.post_abort(reason);
         }
-        state.seat = None;
-        self.alarm.ring();
+        state.end_waits();
         self.paired.notify_all();
     }
 
     pub(super) fn set_over(&self) {
         let mut state = self.state();
         state.over = true;
-        state.seat = None;
-        self.alarm.ring();
+        state.end_waits();
         self.paired.notify_all();
     }
 
@@ -132,11 +181,16 @@ impl Core {
 
     /// The session cannot go on, though this end may not know it yet.
     pub(crate) fn give_up_name(&self) {
-        self.state().seat = None;
+        if self.check_here().is_ok() {
+            self.state().seat = None;
+        }
     }
 
     /// The end is gone: monitors that live on do not keep the name taken.
     pub(crate) fn release(&self) {
+        if self.check_here().is_err() {
+            return;
+        }
         let mut state = self.state();
         state.seat = None;
         if let Some(pair) = state.pair.take() {
@@ -146,6 +200,9 @@ impl Core {
 
     /// How the pair stands, or stood when it ended.
     pub(crate) fn last(&self) -> Last {
+        if self.check_here().is_err() {
+            return Last::default();
+        }
         let state = self.state();
         match &state.pair {
             Some(pair) => pair.last(),

@@ -31,7 +31,7 @@
 //! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, or say why it is not, whatever others do to the objects that stand for the name |
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's; an invited process is known from its offer on, and is the spawned child of this user until then: who joins MUST look again after each offer |
-//! | `Channel::offer(lanes)` | shows one region for each lane of the session, one or two, with all that the link of each lane needs; MUST NOT block |
+//! | `Channel::offer(lanes)` | shows one region for each lane of the session, one or two, with all that the link of each lane needs, which it makes; false if the peer has left; MUST NOT block |
 //! | `Channel::{refuse, admit}` | the other two messages of joining (protocol, J1 to J6); MUST NOT block |
 //! | `Channel::receive(alarm, deadline)` | the next [`Message`]; an offer has one region or two; what the peer sends MUST NOT be able to block this process, now or when it lets go of it |
 //! | `Channel::into_links()` | what is left of a channel when both have joined: one link for each lane that both have shown, in order, each with doorbells of its own; they share the partner's process handle |
@@ -72,7 +72,8 @@ pub(crate) use kernel::{
     available::available_memory,
     inspect::observe,
     memory::Memory,
-    wake::{Alarm, Bell, RemoteBell, barrier_remotely, can_barrier_remotely},
+    origin::Origin,
+    wake::{Alarm, barrier_remotely, can_barrier_remotely},
 };
 #[cfg(unix)]
 pub(crate) use unix::{
@@ -83,14 +84,29 @@ pub(crate) use unix::{
     rendezvous::{Arriving, Host},
     users::User,
 };
+#[cfg(unix)]
+#[allow(unused_imports, reason = "waiting in parts is yet to come")]
+pub(crate) use unix::{
+    invitation::{Invitation, accept},
+    link::wait_for_handles,
+};
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Alarm, Arriving, Bell, Channel, Host, Link, Memory, Name, RemoteBell, Seat, User,
-    available_memory, barrier_remotely, can_barrier_remotely, observe,
+    Alarm, Arriving, Channel, Host, Invitation, Link, Memory, Name, Origin, Seat, User, accept,
+    available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_handles,
 };
+
+/// What an application's own loop waits for.
+#[cfg(unix)]
+pub(crate) type Handle<'a> = std::os::fd::BorrowedFd<'a>;
+#[cfg(windows)]
+pub(crate) type Handle<'a> = std::os::windows::io::BorrowedHandle<'a>;
+
+/// The environment variable that tells a child of its invitation.
+pub(crate) const INVITATION: &str = "BRIGADE_INVITATION";
 
 #[cfg(not(any(target_os = "linux", windows)))]
 compile_error!("brigade has back ends for Linux and Windows; see lib/src/sys/mod.rs");
@@ -105,8 +121,8 @@ pub(crate) enum Arrival {
 
 /// What came over a channel.
 pub(crate) enum Message {
-    /// The peer shows its region and its doorbell.
-    Offer(Memory, RemoteBell),
+    /// The peer shows its regions, one for each lane: one or two.
+    Offer(Vec<Memory>),
     /// The peer will not pair with this process; its words, untrusted.
     Refused(String),
     /// The host took this process as its partner.
@@ -121,17 +137,17 @@ pub(crate) enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// The doorbell was rung.
-    Bell,
+    Rung,
     /// The partner hung up or died.
     Gone,
+    /// This process hung up.
+    HungUp,
     /// The partner sent a message, which it has no reason to.
     #[cfg_attr(
         windows,
         expect(dead_code, reason = "nothing can be sent there any more")
     )]
     Message,
-    /// The alarm was rung.
-    Alarm,
     /// The deadline has passed.
     Timeout,
 }

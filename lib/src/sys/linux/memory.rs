@@ -3,7 +3,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -21,7 +20,8 @@ pub(crate) struct Memory {
     writable: bool,
     /// Bytes of the region, of which `len` are mapped.
     size: u64,
-    file: Arc<OwnedFd>,
+    /// For others to look at, or until all of it is mapped.
+    file: Option<OwnedFd>,
 }
 
 // SAFETY: it is an address range; what may be done there from which thread is
@@ -56,8 +56,8 @@ impl Memory {
             rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size)
         })
         .map_err(failed("allocate"))?;
-        let memory = Memory::map(Arc::new(file), size, size, true).map_err(failed("map"))?;
-        rustix::fs::fcntl_add_seals(&memory.file, SEALS).map_err(|errno| match errno {
+        let mut memory = Memory::map(&file, size, size, true).map_err(failed("map"))?;
+        rustix::fs::fcntl_add_seals(&file, SEALS).map_err(|errno| match errno {
             Errno::INVAL => Error::Unsupported {
                 needed: "seal shared memory against a partner's writes \
                          (F_SEAL_FUTURE_WRITE, since Linux 5.1)",
@@ -65,6 +65,7 @@ impl Memory {
             },
             errno => failed("seal")(errno),
         })?;
+        memory.file = Some(file);
         Ok(memory)
     }
 
@@ -75,7 +76,7 @@ impl Memory {
     /// this process's expense.
     pub(in crate::sys) fn open(file: Stranger) -> Result<Memory, &'static str> {
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| "its region is no memfd")?;
-        let file = Arc::new(file.into_known());
+        let file = file.into_known();
         if !seals.contains(SEALS) {
             return Err("its region is not sealed");
         }
@@ -90,25 +91,29 @@ impl Memory {
         if allocated < size {
             return Err("its region is not allocated");
         }
-        let page = CONTROL_SIZE as u64;
-        Memory::map(file, size, page, false).map_err(|_| "its region cannot be mapped")
+        Memory::first_page(file, size).map_err(|_| "its region cannot be mapped")
     }
 
     /// The first page of a region that somebody else wrote, to be looked at.
     pub(in crate::sys) fn first_page(file: OwnedFd, size: u64) -> Result<Memory, Errno> {
-        Memory::map(Arc::new(file), size, CONTROL_SIZE as u64, false)
+        let mut memory = Memory::map(&file, size, CONTROL_SIZE as u64, false)?;
+        memory.file = Some(file);
+        Ok(memory)
     }
 
-    /// All of the region, of which this may be the first page only.
+    /// All of the region, of which this is the first page only. It needs no descriptor.
     pub(crate) fn whole(&self) -> Result<Memory, Error> {
         let size = self.size;
-        Memory::map(Arc::clone(&self.file), size, size, false).map_err(|errno| {
+        let mapped = self
+            .file()
+            .and_then(|file| Memory::map(file, size, size, false));
+        mapped.map_err(|errno| {
             let operation = format!("map {size} bytes of the partner's shared memory");
             limits::failed(operation, errno)
         })
     }
 
-    fn map(file: Arc<OwnedFd>, size: u64, len: u64, writable: bool) -> Result<Memory, Errno> {
+    fn map(file: impl AsFd, size: u64, len: u64, writable: bool) -> Result<Memory, Errno> {
         let len = usize::try_from(len).map_err(|_| Errno::NOMEM)?;
         let protection = if writable {
             ProtFlags::READ | ProtFlags::WRITE
@@ -119,18 +124,18 @@ impl Memory {
         // costs several times as much.
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, flags, &file, 0)? };
+        let start = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, flags, file, 0)? };
         Ok(Memory {
             start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?,
             len,
             writable,
             size,
-            file,
+            file: None,
         })
     }
 
-    pub(in crate::sys) fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    pub(in crate::sys) fn file(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.file.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
     /// Bytes of the region, whether they are mapped or not.

@@ -5,7 +5,9 @@
 //! | `Memory` | `memfd_create`, allocated, sealed: dies with its last user |
 //! | the peer's process | `SO_PEERPIDFD` where the kernel has it (6.5), or `pidfd_open` |
 //! | doorbell, alarm | `eventfd` |
-//! | death | `pidfd` |
+//! | one handle for all that may happen | `epoll` |
+//! | death | `pidfd`, one for all sessions with a process |
+//! | a fork | a page under `MADV_WIPEONFORK` |
 //! | remote barrier | `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)` |
 
 pub(super) mod available;
@@ -13,5 +15,7 @@ pub(super) mod files;
 pub(super) mod inspect;
 pub(super) mod limits;
 pub(super) mod memory;
+pub(super) mod origin;
 pub(super) mod process;
+pub(super) mod ready;
 pub(super) mod wake;

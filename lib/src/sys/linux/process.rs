@@ -2,13 +2,17 @@
 #![expect(unsafe_code, reason = "two socket options that rustix lacks")]
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::limits::failed;
 use crate::error::Error;
+use crate::sys::unix::link::poll_until;
 
 /// User and process id, as the kernel recorded them when the peer connected or
 /// began to listen. Process id 0 if the peer lives in a pid namespace that
@@ -28,7 +32,60 @@ pub(in crate::sys) fn socket_peercred(socket: BorrowedFd<'_>) -> Result<(u32, u3
 pub(in crate::sys) fn peer_process(
     socket: BorrowedFd<'_>,
     process_id: u32,
-) -> Result<Option<OwnedFd>, Error> {
+) -> Result<Option<Arc<OwnedFd>>, Error> {
+    let found = find_peer_process(socket, process_id)?;
+    Ok(found.map(|process| shared(process_id, process)))
+}
+
+/// As [`peer_process`], of a process that the kernel has named: its number may be another's
+/// only if it has died since.
+pub(in crate::sys) fn named_process(process_id: u32) -> Result<Option<Arc<OwnedFd>>, Error> {
+    let Some(process) = process_number(process_id) else {
+        return Ok(None);
+    };
+    let found = open_process(process)?;
+    Ok(found.map(|process| shared(process_id, process)))
+}
+
+/// A partner's process, as long as a session with it uses it.
+struct Held {
+    process_id: u32,
+    process: Weak<OwnedFd>,
+}
+
+/// All sessions with a process hold on to it by one descriptor.
+static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+
+/// `process`, or the descriptor by which this process holds on to the same one already.
+fn shared(process_id: u32, process: OwnedFd) -> Arc<OwnedFd> {
+    let process = Arc::new(process);
+    // In a forked child, a thread that is not there may have it locked.
+    let Ok(mut held) = HELD.try_lock() else {
+        return process;
+    };
+    held.retain(|held| held.process.strong_count() > 0);
+    // Two that live at the same time and have the same number are one. Not so where the
+    // number is that of nobody who can be seen from here.
+    let same = held
+        .iter()
+        .filter(|held| held.process_id == process_id && process_id != 0)
+        .filter_map(|held| held.process.upgrade())
+        .find(|held| lives(&process) && lives(held));
+    same.unwrap_or_else(|| {
+        held.push(Held {
+            process_id,
+            process: Arc::downgrade(&process),
+        });
+        process
+    })
+}
+
+fn lives(process: &OwnedFd) -> bool {
+    let fds = [(process.as_fd(), PollFlags::IN)];
+    poll_until(fds, Some(Instant::now())).is_ok_and(|[events]| events.is_empty())
+}
+
+fn find_peer_process(socket: BorrowedFd<'_>, process_id: u32) -> Result<Option<OwnedFd>, Error> {
     const SO_PEERPIDFD: i32 = 77; // asm-generic/socket.h, since Linux 6.5
     let mut found = MaybeUninit::<i32>::uninit();
     let errno = match get_socket_option(socket, SO_PEERPIDFD, &mut found) {

@@ -4,17 +4,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::thread::{MembarrierCommand, MembarrierQuery};
 
 use super::limits::failed;
 use crate::error::Error;
 use crate::sys::unix::discard::Stranger;
 
-/// The doorbell that this process sleeps on.
-pub(crate) struct Bell(pub(in crate::sys) OwnedFd);
+/// The doorbell that this process sleeps on. Each link has new ones, so a ring is never of
+/// an earlier pair.
+pub(in crate::sys) struct Bell(OwnedFd);
 
 /// The partner's.
-pub(crate) struct RemoteBell(pub(in crate::sys) OwnedFd);
+pub(in crate::sys) struct RemoteBell(OwnedFd);
 
 fn new_eventfd(purpose: &str) -> Result<OwnedFd, Error> {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -22,7 +24,7 @@ fn new_eventfd(purpose: &str) -> Result<OwnedFd, Error> {
 }
 
 /// Its counter is only ever "rung or not": a full one (EAGAIN) is rung already.
-pub(in crate::sys) fn ring_eventfd(eventfd: &OwnedFd) {
+fn ring_eventfd(eventfd: &OwnedFd) {
     let _ = rustix::io::retry_on_intr(|| rustix::io::write(eventfd, &1u64.to_ne_bytes()));
 }
 
@@ -32,21 +34,51 @@ impl RemoteBell {
     pub(in crate::sys) fn open(bell: Stranger) -> Result<RemoteBell, &'static str> {
         const FILE_TYPE: u32 = 0o170_000;
         let stat = rustix::fs::fstat(&bell).map_err(|_| "its doorbell is unknown")?;
-        let flags = rustix::fs::fcntl_getfl(&bell).map_err(|_| "its doorbell is unknown")?;
-        if stat.st_mode & FILE_TYPE != 0 || !flags.contains(OFlags::NONBLOCK) {
+        if stat.st_mode & FILE_TYPE != 0 || !is_nonblocking(bell.as_fd()) {
             return Err("its doorbell is no non-blocking eventfd");
         }
         Ok(RemoteBell(bell.into_known()))
     }
-}
 
-impl Bell {
-    pub(crate) fn new() -> Result<Bell, Error> {
-        new_eventfd("a doorbell").map(Bell)
+    pub(in crate::sys) fn ring(&self) {
+        ring_eventfd(&self.0);
+    }
+
+    /// Whoever made it can change that at any time.
+    pub(in crate::sys) fn is_nonblocking(&self) -> bool {
+        is_nonblocking(self.0.as_fd())
     }
 }
 
-/// Once rung, wakes every wait of this process that was given it, for good.
+fn is_nonblocking(bell: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_getfl(bell).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+}
+
+impl Bell {
+    pub(in crate::sys) fn new() -> Result<Bell, Error> {
+        new_eventfd("a doorbell").map(Bell)
+    }
+
+    pub(in crate::sys) fn ring(&self) {
+        ring_eventfd(&self.0);
+    }
+
+    pub(in crate::sys) fn consume(&self) -> Result<(), Error> {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0; 8])) {
+            // Nothing to read is a ring that was consumed already.
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(failed("read a doorbell", errno)),
+        }
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Once rung, wakes all of this process that was given it, for good: while it joins.
 #[derive(Debug)]
 pub(crate) struct Alarm(OwnedFd);
 

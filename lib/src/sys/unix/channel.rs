@@ -1,15 +1,17 @@
 //! Messages of joining, over a socket.
 
+use std::cell::{OnceCell, RefCell};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, UCred,
 };
 
 use super::discard::{Socket, Stranger};
@@ -19,40 +21,135 @@ use crate::error::Error;
 use crate::join::message::{self, Kind};
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::memory::Memory;
-use crate::sys::kernel::process::{peer_process, socket_peercred};
+use crate::sys::kernel::process::{named_process, peer_process, socket_peercred};
 use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell};
 use crate::sys::{Message, Peer};
 
-/// Descriptors in an offer: region and doorbell.
-const OFFERED: usize = 2;
+/// Descriptors in an offer of one lane: region and doorbell.
+const ONE_LANE: usize = 2;
+
+/// In an offer of two lanes: those of each, and from the host the second lane's socket.
+const TWO_LANES: usize = 2 * ONE_LANE;
+const TWO_LANES_FROM_HOST: usize = TWO_LANES + 1;
+
+/// Room for what may come with a message.
+const CONTROL_SPACE: usize = rustix::cmsg_space!(ScmRights(TWO_LANES_FROM_HOST), ScmCredentials(1));
+
+const TOO_MANY: &str = "its message has too many descriptors";
 
 /// A connection to the process that may become the partner.
 pub(crate) struct Channel {
     socket: Socket,
+    part: Part,
     peer: Peer,
-    process: Option<OwnedFd>,
+    process: Option<Arc<OwnedFd>>,
+    /// Of a process that was invited: who it is by the kernel's word on its messages.
+    invited: OnceCell<(Peer, Option<Arc<OwnedFd>>)>,
+    ours: RefCell<Shown<Bell>>,
+    theirs: RefCell<Shown<RemoteBell>>,
+}
+
+/// What this process is in the joining.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Host,
+    /// The host of a process that it has started.
+    Inviting,
+    Second,
+    /// Its messages tell the host who it is.
+    Invited,
+}
+
+/// What the links of an offer's lanes need.
+struct Shown<B> {
+    /// One for each lane.
+    bells: Vec<B>,
+    /// The second lane's, at both ends made by the host.
+    second_socket: Option<Socket>,
+}
+
+impl<B> Shown<B> {
+    fn nothing() -> Shown<B> {
+        Shown {
+            bells: Vec::new(),
+            second_socket: None,
+        }
+    }
 }
 
 impl Channel {
-    pub(in crate::sys) fn new(socket: Socket) -> Result<Channel, Error> {
-        let credentials = socket_peercred(socket.as_fd())?;
-        let process = peer_process(socket.as_fd(), credentials.1)?;
-        Ok(Channel {
+    pub(super) fn to_host(socket: Socket) -> Result<Channel, Error> {
+        Channel::connected(socket, Part::Second)
+    }
+
+    pub(super) fn to_second(socket: Socket) -> Result<Channel, Error> {
+        Channel::connected(socket, Part::Host)
+    }
+
+    /// From a process that was invited: the kernel knows who made the pair of sockets.
+    pub(super) fn to_inviting(socket: Socket) -> Result<Channel, Error> {
+        Channel::connected(socket, Part::Invited)
+    }
+
+    /// To the process `process_id`, which was started by this one, or to whom it passes the
+    /// invitation on.
+    pub(super) fn to_invited(socket: Socket, process_id: u32) -> Channel {
+        let user = User::own();
+        Channel::new(socket, Part::Inviting, Peer { user, process_id }, None)
+    }
+
+    fn connected(socket: Socket, part: Part) -> Result<Channel, Error> {
+        let (user, process_id) = socket_peercred(socket.as_fd())?;
+        let process = peer_process(socket.as_fd(), process_id)?;
+        let user = User::new(user);
+        Ok(Channel::new(
             socket,
-            peer: Peer {
-                user: User::new(credentials.0),
-                process_id: credentials.1,
-            },
+            part,
+            Peer { user, process_id },
             process,
-        })
+        ))
+    }
+
+    fn new(socket: Socket, part: Part, peer: Peer, process: Option<Arc<OwnedFd>>) -> Channel {
+        Channel {
+            socket,
+            part,
+            peer,
+            process,
+            invited: OnceCell::new(),
+            ours: RefCell::new(Shown::nothing()),
+            theirs: RefCell::new(Shown::nothing()),
+        }
     }
 
     pub(crate) fn peer(&self) -> &Peer {
-        &self.peer
+        self.invited.get().map_or(&self.peer, |(peer, _)| peer)
     }
 
-    pub(crate) fn offer(&self, memory: &Memory, bell: &Bell) -> Result<(), Error> {
-        self.send(Kind::Offer, "", &[memory.file(), bell.0.as_fd()])
+    fn is_host(&self) -> bool {
+        matches!(self.part, Part::Host | Part::Inviting)
+    }
+
+    pub(crate) fn offer(&self, lanes: &[&Memory]) -> Result<bool, Error> {
+        let mut ours = self.ours.borrow_mut();
+        ours.bells = lanes
+            .iter()
+            .map(|_| Bell::new())
+            .collect::<Result<_, _>>()?;
+        let mut fds = Vec::with_capacity(TWO_LANES_FROM_HOST);
+        for (memory, bell) in lanes.iter().zip(&ours.bells) {
+            let file = memory.file();
+            fds.push(file.map_err(|errno| failed("show shared memory", errno))?);
+            fds.push(bell.as_fd());
+        }
+        if lanes.len() < 2 || !self.is_host() {
+            return Ok(self.send(Kind::Offer, "", &fds).is_ok());
+        }
+        let (socket, shown) = new_pair()?;
+        fds.push(shown.as_fd());
+        let sent = self.send(Kind::Offer, "", &fds).is_ok();
+        ours.second_socket = Some(Socket::new(socket)?);
+        Ok(sent)
     }
 
     /// Best effort: the peer may be gone.
@@ -66,10 +163,17 @@ impl Channel {
 
     fn send(&self, kind: Kind, text: &str, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let (head, text) = (message::head(kind), message::cut(text).as_bytes());
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); CONTROL_SPACE];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        if self.part == Part::Invited {
+            ancillary.push(SendAncillaryMessage::ScmCredentials(UCred {
+                pid: rustix::process::getpid(),
+                uid: rustix::process::geteuid(),
+                gid: rustix::process::getegid(),
+            }));
         }
         let parts = [IoSlice::new(&head), IoSlice::new(text)];
         rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)
@@ -96,27 +200,32 @@ impl Channel {
     /// what was received: never here, where it might block.
     fn next_message(&self) -> Result<Message, Error> {
         let mut bytes = [0; message::LONGEST];
-        let (found, mut fds) = match self.peek(&mut bytes) {
-            Ok(found) => found,
+        let peeked = match self.peek(&mut bytes) {
+            Ok(peeked) => peeked,
             Err(Errno::CONNRESET) => return Ok(Message::HungUp),
             Err(errno) => return Err(failed("receive from the joining process", errno)),
         };
-        if found.bytes == 0 {
+        if peeked.len == 0 {
             return Ok(Message::HungUp);
         }
-        if found.flags.contains(ReturnFlags::TRUNC) {
+        if peeked.flags.contains(ReturnFlags::TRUNC) {
             return Ok(Message::Malformed("its message is too long"));
         }
-        let cut = found.flags.contains(ReturnFlags::CTRUNC);
-        if fds.len() > OFFERED || (cut && fds.len() == OFFERED) {
-            return Ok(Message::Malformed("its message has too many descriptors"));
+        let cut = peeked.flags.contains(ReturnFlags::CTRUNC);
+        if cut && peeked.fds.len() == TWO_LANES_FROM_HOST {
+            return Ok(Message::Malformed(TOO_MANY));
         }
         if cut {
             // There was room for what was sent, but not in this process.
             let operation = "receive the joining process's memory";
             return Err(failed(operation, Errno::MFILE));
         }
-        let message = parse_message(&bytes[..found.bytes], &mut fds);
+        if self.part == Part::Inviting && !self.note_sender(peeked.sender)? {
+            return Ok(Message::Malformed(
+                "its messages come from several processes",
+            ));
+        }
+        let message = self.parse(&bytes[..peeked.len], peeked.fds);
         if !matches!(message, Message::Malformed(_)) {
             self.discard_message()?;
         }
@@ -124,18 +233,26 @@ impl Channel {
     }
 
     /// The next message, and second descriptors of what came with it.
-    fn peek(&self, bytes: &mut [u8]) -> Result<(RecvMsg, Vec<Stranger>), Errno> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(OFFERED))];
+    fn peek(&self, bytes: &mut [u8]) -> Result<Peeked, Errno> {
+        let mut space = [MaybeUninit::uninit(); CONTROL_SPACE];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::PEEK;
         let mut parts = [IoSliceMut::new(bytes)];
         let found = rustix::net::recvmsg(&self.socket, &mut parts, &mut ancillary, flags)?;
-        let fds = ancillary.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        });
-        let fds = fds.flatten().map(Stranger::new).collect();
-        Ok((found, fds))
+        let mut peeked = Peeked {
+            len: found.bytes,
+            flags: found.flags,
+            fds: Vec::new(),
+            sender: None,
+        };
+        for message in ancillary.drain() {
+            match message {
+                RecvAncillaryMessage::ScmRights(fds) => peeked.fds.extend(fds.map(Stranger::new)),
+                RecvAncillaryMessage::ScmCredentials(sender) => peeked.sender = Some(sender),
+                _ => {}
+            }
+        }
+        Ok(peeked)
     }
 
     /// Takes out the message that was looked at: what came with it has other
@@ -147,31 +264,95 @@ impl Channel {
         Ok(())
     }
 
-    pub(crate) fn into_link(self, bell: Bell, remote_bell: RemoteBell) -> Link {
-        Link {
-            bell,
-            remote_bell,
-            socket: self.socket,
-            process: self.process,
+    /// The kernel's word on who sent a message. False if it is another than before.
+    fn note_sender(&self, sender: Option<UCred>) -> Result<bool, Error> {
+        let Some(sender) = sender else {
+            return Ok(false);
+        };
+        let peer = Peer {
+            user: User::new(sender.uid.as_raw()),
+            process_id: sender.pid.as_raw_pid().unsigned_abs(),
+        };
+        if let Some((known, _)) = self.invited.get() {
+            return Ok(known.user == peer.user && known.process_id == peer.process_id);
+        }
+        let process = named_process(peer.process_id)?;
+        Ok(self.invited.set((peer, process)).is_ok())
+    }
+
+    fn parse(&self, bytes: &[u8], fds: Vec<Stranger>) -> Message {
+        match message::parse(bytes) {
+            Ok((Kind::Offer, _)) => match self.open_offer(fds) {
+                Ok(lanes) => Message::Offer(lanes),
+                Err(why) => Message::Malformed(why),
+            },
+            Ok((Kind::Refused, text)) => Message::Refused(text),
+            Ok((Kind::Admitted, _)) => Message::Admitted,
+            Err(why) => Message::Malformed(why),
         }
     }
-}
 
-/// Takes `fds` only if they are what they should be.
-fn parse_message(bytes: &[u8], fds: &mut Vec<Stranger>) -> Message {
-    match message::parse(bytes) {
-        Ok((Kind::Offer, _)) => open_offer(std::mem::take(fds))
-            .map_or_else(Message::Malformed, |(memory, bell)| {
-                Message::Offer(memory, bell)
-            }),
-        Ok((Kind::Refused, text)) => Message::Refused(text),
-        Ok((Kind::Admitted, _)) => Message::Admitted,
-        Err(why) => Message::Malformed(why),
+    /// Takes `fds` only if they are what they should be.
+    fn open_offer(&self, fds: Vec<Stranger>) -> Result<Vec<Memory>, &'static str> {
+        let two_lanes = match self.is_host() {
+            true => TWO_LANES,
+            false => TWO_LANES_FROM_HOST,
+        };
+        match fds.len() {
+            0..ONE_LANE => return Err("its offer lacks the region or the doorbell"),
+            len if len != ONE_LANE && len != two_lanes => return Err(TOO_MANY),
+            _ => {}
+        }
+        let (mut lanes, mut theirs) = (Vec::new(), Shown::nothing());
+        let mut fds = fds.into_iter();
+        while let Some(first) = fds.next() {
+            let Some(bell) = fds.next() else {
+                theirs.second_socket = Some(open_second_socket(first)?);
+                break;
+            };
+            lanes.push(Memory::open(first)?);
+            theirs.bells.push(RemoteBell::open(bell)?);
+        }
+        *self.theirs.borrow_mut() = theirs;
+        Ok(lanes)
+    }
+
+    pub(crate) fn into_links(self) -> Result<Vec<Link>, Error> {
+        let is_foreign = self.peer().user != User::own();
+        let process = self.invited.into_inner().map_or(self.process, |(_, p)| p);
+        let (ours, theirs) = (self.ours.into_inner(), self.theirs.into_inner());
+        let second_socket = ours.second_socket.or(theirs.second_socket);
+        let sockets = [Some(self.socket), second_socket].into_iter().flatten();
+        let bells = ours.bells.into_iter().zip(theirs.bells);
+        bells
+            .zip(sockets)
+            .map(|((bell, remote), socket)| {
+                Link::new(bell, remote, socket, process.clone(), is_foreign)
+            })
+            .collect()
     }
 }
 
-fn open_offer(fds: Vec<Stranger>) -> Result<(Memory, RemoteBell), &'static str> {
-    let [memory, bell] = <[Stranger; OFFERED]>::try_from(fds)
-        .map_err(|_| "its offer lacks the region or the doorbell")?;
-    Ok((Memory::open(memory)?, RemoteBell::open(bell)?))
+/// A message, as it lies in the socket.
+struct Peeked {
+    len: usize,
+    flags: ReturnFlags,
+    fds: Vec<Stranger>,
+    sender: Option<UCred>,
+}
+
+/// Two connected sockets.
+pub(super) fn new_pair() -> Result<(OwnedFd, OwnedFd), Error> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|errno| failed("create a pair of sockets", errno))
+}
+
+/// One that can be hung up without blocking, as others may not.
+fn open_second_socket(socket: Stranger) -> Result<Socket, &'static str> {
+    let domain = rustix::net::sockopt::socket_domain(&socket);
+    if domain != Ok(AddressFamily::UNIX) {
+        return Err("its second lane has no socket");
+    }
+    Socket::shared(socket).map_err(|_| "its second lane's socket cannot be used")
 }

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, Shutdown, SocketFlags};
 
+use crate::error::Error;
+use crate::sys::kernel::origin::Origin;
+
 /// Threads that are stuck so, at the most: beyond it, whoever closes waits.
 const CLOSERS_MAX: usize = 32;
 
@@ -64,25 +67,52 @@ impl Drop for Stranger {
 }
 
 /// A connected socket, in which anything may still lie when it is closed.
-pub(in crate::sys) struct Socket(Option<OwnedFd>);
+pub(in crate::sys) struct Socket {
+    socket: Option<OwnedFd>,
+    origin: Origin,
+    is_shared: bool,
+}
 
 impl Socket {
-    pub(super) fn new(socket: OwnedFd) -> Socket {
-        Socket(Some(socket))
+    pub(super) fn new(socket: OwnedFd) -> Result<Socket, Error> {
+        Ok(Socket {
+            socket: Some(socket),
+            origin: Origin::here()?,
+            is_shared: false,
+        })
+    }
+
+    /// One that the partner made, and may have kept a copy of: it can make every call block
+    /// that takes something out, so none is made.
+    pub(super) fn shared(socket: Stranger) -> Result<Socket, Error> {
+        let mut socket = Socket::new(socket.into_known())?;
+        socket.is_shared = true;
+        Ok(socket)
+    }
+
+    /// False in a forked child, whose copy is closed and left alone otherwise.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.origin.is_here()
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        lent(&self.0)
+        lent(&self.socket)
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some(socket) = self.0.take()
-            && !is_empty_for_good(&socket)
-        {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        if !self.origin.is_here() {
+            return;
+        }
+        if self.is_shared {
+            close_elsewhere(socket);
+        } else if !is_empty_for_good(&socket) {
             close_elsewhere(Drained(socket));
         }
     }
@@ -123,11 +153,11 @@ fn is_empty_for_good(socket: &OwnedFd) -> bool {
 
 /// A listening socket. Whoever has connected and was not looked at may have sent
 /// something already.
-pub(super) struct Listener(OwnedFd);
+pub(super) struct Listener(OwnedFd, Origin);
 
 impl Listener {
-    pub(super) fn new(listener: OwnedFd) -> Listener {
-        Listener(listener)
+    pub(super) fn new(listener: OwnedFd) -> Result<Listener, Error> {
+        Ok(Listener(listener, Origin::here()?))
     }
 }
 
@@ -139,13 +169,16 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Nobody can connect after this, so the queue ends.
-        if rustix::net::shutdown(&self.0, Shutdown::Read).is_err() {
+        // Nobody can connect after this, so the queue ends. A forked child's copy is its
+        // parent's to close.
+        if !self.1.is_here() || rustix::net::shutdown(&self.0, Shutdown::Read).is_err() {
             return;
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         while let Ok(socket) = rustix::net::accept_with(&self.0, flags) {
-            drop(Socket::new(socket));
+            if let Ok(socket) = Socket::new(socket) {
+                drop(socket);
+            }
         }
     }
 }

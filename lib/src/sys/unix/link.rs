@@ -1,68 +1,97 @@
-//! What connects two processes that have joined: one `poll` for all that may happen.
+//! What connects two processes that have joined: one set of descriptors for all that may
+//! happen.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use super::discard::Socket;
 use crate::error::Error;
-use crate::sys::Wake;
 use crate::sys::kernel::limits::failed;
-use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell, ring_eventfd};
+use crate::sys::kernel::ready::Ready;
+use crate::sys::kernel::wake::{Bell, RemoteBell};
+use crate::sys::{Handle, Wake};
+
+/// Places in the set.
+const BELL: usize = 0;
+const SOCKET: usize = 1;
+const PROCESS: usize = 2;
 
 /// What connects two processes that have joined.
 pub(crate) struct Link {
-    pub(in crate::sys) bell: Bell,
-    pub(in crate::sys) remote_bell: RemoteBell,
-    pub(in crate::sys) socket: Socket,
-    pub(in crate::sys) process: Option<OwnedFd>,
+    bell: Bell,
+    remote_bell: RemoteBell,
+    socket: Socket,
+    process: Option<Arc<OwnedFd>>,
+    ready: Ready<3>,
+    hung_up: AtomicBool,
+    /// The partner is of another user.
+    is_foreign: bool,
 }
 
 impl Link {
-    pub(crate) fn wait(&self, alarm: &Alarm, deadline: Option<Instant>) -> Result<Wake, Error> {
-        let wake = self.poll(Some(&self.bell), alarm, deadline)?;
-        if wake == Wake::Bell {
-            // Non-blocking; nothing to read is a ring that was seen already.
-            let _ = rustix::io::read(&self.bell.0, &mut [0; 8]);
+    pub(super) fn new(
+        bell: Bell,
+        remote_bell: RemoteBell,
+        socket: Socket,
+        process: Option<Arc<OwnedFd>>,
+        is_foreign: bool,
+    ) -> Result<Link, Error> {
+        let ready = Ready::new()?;
+        ready.add(BELL, bell.as_fd(), EventFlags::IN)?;
+        ready.add(SOCKET, socket.as_fd(), EventFlags::IN | EventFlags::RDHUP)?;
+        if let Some(process) = &process {
+            ready.add(PROCESS, process.as_fd(), EventFlags::IN)?;
         }
-        Ok(wake)
+        Ok(Link {
+            bell,
+            remote_bell,
+            socket,
+            process,
+            ready,
+            hung_up: false.into(),
+            is_foreign,
+        })
     }
 
-    pub(crate) fn watch(&self, alarm: &Alarm, deadline: Option<Instant>) -> Result<Wake, Error> {
-        self.poll(None, alarm, deadline)
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
+        let [bell, socket, process] = self.ready.wait(deadline)?;
+        let hung_up = EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR;
+        Ok(if self.hung_up.load(Ordering::Acquire) {
+            Wake::HungUp
+        } else if !process.is_empty() || socket.intersects(hung_up) {
+            Wake::Gone
+        } else if !socket.is_empty() {
+            Wake::Message
+        } else if !bell.is_empty() {
+            Wake::Rung
+        } else {
+            Wake::Timeout
+        })
     }
 
-    fn poll(
-        &self,
-        bell: Option<&Bell>,
-        alarm: &Alarm,
-        deadline: Option<Instant>,
-    ) -> Result<Wake, Error> {
+    pub(crate) fn consume(&self) -> Result<(), Error> {
+        self.bell.consume()
+    }
+
+    pub(crate) fn watch(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
         let socket = self.socket.as_fd();
         // Asking for no events of a descriptor keeps its place in the array.
         let process = match &self.process {
             Some(process) => (process.as_fd(), PollFlags::IN),
             None => (socket, PollFlags::empty()),
         };
-        let bell = match bell {
-            Some(bell) => (bell.0.as_fd(), PollFlags::IN),
-            None => (socket, PollFlags::empty()),
-        };
-        let fds = [
-            alarm.polled(),
-            bell,
-            process,
-            (socket, PollFlags::IN | PollFlags::RDHUP),
-        ];
-        let [alarm, bell, process, socket] = poll_until(fds, deadline)?;
+        let fds = [process, (socket, PollFlags::IN | PollFlags::RDHUP)];
+        let [process, socket] = poll_until(fds, deadline)?;
         let hung_up = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR;
-        Ok(if !alarm.is_empty() {
-            Wake::Alarm
-        } else if bell.contains(PollFlags::IN) {
-            Wake::Bell
+        Ok(if self.hung_up.load(Ordering::Acquire) {
+            Wake::HungUp
         } else if !process.is_empty() || socket.intersects(hung_up) {
             Wake::Gone
         } else if !socket.is_empty() {
@@ -73,13 +102,53 @@ impl Link {
     }
 
     pub(crate) fn ring(&self) {
-        ring_eventfd(&self.remote_bell.0);
+        // The partner can let its doorbell block at any time. One of this user could do
+        // worse; another user's is asked each time.
+        if self.is_foreign && !self.remote_bell.is_nonblocking() {
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+            return;
+        }
+        self.remote_bell.ring();
     }
 
-    pub(crate) fn hang_up(&self) {
-        // Already hung up by the partner is as good.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
+    #[allow(dead_code, reason = "waiting in parts is yet to come")]
+    pub(crate) fn nudge(&self) {
+        self.bell.ring();
     }
+
+    /// Also wakes this process's own waits: they see the socket's hang-up.
+    pub(crate) fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        // Already hung up by the partner is as good.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
+    #[allow(dead_code, reason = "waiting in parts is yet to come")]
+    pub(crate) fn handle(&self) -> Handle<'_> {
+        self.ready.as_fd()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // To close the socket is not enough: a forked child may have a copy.
+        if self.socket.is_of_this_process() {
+            self.hang_up();
+        }
+    }
+}
+
+#[allow(dead_code, reason = "waiting in parts is yet to come")]
+pub(crate) fn wait_for_handles(
+    handles: &[Handle<'_>],
+    deadline: Option<Instant>,
+) -> Result<Vec<bool>, Error> {
+    let mut fds: Vec<_> = handles
+        .iter()
+        .map(|handle| PollFd::from_borrowed_fd(*handle, PollFlags::IN))
+        .collect();
+    poll_all(&mut fds, deadline)?;
+    Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
 /// The events that came, none for a deadline that passed.
@@ -88,6 +157,11 @@ pub(in crate::sys) fn poll_until<const N: usize>(
     deadline: Option<Instant>,
 ) -> Result<[PollFlags; N], Error> {
     let mut fds = fds.map(|(fd, events)| PollFd::from_borrowed_fd(fd, events));
+    poll_all(&mut fds, deadline)?;
+    Ok(fds.map(|fd| fd.revents()))
+}
+
+fn poll_all(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<(), Error> {
     loop {
         let left = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -96,8 +170,8 @@ pub(in crate::sys) fn poll_until<const N: usize>(
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        match poll(&mut fds, left.as_ref()) {
-            Ok(_) => return Ok(fds.map(|fd| fd.revents())),
+        match poll(fds, left.as_ref()) {
+            Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("wait", errno)),
         }

@@ -18,17 +18,19 @@ use super::names::Name;
 use super::users::User;
 use crate::error::Error;
 use crate::sys::kernel::limits::failed;
+use crate::sys::kernel::origin::Origin;
 
 /// The name's lock, held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Seat {
     path: PathBuf,
     /// The lock.
-    _file: OwnedFd,
+    file: OwnedFd,
     identity: Identity,
     /// Brigade made the file, so it may remove it.
     is_ours: bool,
     _directory: Option<OwnedFd>,
+    origin: Origin,
 }
 
 impl Seat {
@@ -41,10 +43,15 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // Under the lock, which is released after this. What cannot be looked at or
-        // removed stays, and does no harm.
+        // removed stays, and does no harm. A forked child's copy is not the seat's holder.
+        if !self.origin.is_here() {
+            return;
+        }
         if self.is_ours && self.is_there().is_ok_and(|there| there) {
             let _ = rustix::fs::unlink(&self.path);
         }
+        // To close it is not enough: a forked child may have a copy.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -151,10 +158,11 @@ impl<'n> Taking<'n> {
         }
         let mut seat = Seat {
             path: path.to_owned(),
-            _file: file,
+            file,
             identity: Identity::of(&stat),
             is_ours: made_here || is_marked(&stat) || self.name.is_private(),
             _directory: None,
+            origin: Origin::here()?,
         };
         if !seat.is_there()? {
             return Ok(None);

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::sys::Arrival;
 use crate::sys::kernel::files::change_mode;
 use crate::sys::kernel::limits::failed;
+use crate::sys::kernel::origin::Origin;
 use crate::sys::kernel::wake::Alarm;
 
 /// Joiners that can wait to be looked at.
@@ -48,6 +49,7 @@ struct Door {
 struct SocketFile {
     name: Name,
     identity: Identity,
+    origin: Origin,
 }
 
 impl SocketFile {
@@ -59,7 +61,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Whoever takes the name next removes what stays here.
-        if self.is_there() == Ok(true) {
+        if self.origin.is_here() && self.is_there() == Ok(true) {
             let _ = rustix::fs::unlink(self.name.socket());
         }
     }
@@ -114,7 +116,7 @@ impl Door {
             let operation = format!("{what} the socket {}", path.display());
             move |errno: Errno| failed(operation, errno)
         };
-        let listener = Listener::new(new_socket().map_err(failed("create"))?);
+        let listener = Listener::new(new_socket().map_err(failed("create"))?)?;
         let address = SocketAddrUnix::new(path).map_err(failed("name"))?;
         remove_stale(path, &address)?;
         rustix::net::bind(&listener, &address)
@@ -122,6 +124,7 @@ impl Door {
         let entry = SocketFile {
             identity: Identity::of(&rustix::fs::lstat(path).map_err(failed("look at"))?),
             name: name.clone(),
+            origin: Origin::here()?,
         };
         if !guests.is_empty() {
             open_to_others(path, entry.identity).map_err(failed("open to other users"))?;
@@ -186,7 +189,7 @@ fn connect(path: &Path) -> Result<Option<Channel>, Error> {
     let socket = new_socket().map_err(failed)?;
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     match rustix::net::connect(&socket, &address) {
-        Ok(()) => Channel::new(Socket::new(socket)).map(Some),
+        Ok(()) => Channel::to_host(Socket::new(socket)?).map(Some),
         // Not there yet or any more, dead, or swamped by joiners.
         Err(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN) => Ok(None),
         Err(errno) => Err(foreign(path).unwrap_or(failed(errno))),
@@ -236,7 +239,7 @@ impl Host {
     fn accept(&self) -> Result<Option<Channel>, Error> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match rustix::net::accept_with(&self.door.listener, flags) {
-            Ok(socket) => Channel::new(Socket::new(socket)).map(Some),
+            Ok(socket) => Channel::to_second(Socket::new(socket)?).map(Some),
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
             Err(errno) => Err(failed("accept a joining process", errno)),
         }
