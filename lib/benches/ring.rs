@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Options, Reader, Role, Seat, Writer, join};
+use brigade::{Label, Options, Reader, Role, Seat, Writer, join};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Kind of the last block of a measurement.
@@ -57,7 +57,8 @@ fn pass(reader: &Reader, blocks: u64, drained: &mpsc::Receiver<()>) -> Duration 
         let mut block = reader.empty_block().unwrap();
         block.fill(index as u8);
         let kind = if index + 1 == blocks { LAST } else { 0 };
-        block.send_kind(reader.block_size(), kind, index).unwrap();
+        let label = Label::new(kind, index);
+        block.send_as(reader.block_size(), label).unwrap();
     }
     drained.recv().unwrap();
     since.elapsed()

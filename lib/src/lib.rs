@@ -85,7 +85,7 @@ mod stream;
 mod sys;
 mod writer;
 
-pub use crate::block::{DataBlock, EmptyBlock};
+pub use crate::block::{DataBlock, EmptyBlock, Label};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
 pub use crate::join::{Role, Seat, join, prepare};

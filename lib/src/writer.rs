@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::block::DataBlock;
+use crate::block::{DataBlock, Label};
 use crate::error::{Delivered, Error};
 use crate::letters::Letter;
 use crate::monitor::Monitor;
@@ -21,8 +21,8 @@ use crate::stream::ReceiveStream;
 #[derive(Debug)]
 pub struct Writer {
     end: End<RETURNED_WORDS, SENT_WORDS>,
-    /// For each block that is here, its kind and tag.
-    labels: Box<[Cell<(u16, u64)>]>,
+    /// For each block that is here, what it was sent with.
+    labels: Box<[Cell<Label>]>,
     /// The end of data was seen.
     drained: Cell<bool>,
 }
@@ -31,7 +31,7 @@ impl Writer {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Writer {
         let end = End::new(core, pair);
         Writer {
-            labels: vec![Cell::new((0, 0)); end.block_count()].into(),
+            labels: vec![Cell::new(Label::default()); end.block_count()].into(),
             end,
             drained: Cell::new(false),
         }
@@ -42,9 +42,9 @@ impl Writer {
         &self.end
     }
 
-    /// Kind and tag of a block that is here.
+    /// What a block that is here was sent with.
     #[inline(always)]
-    pub(crate) fn label(&self, block: &Block) -> (u16, u64) {
+    pub(crate) fn label(&self, block: &Block) -> Label {
         self.labels[block.number()].get()
     }
 
@@ -135,7 +135,11 @@ impl Writer {
         let sent = Sent::from_words(words);
         let arrived = self.end.pool().arrive(sent.block.into(), sent.len as usize);
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
-        self.labels[block.number()].set((sent.kind, sent.tag));
+        self.labels[block.number()].set(Label {
+            kind: sent.kind,
+            tag: sent.tag,
+            more: sent.more,
+        });
         Ok(Some(DataBlock {
             writer: self,
             block,

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use brigade::{
     BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, DataBlock, Delivered, EmptyBlock, Error, FIGURES,
-    GREETING_MAX, LETTER_MAX, LETTERS, Monitor, Options, Reader, Role, Seat, Side, Writer, join,
+    GREETING_MAX, LETTER_MAX, LETTERS, Label, Monitor, Options, Reader, Role, Seat, Side, Writer,
+    join,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -512,18 +513,29 @@ fn a_length_beyond_the_block_sends_nothing_and_the_block_is_empty_again() {
 }
 
 #[test]
-fn a_block_travels_with_its_length_kind_and_tag() {
+fn a_block_travels_with_its_length_and_its_label() {
     bounded(|| {
         let (reader, writer) = pair(&blocks(100, 4));
-        let labels = [(0, 0, 0), (100, u16::MAX, u64::MAX), (1, 7, 1 << 63)];
-        for (len, kind, tag) in labels {
+        let more = Label {
+            kind: u16::MAX,
+            tag: u64::MAX,
+            more: true,
+        };
+        let sent = [
+            (0, Label::default()),
+            (100, more),
+            (1, Label::new(7, 1 << 63)),
+        ];
+        for (len, label) in sent {
             let block = reader.empty_block().unwrap();
-            block.send_kind(len, kind, tag).unwrap();
+            block.send_as(len, label).unwrap();
         }
         reader.empty_block().unwrap().send(3, 4).unwrap();
-        for (len, kind, tag) in labels.into_iter().chain([(3, 0, 4)]) {
+        for (len, label) in sent.into_iter().chain([(3, Label::new(0, 4))]) {
             let block = writer.data_block().unwrap().unwrap();
-            assert_eq!((block.len(), block.kind(), block.tag()), (len, kind, tag));
+            assert_eq!((block.len(), block.label()), (len, label));
+            let each = (block.kind(), block.tag(), block.more());
+            assert_eq!(each, (label.kind, label.tag, label.more));
         }
     });
 }

@@ -6,7 +6,7 @@
 //!                              at the end: unchanged? ─> METADATA, DIGEST
 //! ```
 
-use brigade::{Monitor, Reader};
+use brigade::{Label, Monitor, Reader};
 
 use crate::failure::Failure;
 use crate::metadata::Metadata;
@@ -117,7 +117,7 @@ impl Pump<'_> {
                 if len > 0 {
                     self.check_more(len)?;
                     hash(&mut self.hash, &block[..len]);
-                    block.send_kind(len, wire::DATA, self.sent)?;
+                    block.send_as(len, Label::new(wire::DATA, self.sent))?;
                     self.note(len as u64);
                 }
                 len
@@ -148,7 +148,7 @@ impl Pump<'_> {
                 let mut block = self.reader.empty_block()?;
                 block[..len].copy_from_slice(run);
                 hash(&mut self.hash, run);
-                block.send_kind(len, wire::DATA, self.sent)?;
+                block.send_as(len, Label::new(wire::DATA, self.sent))?;
                 self.note(len as u64);
             }
             bytes = rest;
@@ -169,7 +169,8 @@ impl Pump<'_> {
                 self.reader.check()?;
             }
         }
-        self.reader.empty_block()?.send_kind(0, wire::HOLE, len)?;
+        let block = self.reader.empty_block()?;
+        block.send_as(0, Label::new(wire::HOLE, len))?;
         self.holes += len;
         self.monitor.set_figure(wire::HOLES, self.holes);
         self.note(len);

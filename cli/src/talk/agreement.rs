@@ -10,7 +10,7 @@
 //!   looks at STATE
 //! ```
 
-use brigade::{DataBlock, Monitor, Partner, Reader, Writer};
+use brigade::{DataBlock, Label, Monitor, Partner, Reader, Writer};
 
 use crate::failure::{Exit, Failure};
 use crate::talk::greeting::Greeting;
@@ -70,7 +70,7 @@ pub(crate) fn ask(reader: &Reader, facts: &SourceFacts) -> Result<Decision, Fail
     let facts = facts.encode();
     pieces::send(reader, wire::FACTS, &facts)?;
     let question = reader.empty_block()?;
-    question.send_kind(0, wire::ASK, facts.len() as u64)?;
+    question.send_as(0, Label::new(wire::ASK, facts.len() as u64))?;
     // The last of all blocks is the question.
     let all = (0..reader.block_count()).map(|_| reader.empty_block());
     let all: Result<Vec<_>, _> = all.collect();

@@ -1,6 +1,6 @@
 //! What is told beside the data goes in pieces, as large as a block.
 
-use brigade::Reader;
+use brigade::{Label, Reader};
 
 use crate::failure::{Exit, Failure};
 
@@ -10,7 +10,7 @@ pub(crate) fn send(reader: &Reader, kind: u16, bytes: &[u8]) -> Result<(), Failu
     for piece in bytes.chunks(reader.block_size()) {
         let mut block = reader.empty_block()?;
         block[..piece.len()].copy_from_slice(piece);
-        block.send_kind(piece.len(), kind, offset)?;
+        block.send_as(piece.len(), Label::new(kind, offset))?;
         offset += piece.len() as u64;
     }
     Ok(())

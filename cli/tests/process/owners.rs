@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use brigade::{Options, Role, Side};
+use brigade::{Label, Options, Role, Side};
 
 use crate::harness::{Half, PARTIAL, Place, SOON, skip, sys, wait_until};
 
@@ -542,7 +542,7 @@ fn a_reader_that_lies_about_its_source_has_no_file_made_that_acts_as_the_writer(
     let send = |kind, tag, bytes: &[u8]| {
         let mut block = reader.empty_block().unwrap();
         block[..bytes.len()].copy_from_slice(bytes);
-        block.send_kind(bytes.len(), kind, tag).unwrap();
+        block.send_as(bytes.len(), Label::new(kind, tag)).unwrap();
     };
     let source = br#"{"metadata":true}"#;
     send(FACTS, 0, source);

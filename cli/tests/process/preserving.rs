@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use brigade::{Options, Role, Side};
+use brigade::{Label, Options, Role, Side};
 
 use crate::harness::{Half, Outcome, Place, SOON, noise, sys};
 
@@ -234,7 +234,7 @@ fn told(options: &[&str], blocks: &[(u16, u64, &[u8])]) -> (Place, Outcome, Stri
         .try_for_each(|(kind, tag, bytes)| {
             let mut block = reader.empty_block()?;
             block[..bytes.len()].copy_from_slice(bytes);
-            block.send_kind(bytes.len(), *kind, *tag)
+            block.send_as(bytes.len(), Label::new(*kind, *tag))
         });
     let ended = sent.and_then(|()| reader.finish().map(drop));
     let heard = ended.map_or_else(|error| error.to_string(), |()| "success".to_owned());

@@ -6,7 +6,7 @@ use std::io::Seek;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use brigade::{Options, Reader, Role, Side, Writer};
+use brigade::{Label, Options, Reader, Role, Side, Writer};
 
 use crate::harness::{Half, Outcome, Place, SOON, noise};
 
@@ -302,7 +302,7 @@ fn a_conversation_in_another_order_or_without_measure_is_the_reader_s_failure() 
         for (kind, tag, bytes) in blocks {
             let mut block = reader.empty_block().unwrap();
             block[..bytes.len()].copy_from_slice(bytes);
-            block.send_kind(bytes.len(), kind, tag).unwrap();
+            block.send_as(bytes.len(), Label::new(kind, tag)).unwrap();
         }
         let heard = reader.finish().unwrap_err().to_string();
         assert!(heard.contains(what), "{what}: {heard}");

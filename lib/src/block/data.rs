@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use super::label::Label;
 use crate::region::Block;
 use crate::writer::Writer;
 
@@ -16,16 +17,28 @@ pub struct DataBlock<'w> {
 }
 
 impl DataBlock<'_> {
+    /// What the block was sent with.
+    #[inline(always)]
+    pub fn label(&self) -> Label {
+        self.writer.label(&self.block)
+    }
+
     /// The number that the block was sent with.
     #[inline(always)]
     pub fn tag(&self) -> u64 {
-        self.writer.label(&self.block).1
+        self.label().tag
     }
 
-    /// The second number that the block was sent with; 0 if none was given.
+    /// The smaller number that the block was sent with; 0 if none was given.
     #[inline(always)]
     pub fn kind(&self) -> u16 {
-        self.writer.label(&self.block).0
+        self.label().kind
+    }
+
+    /// Whether the message goes on in the next block.
+    #[inline(always)]
+    pub fn more(&self) -> bool {
+        self.label().more
     }
 
     /// Gives the block back, as dropping it does. Never blocks.

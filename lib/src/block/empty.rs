@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use super::label::Label;
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::region::Block;
@@ -25,17 +26,17 @@ impl EmptyBlock<'_> {
     /// [`Reader::close`]; nothing is sent then.
     #[inline(always)]
     pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
-        self.send_kind(len, 0, tag)
+        self.send_as(len, Label::new(0, tag))
     }
 
-    /// As [`EmptyBlock::send`], with a second, smaller number: what kind of
-    /// block this is, for instance. `send` gives 0.
+    /// As [`EmptyBlock::send`], with all that can travel with a block; `send` gives
+    /// kind 0, and no more.
     ///
     /// # Errors
     ///
     /// As there.
     #[inline(always)]
-    pub fn send_kind(mut self, len: usize, kind: u16, tag: u64) -> Result<(), Error> {
+    pub fn send_as(mut self, len: usize, label: Label) -> Result<(), Error> {
         let reader = self.reader;
         if len > reader.block_size() {
             return Err(Error::InvalidUse("the length sent is beyond the block"));
@@ -49,10 +50,10 @@ impl EmptyBlock<'_> {
         };
         let sent = Sent {
             block: reader.end().pool().depart(block) as u16,
-            kind,
+            kind: label.kind,
             len: len as u32,
-            more: false,
-            tag,
+            more: label.more,
+            tag: label.tag,
         };
         reader.end().publish(sent.to_words());
         Ok(())

@@ -2,6 +2,8 @@
 
 mod data;
 mod empty;
+mod label;
 
 pub use data::DataBlock;
 pub use empty::EmptyBlock;
+pub use label::Label;

@@ -52,7 +52,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Options, Reader, Role, Seat, Side, Violation, Writer, join};
+use brigade::{Error, Label, Options, Reader, Role, Seat, Side, Violation, Writer, join};
 use system::{Bell, Channel, Link, PeerBell, Place, RawHost, Region};
 
 // ---- the protocol, once more ----------------------------------------------------------
@@ -407,7 +407,7 @@ fn a_raw_writer_that_keeps_the_protocol_gets_everything_from_a_real_reader() {
             let (reader, raw) = real_reader(hosting);
             let mut block = reader.empty_block().unwrap();
             block[..5].copy_from_slice(b"water");
-            block.send_kind(5, 7, 9).unwrap();
+            block.send_as(5, Label::new(7, 9)).unwrap();
             assert_eq!(raw.peer.get(AT_PUBLISHED), 1);
             assert_eq!(raw.peer.get(AT_QUEUE), 5 | 7 << 48);
             assert_eq!(raw.peer.get(AT_QUEUE + 8), 9);
