@@ -15,6 +15,9 @@ use crate::region::layout::{self, MAGIC, REASON_MAX, VERSION};
 /// Most letters from one process to another: an offer, and an answer to the peer's.
 pub(super) const LETTERS: usize = 2;
 
+/// Most lanes of a session.
+pub(super) const LANES: usize = 2;
+
 /// What one process tells another while they join: a section that it alone writes.
 /// All fields are atomics, since the other may read meanwhile.
 #[repr(C)]
@@ -22,7 +25,7 @@ pub(super) struct CardPage<A: Access> {
     /// [`MAGIC`], stored last of the head.
     magic: A::U64,
     /// [`VERSION`]
-    version: A::U32,
+    pub(super) version: A::U32,
     process_id: A::U32,
     /// When the process was created, in the system's units (of 100 ns).
     started: A::U64,
@@ -31,7 +34,14 @@ pub(super) struct CardPage<A: Access> {
     /// 1 once the process wants nothing more of this.
     left: A::U64,
     pub(super) letters: [Letter<A>; LETTERS],
+    /// Of each letter that is an offer, the numbers of lane 1, or zeros if it has none.
+    /// Behind all that version 1 knew, which keeps its place; covered by the letter's kind.
+    second_lanes: [[A::U64; 2]; LETTERS],
 }
+
+/// What an offer tells of one lane: the numbers of the region, and of the doorbell and
+/// hang-up. None is 0.
+pub(super) type LaneNumbers = [u64; 2];
 
 /// One message.
 #[repr(C)]
@@ -40,8 +50,8 @@ pub(super) struct Letter<A: Access> {
     pub(super) kind: A::U32,
     /// Bytes used of `text`.
     pub(super) text_len: A::U32,
-    /// Of an offer, the numbers of the region and of the doorbell.
-    pub(super) objects: [A::U64; 2],
+    /// Of an offer, the numbers of lane 0.
+    objects: [A::U64; 2],
     pub(super) text: [A::U64; REASON_MAX / 8],
 }
 
@@ -54,6 +64,7 @@ const _: () = {
     assert!(std::mem::offset_of!(CardPage<Own>, turn) == 24);
     assert!(std::mem::offset_of!(CardPage<Own>, left) == 32);
     assert!(std::mem::offset_of!(CardPage<Own>, letters) == 40);
+    assert!(std::mem::offset_of!(CardPage<Own>, second_lanes) == 2136);
     assert!(size_of::<Letter<Own>>() == 24 + REASON_MAX);
 };
 
@@ -97,13 +108,14 @@ impl Card<Own> {
         self.left.store(1, Ordering::Release);
     }
 
-    pub(super) fn write(&self, index: usize, kind: Kind, objects: [u64; 2], text: &str) {
+    pub(super) fn write(&self, index: usize, kind: Kind, lanes: [LaneNumbers; LANES], text: &str) {
         let letter = &self.letters[index];
         let text = message::cut(text).as_bytes();
         layout::store_text(&letter.text, text);
         letter.text_len.store(text.len() as u32, Ordering::Relaxed);
-        for (word, object) in letter.objects.iter().zip(objects) {
-            word.store(object, Ordering::Relaxed);
+        let words = letter.objects.iter().chain(&self.second_lanes[index]);
+        for (word, number) in words.zip(lanes.as_flattened()) {
+            word.store(*number, Ordering::Relaxed);
         }
         letter.kind.store(kind as u32, Ordering::Release);
     }
@@ -130,5 +142,11 @@ impl Card<Theirs> {
 
     pub(super) fn has_left(&self) -> bool {
         self.left.load_acquire() != 0
+    }
+
+    /// Of the letter `index`, which is an offer.
+    pub(super) fn lanes(&self, index: usize) -> [LaneNumbers; LANES] {
+        [&self.letters[index].objects, &self.second_lanes[index]]
+            .map(|words| [0, 1].map(|word| words[word].load()))
     }
 }

@@ -85,9 +85,12 @@ impl Memory {
         let access = FILE_MAP_READ | READ_CONTROL;
         // SAFETY: the name ends with a zero.
         let section = opened(|| unsafe { OpenFileMappingW(access, 0, wide.as_ptr()) })?;
-        section
-            .map(|section| Memory::map(section, FILE_MAP_READ))
-            .transpose()
+        section.map(Memory::map_for_reading).transpose()
+    }
+
+    /// Of whoever made it.
+    pub(super) fn map_for_reading(section: OwnedHandle) -> io::Result<Memory> {
+        Memory::map(section, FILE_MAP_READ)
     }
 
     fn map(section: OwnedHandle, access: u32) -> io::Result<Memory> {
@@ -142,7 +145,7 @@ impl Memory {
     /// All of the region, mapped for reading once more.
     pub(crate) fn whole(&self) -> Result<Memory, Error> {
         let section = self.section.try_clone();
-        let mapped = section.and_then(|section| Memory::map(section, FILE_MAP_READ));
+        let mapped = section.and_then(Memory::map_for_reading);
         mapped.map_err(|error| Error::os("map the partner's shared memory", error))
     }
 

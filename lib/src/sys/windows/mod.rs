@@ -7,8 +7,10 @@
 //! | reaching the holder | taking that semaphore's count, which the holder releases when it is ready |
 //! | messages | letters in sections, one for each direction |
 //! | the peer's identity | the owner of what it created; its process by number and time of creation |
-//! | doorbell, alarm | named semaphore, event |
+//! | doorbell, alarm | events, which stay set until they are consumed, or for good |
 //! | death | process handle; an event for hanging up |
+//! | `Link::handle()` | the doorbell, which all that ends a session sets, too |
+//! | an invitation | section with a name that nobody can guess, whose handle the child inherits |
 //! | remote barrier | none |
 //!
 //! Nothing is left after a kill: the system removes each object with its last
@@ -18,18 +20,27 @@
 mod card;
 mod channel;
 mod inspect;
+#[allow(dead_code, reason = "joining by invitation is yet to come")]
+mod invitation;
+mod link;
 mod memory;
 mod names;
 mod objects;
 mod process;
+mod registered;
 mod rendezvous;
 mod users;
 mod wake;
 
 pub(crate) use channel::Channel;
 pub(crate) use inspect::observe;
+pub(crate) use invitation::{Invitation, accept};
+pub(crate) use link::Link;
 pub(crate) use memory::{Memory, available_memory};
 pub(crate) use names::Name;
 pub(crate) use rendezvous::{Arriving, Host, Seat};
 pub(crate) use users::User;
-pub(crate) use wake::{Alarm, Bell, Link, RemoteBell, barrier_remotely, can_barrier_remotely};
+pub(crate) use wake::{Alarm, Origin, barrier_remotely, can_barrier_remotely, wait_for_handles};
+
+#[cfg(all(test, not(loom)))]
+mod tests;

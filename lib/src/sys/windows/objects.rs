@@ -15,8 +15,8 @@ use windows_sys::Win32::Security::Authorization::{
 };
 use windows_sys::Win32::Security::{PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES};
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, CreateSemaphoreW, OpenEventW, OpenSemaphoreW, ReleaseSemaphore,
-    SEMAPHORE_MODIFY_STATE, SYNCHRONIZATION_SYNCHRONIZE, SetEvent,
+    CreateEventW, CreateSemaphoreW, EVENT_MODIFY_STATE, OpenEventW, OpenSemaphoreW,
+    ReleaseSemaphore, ResetEvent, SEMAPHORE_MODIFY_STATE, SYNCHRONIZATION_SYNCHRONIZE, SetEvent,
 };
 
 use super::names::prefix;
@@ -31,13 +31,18 @@ pub(super) const READ_CONTROL: u32 = 0x0002_0000;
 const SEMAPHORE_ACCESS: u32 = 0x001f_0003;
 /// To map for reading, to look at; not to write.
 pub(super) const SECTION_ACCESS: u32 = READ_CONTROL | 0x0005;
-/// To wait for, to look at; not to set or reset.
-const EVENT_ACCESS: u32 = READ_CONTROL | SYNCHRONIZATION_SYNCHRONIZE;
+/// Of an event: to wait for, to look at; not to set or reset.
+pub(super) const WAIT_ACCESS: u32 = READ_CONTROL | SYNCHRONIZATION_SYNCHRONIZE;
+/// Of an event: to set, to look at; not to wait for.
+pub(super) const SET_ACCESS: u32 = READ_CONTROL | EVENT_MODIFY_STATE;
 
 /// What an object is, at the end of its name.
 pub(super) const REGION: &str = "region";
-pub(super) const BELL: &str = "bell";
+pub(super) const RING: &str = "ring";
 pub(super) const GONE: &str = "gone";
+/// What a doorbell was in version 1 of the protocol, whose processes look for it before
+/// they look at the version.
+pub(super) const OLD_BELL: &str = "bell";
 
 /// The name of an object that a process made, and tells its peer the number of.
 pub(super) fn unique(process_id: u32, number: u64, what: &str) -> String {
@@ -131,10 +136,11 @@ pub(super) fn release(semaphore: &OwnedHandle) {
     let _ = unsafe { ReleaseSemaphore(semaphore.as_raw_handle(), 1, ptr::null_mut()) };
 }
 
-/// An event that stays set; `None` if the name is taken.
-pub(super) fn create_event(name: Option<&str>) -> Result<Option<OwnedHandle>, Error> {
+/// An event that stays set until it is reset, and of which others of this user may do
+/// `access`; `None` if the name is taken.
+pub(super) fn create_event(name: Option<&str>, access: u32) -> Result<Option<OwnedHandle>, Error> {
     let failed = |error| Error::os(format!("create the event {}", name.unwrap_or("")), error);
-    let security = Security::new(EVENT_ACCESS).map_err(failed)?;
+    let security = Security::new(access).map_err(failed)?;
     let (attributes, wide) = (security.attributes(), name.map(wide));
     let name = wide.as_ref().map_or(ptr::null(), |wide| wide.as_ptr());
     // SAFETY: both pointers are to live objects, or null; the name ends with a zero.
@@ -144,17 +150,29 @@ pub(super) fn create_event(name: Option<&str>) -> Result<Option<OwnedHandle>, Er
     }
 }
 
+/// One that only this process knows.
+pub(super) fn create_own_event() -> Result<OwnedHandle, Error> {
+    // Without a name, it is always new.
+    create_event(None, WAIT_ACCESS)?
+        .ok_or_else(|| Error::os("create an event", io::ErrorKind::AlreadyExists))
+}
+
 /// Another process's of this user, if it is there.
-pub(super) fn open_event(name: &str) -> Option<OwnedHandle> {
+pub(super) fn open_event(name: &str, access: u32) -> Option<OwnedHandle> {
     let wide = wide(name);
     // SAFETY: the name ends with a zero.
-    let handle = opened(|| unsafe { OpenEventW(EVENT_ACCESS, 0, wide.as_ptr()) }).ok()??;
+    let handle = opened(|| unsafe { OpenEventW(access, 0, wide.as_ptr()) }).ok()??;
     is_own(&handle).then_some(handle)
 }
 
 pub(super) fn set(event: &OwnedHandle) {
     // SAFETY: the handle is open.
     let _ = unsafe { SetEvent(event.as_raw_handle()) };
+}
+
+pub(super) fn reset(event: &OwnedHandle) {
+    // SAFETY: the handle is open.
+    let _ = unsafe { ResetEvent(event.as_raw_handle()) };
 }
 
 /// Who may do what with an object: this user what was given, nobody else anything.

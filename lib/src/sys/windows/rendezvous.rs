@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::card::Card;
-use super::channel::{Channel, Letters};
-use super::names::{FIRST, Name, SECOND, SECOND_BELL};
+use super::channel::{Channel, Letters, Other};
+use super::names::{FIRST, Name};
 use super::objects::{Created, create_semaphore, open_semaphore, release};
 use super::users::User;
 use super::wake::{Alarm, wait_any};
@@ -37,7 +37,7 @@ impl Seat {
     /// Whether nobody has taken the count: takes it, and gives it back at once.
     fn is_free(&self) -> Result<bool, Error> {
         let past = Some(Instant::now());
-        let free = wait_any([self.semaphore.as_handle()], past)?.is_some();
+        let free = wait_any(&[self.semaphore.as_handle()], past)?.is_some();
         if free {
             release(&self.semaphore);
         }
@@ -66,7 +66,7 @@ pub(crate) struct Host {
 
 /// The host's offer to meet one process.
 pub(super) struct Turn {
-    number: u64,
+    pub(super) number: u64,
     pub(super) letters: Card<Own>,
 }
 
@@ -135,7 +135,7 @@ fn enter(name: &Name, seat: &OwnedHandle, deadline: Instant) -> Result<Option<Ch
         release(&bell);
     }
     let handles = [holder.handle.as_handle(), seat.as_handle()];
-    if wait_any(handles, Some(deadline))? != Some(1) {
+    if wait_any(&handles, Some(deadline))? != Some(1) {
         return Ok(None);
     }
     if card.has_left() {
@@ -181,7 +181,7 @@ impl Host {
         loop {
             self.open_turn()?;
             let until = [deadline, write_by].into_iter().flatten().min();
-            let woken = wait_any([alarm.0.as_handle(), self.bell.as_handle()], until)?;
+            let woken = wait_any(&[alarm.0.as_handle(), self.bell.as_handle()], until)?;
             if woken == Some(0) {
                 return Ok(None);
             }
@@ -229,13 +229,11 @@ impl Host {
     /// The process that took the count in this turn, if it has written.
     fn meet(&mut self) -> Option<Channel> {
         let number = self.turn.as_ref()?.number;
-        let theirs = Card::open(&self.name.letters(number, SECOND))?;
+        let second = Other::second(&self.name, number)?;
         let turn = self.turn.take()?;
         // If it is gone already, the next turn begins.
-        let process = theirs.process()?;
-        let their_bell = open_semaphore(&self.name.letters(number, SECOND_BELL))?;
         let bell = Arc::clone(&self.bell);
-        Channel::new(Letters::Host(turn), bell, theirs, their_bell, process).ok()
+        Some(Channel::new(Letters::Host(turn), bell, Some(second?)))
     }
 
     pub(crate) fn close(self) -> Seat {

@@ -1,79 +1,28 @@
-//! Doorbell (a semaphore), alarm and hang-up (events), and the wait for all of them.
+//! Waiting for any of several objects, until a deadline; and the alarm.
 #![expect(unsafe_code, reason = "the system's interface is all unsafe functions")]
 
 use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
-use std::sync::Arc;
 use std::time::Instant;
 
-use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED, WAIT_TIMEOUT};
+use windows_sys::Win32::Foundation::{WAIT_FAILED, WAIT_TIMEOUT};
 use windows_sys::Win32::System::Threading::{INFINITE, WaitForMultipleObjects};
 
-use super::objects::{
-    BELL, Created, GONE, create_event, create_semaphore, create_unique, open_event, open_semaphore,
-    release, set, unique,
-};
-use super::process::{Process, own_id};
+use super::objects::{create_own_event, set};
+use super::registered::Registered;
 use crate::error::Error;
-use crate::sys::Wake;
+use crate::sys::Handle;
 
-/// The doorbell that this process sleeps on, and the event by which it hangs up.
-pub(crate) struct Bell {
-    pub(super) number: u64,
-    semaphore: OwnedHandle,
-    gone: OwnedHandle,
-}
+/// Most objects that one call of the system waits for (MAXIMUM_WAIT_OBJECTS of winnt.h).
+const AT_ONCE: usize = 64;
 
-/// The partner's.
-pub(crate) struct RemoteBell {
-    semaphore: OwnedHandle,
-    gone: OwnedHandle,
-}
-
-impl RemoteBell {
-    pub(super) fn open(process_id: u32, number: u64) -> Option<RemoteBell> {
-        let semaphore = open_semaphore(&unique(process_id, number, BELL))?;
-        let gone = open_event(&unique(process_id, number, GONE))?;
-        Some(RemoteBell { semaphore, gone })
-    }
-}
-
-impl Bell {
-    pub(crate) fn new() -> Result<Bell, Error> {
-        let (number, (semaphore, gone)) = create_unique(|number| {
-            let name = |suffix| unique(own_id(), number, suffix);
-            let Created::New(semaphore) = create_semaphore(&name(BELL))? else {
-                return Ok(None);
-            };
-            let gone = create_event(Some(&name(GONE)))?;
-            Ok(gone.map(|gone| (semaphore, gone)))
-        })?;
-        Ok(Bell {
-            number,
-            semaphore,
-            gone,
-        })
-    }
-}
-
-impl Drop for Bell {
-    /// Whoever was shown it may take this process for its partner already.
-    fn drop(&mut self) {
-        set(&self.gone);
-    }
-}
-
-/// Once rung, wakes every wait of this process that was given it, for good.
+/// Once rung, wakes all that were given it, for good: while joining.
 #[derive(Debug)]
 pub(crate) struct Alarm(pub(super) OwnedHandle);
 
 impl Alarm {
     pub(crate) fn new() -> Result<Alarm, Error> {
-        match create_event(None)? {
-            Some(event) => Ok(Alarm(event)),
-            // Without a name, it is always new.
-            None => Err(Error::os("create an alarm", io::ErrorKind::AlreadyExists)),
-        }
+        create_own_event().map(Alarm)
     }
 
     pub(crate) fn ring(&self) {
@@ -81,60 +30,12 @@ impl Alarm {
     }
 }
 
-/// What connects two processes that have joined.
-pub(crate) struct Link {
-    pub(super) bell: Bell,
-    pub(super) remote_bell: RemoteBell,
-    pub(super) process: Arc<Process>,
-}
-
-impl Link {
-    pub(crate) fn wait(&self, alarm: &Alarm, deadline: Option<Instant>) -> Result<Wake, Error> {
-        // The first of several that are signalled counts; taking the bell's count
-        // consumes the ring.
-        let handles = [
-            alarm.0.as_handle(),
-            self.bell.semaphore.as_handle(),
-            self.remote_bell.gone.as_handle(),
-            self.process.handle.as_handle(),
-        ];
-        Ok(match wait_any(handles, deadline)? {
-            None => Wake::Timeout,
-            Some(0) => Wake::Alarm,
-            Some(1) => Wake::Bell,
-            Some(_) => Wake::Gone,
-        })
-    }
-
-    pub(crate) fn watch(&self, alarm: &Alarm, deadline: Option<Instant>) -> Result<Wake, Error> {
-        let handles = [
-            alarm.0.as_handle(),
-            self.remote_bell.gone.as_handle(),
-            self.process.handle.as_handle(),
-        ];
-        Ok(match wait_any(handles, deadline)? {
-            None => Wake::Timeout,
-            Some(0) => Wake::Alarm,
-            Some(_) => Wake::Gone,
-        })
-    }
-
-    pub(crate) fn ring(&self) {
-        release(&self.remote_bell.semaphore);
-    }
-
-    pub(crate) fn hang_up(&self) {
-        set(&self.bell.gone);
-    }
-}
-
 /// The index of a handle that is signalled, the first of several; `None` for a
-/// deadline that passed.
-pub(super) fn wait_any<const N: usize>(
-    handles: [BorrowedHandle<'_>; N],
+/// deadline that passed. From one handle to [`AT_ONCE`] of them, all different.
+pub(super) fn wait_any(
+    handles: &[BorrowedHandle<'_>],
     deadline: Option<Instant>,
 ) -> Result<Option<usize>, Error> {
-    let handles: [HANDLE; N] = handles.map(|handle| handle.as_raw_handle());
     loop {
         let left_ms = match deadline {
             None => INFINITE,
@@ -147,8 +48,11 @@ pub(super) fn wait_any<const N: usize>(
                     .min(u128::from(INFINITE - 1)) as u32
             }
         };
-        // SAFETY: `handles` are N open handles, which the caller's borrows keep so.
-        let woken = unsafe { WaitForMultipleObjects(N as u32, handles.as_ptr(), 0, left_ms) };
+        // SAFETY: as many handles as said, which are of the system's form
+        // (`BorrowedHandle` promises it), and which the caller's borrows keep open.
+        let woken = unsafe {
+            WaitForMultipleObjects(handles.len() as u32, handles.as_ptr().cast(), 0, left_ms)
+        };
         match woken {
             WAIT_FAILED => return Err(Error::os("wait", io::Error::last_os_error())),
             WAIT_TIMEOUT if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
@@ -161,6 +65,69 @@ pub(super) fn wait_any<const N: usize>(
     }
 }
 
+/// Which of `handles` (events that stay set) are signalled, as soon as one is; none if
+/// the deadline passed.
+#[allow(dead_code, reason = "waiting in parts is yet to come")]
+pub(crate) fn wait_for_handles(
+    handles: &[Handle<'_>],
+    deadline: Option<Instant>,
+) -> Result<Vec<bool>, Error> {
+    // The system refuses to wait for one object twice.
+    let mut distinct = handles.to_vec();
+    distinct.sort_unstable_by_key(number);
+    distinct.dedup_by_key(|handle| number(handle));
+    // Before a wait that may be costly to prepare.
+    let mut found = signalled(&distinct)?;
+    if found.is_empty() {
+        wait_for_one(&distinct, deadline)?;
+        found = signalled(&distinct)?;
+    }
+    let is_ready = |handle| found.binary_search(&number(handle)).is_ok();
+    Ok(handles.iter().map(is_ready).collect())
+}
+
+fn number(handle: &BorrowedHandle<'_>) -> usize {
+    handle.as_raw_handle().addr()
+}
+
+/// The numbers of those that are signalled now, in the order of `handles`.
+fn signalled(mut handles: &[BorrowedHandle<'_>]) -> Result<Vec<usize>, Error> {
+    let past = Some(Instant::now());
+    let mut found = Vec::new();
+    while !handles.is_empty() {
+        let chunk = &handles[..handles.len().min(AT_ONCE)];
+        let first = wait_any(chunk, past)?;
+        found.extend(first.map(|index| number(&chunk[index])));
+        let seen = first.map_or(chunk.len(), |index| index + 1);
+        handles = &handles[seen..];
+    }
+    Ok(found)
+}
+
+/// Returns once one of `handles` is signalled, or the deadline passed.
+fn wait_for_one(handles: &[BorrowedHandle<'_>], deadline: Option<Instant>) -> Result<(), Error> {
+    if (1..=AT_ONCE).contains(&handles.len()) {
+        return wait_any(handles, deadline).map(drop);
+    }
+    // Those beyond what a call can wait for set an event that it waits for; without any
+    // handle, nobody does.
+    let (here, beyond) = handles.split_at(handles.len().min(AT_ONCE - 1));
+    let any_beyond = create_own_event()?;
+    let registered: io::Result<Vec<Registered>> = beyond
+        .iter()
+        // SAFETY: the caller's borrows and this function's variables outlive what is
+        // dropped at the end of this function.
+        .map(|handle| unsafe { Registered::new(*handle, any_beyond.as_handle()) })
+        .collect();
+    let registered =
+        registered.map_err(|error| Error::os(format!("wait for {} ends", handles.len()), error))?;
+    let mut waited = here.to_vec();
+    waited.push(any_beyond.as_handle());
+    let woken = wait_any(&waited, deadline);
+    drop(registered);
+    woken.map(drop)
+}
+
 /// There is none: FlushProcessWriteBuffers reaches the own process only.
 pub(crate) fn can_barrier_remotely() -> bool {
     false
@@ -171,4 +138,19 @@ pub(crate) fn barrier_remotely() -> Result<(), Error> {
         needed: "execute a barrier in another process",
         source: io::ErrorKind::Unsupported.into(),
     })
+}
+
+/// The process in which something was made: always this one, since nothing forks here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin;
+
+impl Origin {
+    pub(crate) fn here() -> Result<Origin, Error> {
+        Ok(Origin)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_here(self) -> bool {
+        true
+    }
 }
