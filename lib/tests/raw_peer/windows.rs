@@ -27,8 +27,8 @@ use windows_sys::Win32::System::Memory::{
     UnmapViewOfFile, VirtualProtect, VirtualQuery,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, CreateSemaphoreW, GetCurrentProcess, GetProcessTimes, OpenEventW,
-    OpenProcessToken, OpenSemaphoreW, ReleaseSemaphore, SEMAPHORE_MODIFY_STATE,
+    CreateEventW, CreateSemaphoreW, EVENT_MODIFY_STATE, GetCurrentProcess, GetProcessTimes,
+    OpenEventW, OpenProcessToken, OpenSemaphoreW, ReleaseSemaphore, SEMAPHORE_MODIFY_STATE,
     SYNCHRONIZATION_SYNCHRONIZE, SetEvent, WaitForSingleObject,
 };
 
@@ -83,6 +83,7 @@ fn own_sid() -> String {
 const ALL: u32 = 0x001f_0003;
 const READ: u32 = 0x0002_0005;
 const WAIT: u32 = 0x0012_0000;
+const SET: u32 = 0x0002_0002;
 
 /// Creates with an owner and a list of one entry (J35); whether it is new.
 fn create(
@@ -142,18 +143,18 @@ fn wait(object: &OwnedHandle, limit: Duration) -> bool {
     unsafe { WaitForSingleObject(object.as_raw_handle(), limit_ms) == WAIT_OBJECT_0 }
 }
 
-fn create_event(name: &str) -> OwnedHandle {
+fn create_event(name: &str, access: u32) -> OwnedHandle {
     let name = wide(name);
     // SAFETY: both pointers are to live objects, the name ends with a zero.
-    let event = create(WAIT, |security| unsafe {
+    let event = create(access, |security| unsafe {
         CreateEventW(security, 1, 0, name.as_ptr())
     });
     event.0
 }
 
-fn open_event(name: &str) -> io::Result<OwnedHandle> {
+fn open_event(name: &str, access: u32) -> io::Result<OwnedHandle> {
     // SAFETY: the name ends with a zero.
-    owned(unsafe { OpenEventW(SYNCHRONIZATION_SYNCHRONIZE, 0, wide(name).as_ptr()) })
+    owned(unsafe { OpenEventW(access, 0, wide(name).as_ptr()) })
 }
 
 fn set(event: &OwnedHandle) {
@@ -264,7 +265,7 @@ impl Drop for Region {
 /// A doorbell, and the event by which this peer hangs up.
 pub(super) struct Bell {
     number: u64,
-    semaphore: OwnedHandle,
+    ring: OwnedHandle,
     gone: Arc<OwnedHandle>,
 }
 
@@ -274,20 +275,20 @@ impl Bell {
         let name = |what| numbered(std::process::id(), number, what);
         Bell {
             number,
-            semaphore: create_semaphore(&name("bell")).0,
-            gone: Arc::new(create_event(&name("gone"))),
+            ring: create_event(&name("ring"), SET),
+            gone: Arc::new(create_event(&name("gone"), WAIT)),
         }
     }
 }
 
 pub(super) struct PeerBell {
-    semaphore: OwnedHandle,
+    ring: OwnedHandle,
     gone: OwnedHandle,
 }
 
 impl PeerBell {
     pub(super) fn ring(&self) {
-        release(&self.semaphore);
+        set(&self.ring);
     }
 }
 
@@ -384,7 +385,7 @@ impl Channel {
 
     pub(super) fn offer(&self, region: &Region, bell: &Bell) {
         self.keep(&region.section);
-        self.keep(&bell.semaphore);
+        self.keep(&bell.ring);
         *self.hang_up.borrow_mut() = Some(Arc::clone(&bell.gone));
         self.send(OFFER, [region.number, bell.number], b"");
     }
@@ -417,8 +418,8 @@ impl Channel {
         (
             region,
             PeerBell {
-                semaphore: open_semaphore(&name(16, "bell")).unwrap(),
-                gone: open_event(&name(16, "gone")).unwrap(),
+                ring: open_event(&name(16, "ring"), EVENT_MODIFY_STATE).unwrap(),
+                gone: open_event(&name(16, "gone"), SYNCHRONIZATION_SYNCHRONIZE).unwrap(),
             },
         )
     }
@@ -792,7 +793,7 @@ fn a_process_that_was_created_at_another_time_is_another_process() {
 fn an_object_of_another_kind_under_the_name_is_an_error_that_says_so() {
     bounded(|| {
         let place = Place::new();
-        let _event = create_event(&place.base());
+        let _event = create_event(&place.base(), WAIT);
         let error = join(&place.name, &options()).unwrap_err();
         let Error::Os { .. } = error else {
             panic!("{error:?}");
