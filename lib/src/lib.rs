@@ -83,6 +83,7 @@ mod region;
 mod ring;
 mod stream;
 mod sys;
+mod wait;
 mod writer;
 
 pub use crate::block::{DataBlock, EmptyBlock, Label};
@@ -97,6 +98,8 @@ pub use crate::region::layout::{
     BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX, LETTER_MAX, LETTERS,
 };
 pub use crate::stream::{ReceiveStream, SendStream};
+pub use crate::sys::Handle;
+pub use crate::wait::{Interest, Waitable, wait_any};
 pub use crate::writer::Writer;
 
 /// The example in the README compiles.

@@ -139,6 +139,13 @@ impl<const WORDS: usize> Incoming<WORDS> {
         self.taken.get()
     }
 
+    /// Whether there is an entry to take, or a count that [`Incoming::take`] refuses.
+    pub(crate) fn is_ready(&self, peer: &Control<Theirs>) -> bool {
+        let taken = self.taken.get();
+        // No entry is read here; whoever takes it acquires it.
+        self.seen.get() != taken || peer.published.0.blocks.load() != taken
+    }
+
     /// Takes the next entry, if there is one. `out` is how many blocks the
     /// partner holds at most: more cannot come.
     #[inline(always)]
@@ -221,6 +228,21 @@ impl Sleeps {
         true
     }
 
+    /// Says that this end is about to sleep. A barrier, which pairs with that in
+    /// [`Sleeps::partner_wants_ring`], and a look MUST follow before it does. Rings that
+    /// are there must have been consumed before.
+    pub(crate) fn announce(&self, own: &Control<Own>) {
+        // A new number each time: a ring for an earlier sleep may be what ended the
+        // last one, and announcing only once would lose the next.
+        self.own.set(self.own.get() + 1);
+        own.asleep.0.store(self.own.get(), Ordering::Relaxed);
+    }
+
+    /// Takes the announcement back.
+    pub(crate) fn withdraw(&self, own: &Control<Own>) {
+        own.asleep.0.store(0, Ordering::Relaxed);
+    }
+
     /// Looks, spins, and sleeps until `look` finds something or fails.
     ///
     /// `look` may be called any number of times. `spins` is how often to look
@@ -245,13 +267,10 @@ impl Sleeps {
             }
             std::hint::spin_loop();
         }
-        let announcement = Announcement { own };
+        let _withdrawn_at_the_end = Announcement { sleeps: self, own };
         loop {
             consume()?;
-            // A new number on each turn: a ring for an earlier sleep may be what
-            // ended the last one, and announcing only once would lose the next.
-            self.own.set(self.own.get() + 1);
-            announcement.make(self.own.get());
+            self.announce(own);
             // Pairs with the barrier in `partner_wants_ring`.
             barrier()?;
             if let Some(found) = look()? {
@@ -268,18 +287,13 @@ impl Sleeps {
 /// Withdrawn when dropped, so that no way out of [`Sleeps::wait`] leaves the
 /// partner ringing for nobody.
 struct Announcement<'a> {
+    sleeps: &'a Sleeps,
     own: &'a Control<Own>,
-}
-
-impl Announcement<'_> {
-    fn make(&self, number: u64) {
-        self.own.asleep.0.store(number, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
-        self.own.asleep.0.store(0, Ordering::Relaxed);
+        self.sleeps.withdraw(self.own);
     }
 }
 

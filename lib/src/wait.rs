@@ -10,8 +10,10 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::reader::Reader;
+use crate::ring;
 use crate::sys;
 use crate::writer::Writer;
+use sealed::Wait;
 
 /// What an end is waited for; combined with `|`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,28 +48,60 @@ pub trait Waitable: sealed::Steps {}
 impl Waitable for Reader {}
 impl Waitable for Writer {}
 
+impl sealed::Steps for Reader {
+    fn steps(&self) -> &dyn sealed::Wait {
+        self.end()
+    }
+}
+
+impl sealed::Steps for Writer {
+    fn steps(&self) -> &dyn sealed::Wait {
+        self.end()
+    }
+}
+
 /// The steps of a wait, which only this crate takes.
-pub(crate) mod sealed {
+mod sealed {
     use super::Interest;
     use crate::error::Error;
+    use crate::pair::End;
     use crate::ring::Barrier;
     use crate::sys::Handle;
 
     pub trait Steps {
-        /// Announces a sleep; what kind of barrier has to follow.
         #[doc(hidden)]
-        fn announce(&self) -> Result<Barrier, Error>;
-        /// Whether a look would find anything.
-        #[doc(hidden)]
+        fn steps(&self) -> &dyn Wait;
+    }
+
+    pub trait Wait {
+        /// Whether a remote barrier has to follow.
+        fn announce(&self) -> Result<bool, Error>;
         fn is_ready(&self, interest: Interest) -> bool;
-        /// Whether the handle stays ready for good, since the session is over.
-        #[doc(hidden)]
         fn is_gone(&self) -> Result<bool, Error>;
-        /// Withdraws the announcement and takes the rings that are there.
-        #[doc(hidden)]
-        fn withdraw(&self) -> Result<(), Error>;
-        #[doc(hidden)]
+        fn disarm(&self) -> Result<(), Error>;
         fn handle(&self) -> Handle<'_>;
+    }
+
+    impl<const OUT: usize, const IN: usize> Wait for End<OUT, IN> {
+        fn announce(&self) -> Result<bool, Error> {
+            Ok(End::announce(self)? == Barrier::Remote)
+        }
+
+        fn is_ready(&self, interest: Interest) -> bool {
+            End::is_ready(self, interest)
+        }
+
+        fn is_gone(&self) -> Result<bool, Error> {
+            End::is_gone(self)
+        }
+
+        fn disarm(&self) -> Result<(), Error> {
+            End::disarm(self)
+        }
+
+        fn handle(&self) -> Handle<'_> {
+            End::handle(self)
+        }
     }
 }
 
@@ -108,9 +142,13 @@ pub fn wait_any(
     ends: &[(&dyn Waitable, Interest)],
     deadline: Option<Instant>,
 ) -> Result<Vec<usize>, Error> {
+    let ends: Vec<_> = ends
+        .iter()
+        .map(|(end, interest)| (end.steps(), *interest))
+        .collect();
     loop {
-        let announced = Announced::all(ends)?;
-        let ready = indices(ends, |end, interest| Ok(end.is_ready(interest)))?;
+        let announced = Announced::all(&ends)?;
+        let ready = indices(&ends, |end, interest| Ok(end.is_ready(interest)))?;
         if !ready.is_empty() {
             return Ok(ready);
         }
@@ -118,7 +156,7 @@ pub fn wait_any(
         let signalled = sys::wait_for_handles(&handles, deadline)?;
         drop(announced);
         let mut signalled = signalled.into_iter();
-        let ready = indices(ends, |end, interest| {
+        let ready = indices(&ends, |end, interest| {
             let is_signalled = signalled.next().unwrap_or(false);
             Ok(end.is_ready(interest) || (is_signalled && end.is_gone()?))
         })?;
@@ -131,8 +169,8 @@ pub fn wait_any(
 }
 
 fn indices(
-    ends: &[(&dyn Waitable, Interest)],
-    mut is_wanted: impl FnMut(&dyn Waitable, Interest) -> Result<bool, Error>,
+    ends: &[(&dyn Wait, Interest)],
+    mut is_wanted: impl FnMut(&dyn Wait, Interest) -> Result<bool, Error>,
 ) -> Result<Vec<usize>, Error> {
     let mut found = Vec::new();
     for (index, (end, interest)) in ends.iter().enumerate() {
@@ -144,20 +182,20 @@ fn indices(
 }
 
 /// Announcements of several ends, withdrawn on every way out.
-struct Announced<'a>(&'a [(&'a dyn Waitable, Interest)]);
+struct Announced<'a>(&'a [(&'a dyn Wait, Interest)]);
 
 impl<'a> Announced<'a> {
     /// One barrier serves all.
-    fn all(ends: &'a [(&'a dyn Waitable, Interest)]) -> Result<Announced<'a>, Error> {
+    fn all(ends: &'a [(&'a dyn Wait, Interest)]) -> Result<Announced<'a>, Error> {
         let announced = Announced(ends);
         let mut is_remote = false;
         for (end, _) in ends {
-            is_remote |= end.announce()? == crate::ring::Barrier::Remote;
+            is_remote |= end.announce()?;
         }
         if is_remote {
             sys::barrier_remotely()?;
         }
-        crate::ring::full_fence();
+        ring::full_fence();
         Ok(announced)
     }
 }
@@ -166,7 +204,7 @@ impl Drop for Announced<'_> {
     fn drop(&mut self) {
         for (end, _) in self.0 {
             // A ring that cannot be taken only ends the next sleep early.
-            let _ = end.withdraw();
+            let _ = end.disarm();
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::pair::{Core, End, Pair};
 use crate::region::Block;
 use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 use crate::stream::ReceiveStream;
+use crate::sys::Handle;
+use crate::wait::Interest;
 
 /// The end that takes filled blocks, drains them and gives them back.
 ///
@@ -208,6 +210,58 @@ impl Writer {
     /// [`Error::PartnerAborted`].
     pub fn abort(self, reason: &str) {
         self.end.abort(reason);
+    }
+
+    /// The first two steps of a wait, for those that sleep by other means: says that this
+    /// end is about to sleep, and looks once more. True: wait until [`Writer::handle`] is
+    /// readable, then [`Writer::disarm`], and look by calls that do not wait (`try_…`).
+    /// False: look now; this end is not armed.
+    ///
+    /// To be armed lasts until [`Writer::disarm`], or a call that waits; calls that do not
+    /// wait leave it as it is. Several interests are combined with `|`.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. A session that has failed is something to look at.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn sleep_on(handle: brigade::Handle<'_>) {}
+    /// # fn main() -> Result<(), brigade::Error> {
+    /// # let end: brigade::Writer = unimplemented!();
+    /// loop {
+    ///     while let Some(block) = end.try_data_block()? {
+    ///         // …
+    ///     }
+    ///     if end.arm(brigade::Interest::BLOCKS)? {
+    ///         sleep_on(end.handle()); // poll(2), a reactor, WaitForSingleObject
+    ///         end.disarm()?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn arm(&self, interest: Interest) -> Result<bool, Error> {
+        self.end.arm(interest)
+    }
+
+    /// Ends what [`Writer::arm`] began, and makes the handle unreadable again, unless the
+    /// session is over.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn disarm(&self) -> Result<(), Error> {
+        self.end.disarm()
+    }
+
+    /// What becomes readable (on Windows: signalled) when there may be something to look
+    /// at while this end is armed: something that was waited for has come, or the partner
+    /// has left or died, or this process has given up. For `poll`, `epoll`, or a runtime's
+    /// reactor; nothing may be read from or written to it. On Windows, whoever waits for
+    /// it takes the signal. It is this end's own, and valid as long as the end.
+    pub fn handle(&self) -> Handle<'_> {
+        self.end.handle()
     }
 
     /// Posts a letter to the Reader: at most [`LETTER_MAX`](crate::LETTER_MAX) bytes, with a

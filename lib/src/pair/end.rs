@@ -40,21 +40,21 @@ const YIELDS: Duration = Duration::from_micros(20);
 /// partner's queue.
 pub(crate) struct End<const OUT: usize, const IN: usize> {
     core: Arc<Core>,
-    pair: Arc<Pair>,
-    own: View<Own>,
-    peer: View<Theirs>,
+    pub(super) pair: Arc<Pair>,
+    pub(super) own: View<Own>,
+    pub(super) peer: View<Theirs>,
     outgoing: Outgoing<OUT>,
-    incoming: Incoming<IN>,
-    outbox: Outbox,
-    inbox: Inbox,
-    sleeps: Sleeps,
-    barrier: Barrier,
+    pub(super) incoming: Incoming<IN>,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+    pub(super) sleeps: Sleeps,
+    pub(super) barrier: Barrier,
     spins: u32,
-    pool: Pool,
+    pub(super) pool: Pool,
     /// Entries that were taken when the partner was last rung.
     rang_at: Cell<Option<u64>>,
     /// There may be a ring to consume.
-    rung: Cell<bool>,
+    pub(super) rung: Cell<bool>,
     origin: Origin,
 }
 
@@ -238,17 +238,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             self.own.control(),
             spins,
             look,
-            || match self.rung.replace(false) {
-                true => self.pair.link.consume(),
-                false => Ok(()),
-            },
-            || match self.barrier {
-                Barrier::Remote => sys::barrier_remotely(),
-                Barrier::Fence => {
-                    ring::full_fence();
-                    Ok(())
-                }
-            },
+            || self.consume(),
+            || execute_barrier(self.barrier),
             || match self.sleep(deadline)? {
                 Wake::Rung => {
                     self.rung.set(true);
@@ -264,6 +255,14 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 Wake::Timeout => Err(Error::TimedOut),
             },
         )
+    }
+
+    /// Takes the rings that are there, if there may be any.
+    pub(super) fn consume(&self) -> Result<(), Error> {
+        match self.rung.replace(false) {
+            true => self.pair.link.consume(),
+            false => Ok(()),
+        }
     }
 
     fn sleep(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
@@ -395,6 +394,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// The session has ended well: dropping this end is no abort any more.
     pub(crate) fn set_over(&self) {
         self.core.set_over();
+    }
+}
+
+/// The sleeper's half of the barrier, between its announcement and its last look.
+pub(crate) fn execute_barrier(barrier: Barrier) -> Result<(), Error> {
+    match barrier {
+        Barrier::Remote => sys::barrier_remotely(),
+        Barrier::Fence => {
+            ring::full_fence();
+            Ok(())
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`End`] is one side's half of the traffic, alike for both sides but for the
 //! entries' sizes.
 
+mod arm;
 mod clock;
 mod end;
 mod shared;

@@ -84,6 +84,11 @@ impl Pool {
         self.block_size
     }
 
+    /// Whether a block is here and unused.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.spare_count.get() > 0
+    }
+
     /// A block that is here and unused, with its full length.
     #[inline(always)]
     pub(crate) fn take_spare(&self) -> Option<Block> {

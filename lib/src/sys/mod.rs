@@ -102,9 +102,9 @@ pub(crate) use windows::{
 
 /// What an application's own loop waits for.
 #[cfg(unix)]
-pub(crate) type Handle<'a> = std::os::fd::BorrowedFd<'a>;
+pub type Handle<'a> = std::os::fd::BorrowedFd<'a>;
 #[cfg(windows)]
-pub(crate) type Handle<'a> = std::os::windows::io::BorrowedHandle<'a>;
+pub type Handle<'a> = std::os::windows::io::BorrowedHandle<'a>;
 
 /// The environment variable that tells a child of its invitation.
 pub(crate) const INVITATION: &str = "BRIGADE_INVITATION";

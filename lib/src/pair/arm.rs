@@ -1,0 +1,66 @@
+//! The steps of a wait that somebody else sleeps for: see `crate::wait`.
+
+use super::End;
+use super::end::execute_barrier;
+use crate::error::Error;
+use crate::region::layout;
+use crate::ring::Barrier;
+use crate::sys::{Handle, Wake};
+use crate::wait::Interest;
+
+impl<const OUT: usize, const IN: usize> End<OUT, IN> {
+    /// Says that this end is about to sleep; the barrier that has to follow.
+    pub(crate) fn announce(&self) -> Result<Barrier, Error> {
+        self.check_here()?;
+        self.consume()?;
+        self.sleeps.announce(self.own.control());
+        Ok(self.barrier)
+    }
+
+    /// Takes the announcement back, and the rings with it: the handle is not readable any
+    /// more, unless the session is over.
+    pub(crate) fn disarm(&self) -> Result<(), Error> {
+        self.check_here()?;
+        self.sleeps.withdraw(self.own.control());
+        self.pair.link.consume()
+    }
+
+    /// Announces and looks: whether to sleep on the handle.
+    pub(crate) fn arm(&self, interest: Interest) -> Result<bool, Error> {
+        let barrier = self.announce()?;
+        let executed = execute_barrier(barrier);
+        if executed.is_ok() && !self.is_ready(interest) {
+            // A ring for an earlier sleep may come yet, so the next one looks for it.
+            self.rung.set(true);
+            return Ok(true);
+        }
+        self.sleeps.withdraw(self.own.control());
+        executed.map(|()| false)
+    }
+
+    /// Whether a look would find something that `interest` asks for, or a failure.
+    pub(crate) fn is_ready(&self, interest: Interest) -> bool {
+        // The state first, as in every look.
+        let state = self.peer.control().status.0.state.load_acquire();
+        let is_over = state != layout::RUNNING;
+        let peer = self.peer.control();
+        let blocks = || is_over || self.pool.has_spare() || self.incoming.is_ready(peer);
+        // What cannot be is found by the call that looks.
+        let letters = || is_over || self.inbox.is_waiting(peer).unwrap_or(true);
+        let room = || state == layout::ABORTED || self.outbox.has_room(peer).unwrap_or(true);
+        (interest.includes(Interest::BLOCKS) && blocks())
+            || (interest.includes(Interest::LETTERS) && letters())
+            || (interest.includes(Interest::ROOM) && room())
+            || (interest.includes(Interest::VERDICT) && is_over)
+    }
+
+    /// Whether the partner or this process has ended the session, or broken it.
+    pub(crate) fn is_gone(&self) -> Result<bool, Error> {
+        let now = std::time::Instant::now();
+        Ok(self.pair.link.watch(Some(now))? != Wake::Timeout)
+    }
+
+    pub(crate) fn handle(&self) -> Handle<'_> {
+        self.pair.link.handle()
+    }
+}
