@@ -1,0 +1,194 @@
+//! How many blocks a second: one process copies bytes into blocks, the other copies them
+//! out.
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use brigade::Options;
+
+use crate::Outcome;
+use crate::bare::Bare;
+use crate::figures::{ratios, spread};
+use crate::partner;
+
+/// Block sizes in bytes.
+pub const SIZES: [usize; 4] = [64, 4 << 10, 64 << 10, 1 << 20];
+
+/// The pool, for both rings: as the default of brigade.
+const POOL: usize = 4 << 20;
+
+/// At most this many blocks, so that the queues, too, stay in the cache.
+const BLOCKS_MAX: usize = 1024;
+
+pub fn blocks(size: usize) -> usize {
+    (POOL / size).min(BLOCKS_MAX)
+}
+
+/// How many blocks a run moves: some tenths of a second.
+fn count(size: usize) -> u64 {
+    let bytes: u64 = match size {
+        64 => 1 << 30,
+        4096 => 4 << 30,
+        _ => 8 << 30,
+    };
+    bytes / size as u64
+}
+
+/// Measures brigade, a bare ring and a pipe with blocks of `sizes`.
+pub fn table(rounds: usize, sizes: &[usize]) -> Outcome<()> {
+    println!("{rounds} rounds, the three in turn; median (least to most)");
+    println!(
+        "{:>8}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}",
+        "block", "bare ring", "brigade", "pipe", "brigade/bare", "brigade/pipe"
+    );
+    for &size in sizes {
+        let [bare, brigade, pipe] = rates(rounds, ["bare", "brigade", "pipe"], size)?;
+        println!(
+            "{size:>8}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}",
+            show(&bare, size),
+            show(&brigade, size),
+            show(&pipe, size),
+            spread(&ratios(&brigade, &bare), 1.0, ""),
+            spread(&ratios(&brigade, &pipe), 1.0, "")
+        );
+    }
+    Ok(())
+}
+
+/// Blocks a second of each rival, round by round.
+fn rates<const RIVALS: usize>(
+    rounds: usize,
+    rivals: [&str; RIVALS],
+    size: usize,
+) -> Outcome<[Vec<f64>; RIVALS]> {
+    let mut rates = [const { Vec::new() }; RIVALS];
+    for _ in 0..rounds {
+        for (rates, rival) in rates.iter_mut().zip(rivals) {
+            // A pipe is slower: a smaller share, and the rate is as good.
+            let share = if rival == "pipe" { 8 } else { 1 };
+            rates.push(1.0 / measure(rival, size, count(size) / share)?);
+        }
+    }
+    Ok(rates)
+}
+
+fn show(rates: &[f64], size: usize) -> String {
+    // Small blocks are a matter of how many, large ones of how much.
+    let (scale, unit) = match size {
+        64 => (1e6, " M/s"),
+        _ => (1e9 / size as f64, " GB/s"),
+    };
+    spread(rates, scale, unit)
+}
+
+/// Calls a function whose block size is a constant, so that the compiler knows
+/// how much is copied and neither ring pays for finding out.
+macro_rules! with_size {
+    ($size:expr, $function:ident($($argument:expr),*)) => {
+        match $size {
+            64 => $function::<64>($($argument),*),
+            4096 => $function::<4096>($($argument),*),
+            65536 => $function::<65536>($($argument),*),
+            1048576 => $function::<1048576>($($argument),*),
+            _ => Err("no such block size".into()),
+        }
+    };
+}
+
+/// Starts the child, which fills, and drains here. Seconds per block, from the first
+/// block to the last.
+pub fn measure(rival: &str, size: usize, count: u64) -> Outcome<f64> {
+    let took = with_size!(size, drain(rival, count))?;
+    Ok(took.as_secs_f64() / count as f64)
+}
+
+pub fn child(rival: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
+    with_size!(size, fill(rival, place, count))
+}
+
+fn options(size: usize) -> Options {
+    Options::new().block_size(size).block_count(blocks(size))
+}
+
+fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
+    let place = partner::place();
+    match rival {
+        "bare" => drain_bare::<SIZE>(&place, count),
+        "brigade" => drain_brigade::<SIZE>(&place, count),
+        "pipe" => drain_pipe::<SIZE>(&place, count),
+        _ => Err("no such rival".into()),
+    }
+}
+
+fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> {
+    let data = vec![7u8; SIZE];
+    match rival {
+        "bare" => {
+            Bare::<SIZE>::open(place)?.fill(&data, count);
+            Ok(())
+        }
+        "brigade" => fill_brigade::<SIZE>(place, &data, count),
+        "pipe" => fill_pipe(&data, count),
+        _ => Err("no such rival".into()),
+    }
+}
+
+fn drain_bare<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+    let ring = Bare::<SIZE>::create(place)?;
+    let child = partner::spawn("bare", place, SIZE, count)?;
+    let took = ring.drain(&mut vec![0u8; SIZE], count);
+    std::fs::remove_file(place)?;
+    partner::wait(child)?;
+    Ok(took)
+}
+
+fn fill_brigade<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcome<()> {
+    let reader = partner::join_as_reader(place, options(SIZE))?;
+    for index in 0..count {
+        let mut block = reader.empty_block()?;
+        block[..SIZE].copy_from_slice(&black_box(data)[..SIZE]);
+        block.send(SIZE, index)?;
+    }
+    reader.finish()?;
+    Ok(())
+}
+
+fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+    let child = partner::spawn("brigade", place, SIZE, count)?;
+    let writer = partner::join_as_writer(place, options(SIZE))?;
+    let mut out = vec![0u8; SIZE];
+    let mut start = None;
+    while let Some(block) = writer.data_block()? {
+        start.get_or_insert_with(Instant::now);
+        out[..SIZE].copy_from_slice(&block[..SIZE]);
+        black_box(&out);
+    }
+    let took = start.ok_or("nothing came")?.elapsed();
+    assert_eq!(writer.finish()?.blocks, count);
+    partner::wait(child)?;
+    Ok(took)
+}
+
+fn fill_pipe(data: &[u8], count: u64) -> Outcome<()> {
+    let mut out = std::io::stdout().lock();
+    for _ in 0..count {
+        out.write_all(black_box(data))?;
+    }
+    Ok(())
+}
+
+fn drain_pipe<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+    let mut child = partner::spawn("pipe", place, SIZE, count)?;
+    let mut pipe = child.stdout.take().ok_or("no pipe")?;
+    let mut out = vec![0u8; SIZE];
+    pipe.read_exact(&mut out)?;
+    let start = Instant::now();
+    for _ in 1..count {
+        pipe.read_exact(&mut out)?;
+        black_box(&out);
+    }
+    let took = start.elapsed();
+    partner::wait(child)?;
+    Ok(took)
+}
