@@ -63,6 +63,8 @@ fn assert_succeeds(output: &Output) {
 fn the_process_that_other_tests_start() {
     match std::env::var(TASK).as_deref() {
         Ok("few files") => few_files(),
+        Ok("many sessions") => many_sessions(),
+        Ok("many partners") => many_partners(),
         Ok("small files") => small_files(),
         Ok("little address space") => little_address_space(),
         Ok("no private directory") => no_private_directory(),
@@ -125,6 +127,62 @@ fn few_files() {
         }
     }
     panic!("a pair needs more than 40 descriptors");
+}
+
+/// The variable that says where the sessions of a task are.
+const PLACE: &str = "BRIGADE_TEST_PLACE";
+
+const SESSIONS: usize = 300;
+
+/// What a session may hold open: own region, socket, two doorbells, and the handle; and
+/// the host its lock. The partner's process, and whatever the test has open, once for all.
+const DESCRIPTORS: usize = 6;
+
+#[test]
+fn three_hundred_sessions_with_one_partner_fit_into_a_small_limit_of_descriptors() {
+    assert_does("many sessions");
+}
+
+fn many_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_str().unwrap();
+    let mut command = command(None, "many partners");
+    let mut partner = command.env(PLACE, place).spawn().unwrap();
+    sessions(place);
+    assert!(partner.wait().unwrap().success());
+}
+
+fn many_partners() {
+    sessions(&std::env::var(PLACE).unwrap());
+}
+
+fn sessions(place: &str) {
+    limit(Resource::Nofile, 2048);
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let options = Options::new().block_size(64).block_count(1);
+    let before = count();
+    let roles: Vec<_> = (0..SESSIONS)
+        .map(|index| join(&format!("{place}/{index}"), &options).unwrap())
+        .collect();
+    let used = count() - before;
+    assert!(used <= SESSIONS * DESCRIPTORS + 1, "{used}");
+    for role in &roles {
+        match role {
+            Role::Reader(reader) => reader.empty_block().unwrap().send(1, 1).unwrap(),
+            Role::Writer(writer) => drop(writer.data_block().unwrap().unwrap()),
+        }
+    }
+    for role in &roles {
+        match role {
+            Role::Reader(reader) => drop(reader.finish().unwrap()),
+            Role::Writer(writer) => {
+                assert!(writer.data_block().unwrap().is_none());
+                writer.finish().unwrap();
+            }
+        }
+    }
+    drop(roles);
+    assert_eq!(count(), before);
 }
 
 #[test]
