@@ -52,6 +52,14 @@
 //! is checked, and what cannot be is an [`Error::ProtocolViolation`]. A broken
 //! partner can stop the transfer and send wrong data, but can do no other harm.
 //!
+//! One rule cannot be enforced: that a Reader leaves alone the blocks it has sent. A
+//! Reader of the Writer's own user is trusted to keep it, so its blocks are looked at
+//! where they lie. A program of that user that breaks it makes bytes change under a
+//! `&[u8]`, which Rust does not allow; but such a program could as well write to this
+//! process's memory as a debugger does (ptrace). A Reader of another user
+//! ([`Partner::is_own_user`]) is not trusted: a [`DataBlock`] shows a private copy of its
+//! bytes, and no reference to what others can write exists.
+//!
 //! # Systems
 //!
 //! Linux 5.4 or later: a plain name lives in `$XDG_RUNTIME_DIR/brigade`, or else in

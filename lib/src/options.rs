@@ -159,9 +159,11 @@ impl Partner {
     }
 
     /// Whether its user is this process's own, by the system's word. If not, it is one
-    /// that [`Options::allow_user`] let in.
+    /// that [`Options::allow_user`] let in, or one of whom the system does not say enough:
+    /// in a user namespace all that have no number there look like one, the overflow user
+    /// (65534 as a rule), so that one is nobody's own.
     pub fn is_own_user(&self) -> bool {
-        self.peer.user == sys::User::own()
+        self.peer.user == sys::User::own() && self.peer.user.is_certain()
     }
 
     /// The number of its user, by the system's word; `None` where users have none

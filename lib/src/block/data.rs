@@ -1,5 +1,6 @@
 //! A filled block.
 
+use std::io::{self, Write};
 use std::ops::Deref;
 
 use super::label::Label;
@@ -8,8 +9,15 @@ use crate::writer::Writer;
 
 /// A filled block: its bytes are those of a `&[u8]`. Dropped, it is given back.
 ///
-/// The bytes are the Reader's to write: they stay as they are as long as the
-/// Reader keeps the protocol, which its process cannot be forced to.
+/// They lie in the Reader's memory, and its process cannot be forced to leave them alone.
+/// If it is of this process's own user, it is trusted to, and nothing is copied: a program
+/// of one's own user that breaks this rule could as well write to this process's memory as
+/// a debugger does. If it is of another user ([`Partner::is_own_user`]), the `&[u8]` is a
+/// private copy, made the first time that the block is looked at, in a buffer that is used
+/// again for later blocks: as large as the pool in the end. [`DataBlock::copy_to`] and
+/// [`DataBlock::write_to`] do without it.
+///
+/// [`Partner::is_own_user`]: crate::Partner::is_own_user
 #[derive(Debug)]
 pub struct DataBlock<'w> {
     pub(crate) writer: &'w Writer,
@@ -39,6 +47,23 @@ impl DataBlock<'_> {
     #[inline(always)]
     pub fn more(&self) -> bool {
         self.label().more
+    }
+
+    /// Copies the block's bytes into `to`, as many as it has room for, and returns how
+    /// many these are. With a partner of another user it costs one copy, where the `&[u8]`
+    /// costs one more; but what is copied may then differ from call to call.
+    pub fn copy_to(&self, to: &mut [u8]) -> usize {
+        self.writer.end().pool().copy_to(&self.block, to)
+    }
+
+    /// Writes the block's bytes to `to`; with a partner of another user, piece by piece
+    /// through a small buffer, and then as [`DataBlock::copy_to`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of `to`.
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        self.writer.end().pool().write_to(&self.block, to)
     }
 
     /// Gives the block back, as dropping it does. Never blocks.

@@ -71,8 +71,11 @@ impl<const OUT: usize, const IN: usize> std::fmt::Debug for End<OUT, IN> {
 impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Self {
         let pool = match pair.side {
-            Side::Reader => Pool::new(&pair.own, &pair.geometry),
-            Side::Writer => Pool::new(&pair.peer, &pair.geometry),
+            Side::Reader => Pool::new(&pair.own, &pair.geometry, false),
+            Side::Writer => {
+                let is_foreign = !pair.partner.is_own_user();
+                Pool::new(&pair.peer, &pair.geometry, is_foreign)
+            }
         };
         // On one processor, spinning only keeps the partner from running.
         let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);

@@ -2,6 +2,7 @@
 //! bytes become Rust references.
 
 pub(crate) mod access;
+mod copies;
 pub(crate) mod layout;
 mod mapped;
 mod pool;

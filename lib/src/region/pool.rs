@@ -3,23 +3,30 @@
 //! What soundness rests on, beside what `mapped` says. Each block has at most one
 //! [`Block`] token in this process, and only that token gives access to its bytes; a
 //! [`Pool`] hands it out only while the block is this end's. That the *partner* leaves
-//! alone a block that it gave away cannot be checked: bytes read from a block may change
-//! under a broken or hostile Reader, and then are wrong, as any bytes from it may be.
+//! alone a block that it gave away cannot be checked. A partner of this process's own
+//! user is trusted to: it could as well write to this process's memory by other means
+//! (ptrace). A foreign one is not: its blocks are read by atomics and through `copies`.
 #![expect(
     unsafe_code,
     reason = "shared memory has to become references somewhere: in region and sys alone"
 )]
 
 use std::cell::Cell;
+use std::io::{self, Write};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::access::Access;
+use super::access::{Access, ReadOnlyU64};
+use super::copies::{self, Copies};
 use super::mapped::{Mapping, Region};
 use crate::error::Violation;
 use crate::region::layout::Geometry;
+
+/// How much of a foreign block is copied at once on its way to somewhere else, in bytes:
+/// it stays in the processor's nearest cache.
+const PIECE: usize = 16 * 1024;
 
 /// Where a block is, as this process knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub(crate) struct Pool {
     /// A stack of the blocks whose place is `Spare`: the first `spare_count`.
     spare: Box<[Cell<u16>]>,
     spare_count: Cell<usize>,
+    /// Only if the region is of another user's.
+    copies: Option<Copies>,
     _mapping: Arc<Mapping>,
 }
 
@@ -50,13 +59,18 @@ unsafe impl Send for Pool {}
 
 impl Pool {
     /// The blocks in `region`, a Reader's; all of them spare if the region is
-    /// this process's own, all with the partner otherwise.
+    /// this process's own, all with the partner otherwise. With `is_foreign` their bytes
+    /// are never trusted to stay as they are.
     ///
     /// # Panics
     ///
     /// If the region has a pool already (a second one could make a second token
     /// for the same block) or is too small: both ruled out by the session.
-    pub(crate) fn new<A: Access>(region: &Region<A>, geometry: &Geometry) -> Pool {
+    pub(crate) fn new<A: Access>(
+        region: &Region<A>,
+        geometry: &Geometry,
+        is_foreign: bool,
+    ) -> Pool {
         let mapping = region.mapping();
         let count = geometry.block_count();
         let end = geometry.blocks_offset() + geometry.stride() * count;
@@ -76,6 +90,7 @@ impl Pool {
             places: (0..count).map(|_| Cell::new(place)).collect(),
             spare: spare.collect(),
             spare_count: Cell::new(spare_count),
+            copies: is_foreign.then(|| Copies::new(count)),
             _mapping: Arc::clone(mapping),
         }
     }
@@ -115,6 +130,9 @@ impl Pool {
             return Err(Violation::Length { found, most });
         }
         place.set(Place::Held);
+        if let Some(copies) = &self.copies {
+            copies.renew(number as usize);
+        }
         Ok(Block::new(number as usize, len))
     }
 
@@ -137,11 +155,70 @@ impl Pool {
     /// The bytes of `block`.
     #[inline(always)]
     pub(crate) fn bytes<'b>(&'b self, block: &'b Block) -> &'b [u8] {
+        match &self.copies {
+            None => self.shared_bytes(block),
+            Some(copies) => self.copied_bytes(copies, block),
+        }
+    }
+
+    #[inline(always)]
+    fn shared_bytes<'b>(&'b self, block: &'b Block) -> &'b [u8] {
+        debug_assert!(self.copies.is_none());
         // SAFETY: `start` is within the mapping, which the pool keeps, and so is
         // the block's length, which `arrive` checked; the token is the only one
         // for the block, and the partner has given it away (the trust that the
         // module's head states).
         unsafe { slice::from_raw_parts(self.start(block).as_ptr(), block.len()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copied_bytes<'b>(&'b self, copies: &'b Copies, block: &'b Block) -> &'b [u8] {
+        copies.get(block, self.words(block))
+    }
+
+    /// The bytes of `block`, as many as `to` has room for. How many they are.
+    pub(crate) fn copy_to(&self, block: &Block, to: &mut [u8]) -> usize {
+        let len = block.len().min(to.len());
+        let to = &mut to[..len];
+        match self.bytes_if_fixed(block) {
+            Some(bytes) => to.copy_from_slice(&bytes[..len]),
+            None => copies::load(self.words(block), to),
+        }
+        len
+    }
+
+    /// Writes the bytes of `block` to `to`.
+    pub(crate) fn write_to(&self, block: &Block, to: &mut impl Write) -> io::Result<()> {
+        if let Some(bytes) = self.bytes_if_fixed(block) {
+            return to.write_all(bytes);
+        }
+        let mut left = block.len();
+        let mut buffer = [0; PIECE];
+        for words in self.words(block).chunks(PIECE / 8) {
+            let piece = &mut buffer[..left.min(PIECE)];
+            copies::load(words, piece);
+            to.write_all(piece)?;
+            left -= piece.len();
+        }
+        Ok(())
+    }
+
+    /// The bytes of `block`, if there are any that nobody changes.
+    fn bytes_if_fixed<'b>(&'b self, block: &'b Block) -> Option<&'b [u8]> {
+        match &self.copies {
+            None => Some(self.shared_bytes(block)),
+            Some(copies) => copies.made(block),
+        }
+    }
+
+    /// The shared bytes of `block` in words, the last of which may be longer than it.
+    fn words(&self, block: &Block) -> &[ReadOnlyU64] {
+        let count = block.len().div_ceil(8);
+        // SAFETY: blocks begin on lines of 64 bytes and the stride is a multiple of that,
+        // so the words are aligned and the last one is within the mapping, as `start` is.
+        // Atomics may change under a shared reference, and are valid for any bytes.
+        unsafe { slice::from_raw_parts(self.start(block).cast().as_ptr(), count) }
     }
 
     /// The bytes of `block`, to be filled. Only for a Reader's own blocks.
@@ -207,5 +284,98 @@ impl std::fmt::Debug for Block {
             .field("number", &self.number())
             .field("len", &self.len())
             .finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it"
+)]
+mod tests {
+    use super::*;
+    use crate::region::access::Own;
+    use crate::sys::Memory;
+
+    const SIZE: usize = 3 * PIECE + 5;
+
+    fn pool(is_foreign: bool) -> Pool {
+        let geometry = Geometry::new(SIZE, 2).unwrap();
+        let memory = Memory::create(geometry.reader_region_size()).unwrap();
+        let region: Region<Own> = Region::own(memory).unwrap();
+        Pool::new(&region, &geometry, is_foreign)
+    }
+
+    /// Block `number` comes from the partner.
+    fn arrive(pool: &Pool, number: usize, len: usize) -> Block {
+        pool.places[number].set(Place::Partner);
+        pool.arrive(number as u64, len).unwrap()
+    }
+
+    /// What a partner does that breaks the rules.
+    fn change(pool: &Pool, number: usize, value: u8) {
+        // SAFETY: the blocks of a test's own region.
+        unsafe {
+            let start = pool.first.byte_add(number * pool.stride);
+            start.write_bytes(value, SIZE);
+        }
+    }
+
+    fn copied(pool: &Pool, block: &Block) -> Vec<u8> {
+        let mut bytes = vec![0; SIZE + 1];
+        let len = pool.copy_to(block, &mut bytes);
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn written(pool: &Pool, block: &Block) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        pool.write_to(block, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_foreign_block_that_was_seen_does_not_change_until_it_comes_again() {
+        let pool = pool(true);
+        for (len, value) in [(SIZE, 1), (3, 2), (0, 3), (PIECE, 4), (PIECE + 9, 5)] {
+            change(&pool, 1, value);
+            let block = arrive(&pool, 1, len);
+            let expected = vec![value; len];
+            assert_eq!(pool.bytes(&block), expected);
+            change(&pool, 1, 0xff);
+            assert_eq!(pool.bytes(&block), expected);
+            assert_eq!(copied(&pool, &block), expected);
+            assert_eq!(written(&pool, &block), expected);
+            pool.depart(block);
+        }
+    }
+
+    #[test]
+    fn a_foreign_block_that_was_not_seen_is_copied_anew_each_time_and_whole() {
+        let pool = pool(true);
+        for len in [SIZE, 0, 1, 8, PIECE - 1, PIECE, 2 * PIECE + 7] {
+            let block = arrive(&pool, 0, len);
+            for value in [1, 2] {
+                change(&pool, 0, value);
+                assert_eq!(copied(&pool, &block), vec![value; len]);
+                assert_eq!(written(&pool, &block), vec![value; len]);
+            }
+            let mut short = [0; 7];
+            assert_eq!(pool.copy_to(&block, &mut short), len.min(7));
+            pool.depart(block);
+        }
+    }
+
+    #[test]
+    fn only_a_foreign_block_is_copied_to_be_seen() {
+        for is_foreign in [false, true] {
+            let pool = pool(is_foreign);
+            let block = arrive(&pool, 1, SIZE);
+            let is_shared = pool.bytes(&block).as_ptr() == pool.start(&block).as_ptr();
+            assert_eq!(is_shared, !is_foreign);
+            assert_eq!(copied(&pool, &block), pool.bytes(&block));
+            assert_eq!(written(&pool, &block), pool.bytes(&block));
+            pool.depart(block);
+        }
     }
 }

@@ -51,7 +51,7 @@
 //! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
 //! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
 //! | `observe()` | for who looks from outside: each region that a process of this user owns, with the process's id; at least its first page, mapped read-only; what cannot be seen is left out |
-//! | `User::{own, parse, as_number}`, `User: Eq + Display` | an identity, shown by name and number; from either; `Unsupported` if users cannot meet here |
+//! | `User::{own, parse, as_number, is_certain}`, `User: Eq + Display` | an identity, shown by name and number; from either; `Unsupported` if users cannot meet here; false if it may stand for several users |
 //!
 //! When the partner dies, by whatever means: its stores up to then stay visible;
 //! this end's mapping of its region stays valid; `wait` and `watch` return `Gone`

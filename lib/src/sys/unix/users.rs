@@ -21,6 +21,15 @@ impl User {
         User(number)
     }
 
+    /// Whether the number stands for one user. The overflow user's stands for all that
+    /// have none in this user namespace; and if it cannot be found out which one that is
+    /// (no `/proc`), any number may.
+    pub(crate) fn is_certain(&self) -> bool {
+        let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+        let overflow = overflow.ok().and_then(|text| text.trim().parse().ok());
+        overflow.is_some_and(|overflow: u32| overflow != self.0)
+    }
+
     /// Who owns what `stat` is of.
     pub(super) fn of(stat: &rustix::fs::Stat) -> User {
         User(stat.st_uid)

@@ -36,6 +36,11 @@ impl User {
         None
     }
 
+    /// Whether it is known who it is.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.0 != NOBODY
+    }
+
     /// Objects lie in the namespace of one user's login session.
     pub(crate) fn parse(_text: &str) -> Result<User, Error> {
         Err(Error::Unsupported {
