@@ -101,6 +101,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// A message has more bytes than the caller would take. The session goes on.
+    #[error("a message is longer than {max} bytes")]
+    MessageTooLong {
+        /// The most that the caller would take, in bytes.
+        max: usize,
+    },
+
     /// The caller broke a rule of the interface, for instance a length beyond
     /// the block, or `finish` before the end of data.
     #[error("{0}")]
@@ -204,6 +211,8 @@ pub enum Violation {
     EarlyVerdict,
     /// A message that has no place in the session.
     Message,
+    /// The data ended in the middle of a message, whose last block said that it goes on.
+    UnfinishedMessage,
     /// A count of letters went back, or beyond the room for them.
     LetterCount {
         /// What was read.
@@ -239,6 +248,7 @@ impl fmt::Display for Violation {
             Violation::State { found } => write!(f, "its state is {found}"),
             Violation::EarlyVerdict => write!(f, "it ended before it had given every block back"),
             Violation::Message => write!(f, "it sent a message that has no place here"),
+            Violation::UnfinishedMessage => write!(f, "it ended in the middle of a message"),
             Violation::LetterCount { found, least, most } => {
                 write!(
                     f,

@@ -18,6 +18,11 @@
 //! once and pass them on in any order. An `EmptyBlock` that is dropped unsent is
 //! empty again.
 //!
+//! What travels with a block beside its bytes is its [`Label`]. A message of any length goes
+//! in several blocks ([`Reader::send_message`], [`Writer::message`]); a stream of bytes takes no
+//! notice of blocks at all ([`Reader::stream`], [`Writer::stream`], and `into_stream`); and who
+//! wants only the latest state takes the [newest block](Writer::newest_block).
+//!
 //! # What blocks
 //!
 //! Joining waits for the partner; `empty_block` waits for an empty block,
@@ -41,7 +46,8 @@
 //! [`Error::PartnerAborted`]. If the partner's process dies, by whatever means, the
 //! call that waits returns [`Error::PartnerDied`] within milliseconds, after all
 //! blocks that were sent before have been received; nothing has to be cleaned up. A
-//! thread that is stuck elsewhere (reading a silent source) notices neither: let
+//! What a Reader had sent and not got back, it can then have again
+//! ([`Reader::into_unreturned`]). A thread that is stuck elsewhere (reading a silent source) notices neither: let
 //! another thread sit in [`Monitor::watch`].
 //!
 //! # Trust
@@ -83,6 +89,7 @@ mod error;
 mod inspect;
 mod join;
 mod letters;
+mod messages;
 mod monitor;
 mod options;
 mod pair;
@@ -91,10 +98,11 @@ mod region;
 mod ring;
 mod stream;
 mod sys;
+mod unreturned;
 mod wait;
 mod writer;
 
-pub use crate::block::{DataBlock, EmptyBlock, Label};
+pub use crate::block::{DataBlock, EmptyBlock, Label, Newest};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
 pub use crate::join::{Role, Seat, join, prepare};
@@ -107,6 +115,7 @@ pub use crate::region::layout::{
 };
 pub use crate::stream::{ReceiveStream, SendStream};
 pub use crate::sys::Handle;
+pub use crate::unreturned::Unreturned;
 pub use crate::wait::{Interest, Waitable, wait_any};
 pub use crate::writer::Writer;
 

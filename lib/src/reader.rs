@@ -11,9 +11,10 @@ use crate::monitor::Monitor;
 use crate::options::Partner;
 use crate::pair::{Core, End, Pair};
 use crate::region::Block;
-use crate::region::layout::{RETURNED_WORDS, SENT_WORDS};
+use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 use crate::stream::SendStream;
 use crate::sys::Handle;
+use crate::unreturned::Record;
 use crate::wait::Interest;
 
 /// The end that takes empty blocks, fills them and sends them.
@@ -23,14 +24,18 @@ use crate::wait::Interest;
 #[derive(Debug)]
 pub struct Reader {
     end: End<SENT_WORDS, RETURNED_WORDS>,
+    /// For each block, how it was sent last.
+    records: Box<[Cell<Record>]>,
     /// Bytes that streams have taken and not sent.
     unsent_bytes: Cell<u64>,
 }
 
 impl Reader {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Reader {
+        let end = End::new(core, pair);
         Reader {
-            end: End::new(core, pair),
+            records: vec![Cell::default(); end.block_count()].into(),
+            end,
             unsent_bytes: Cell::new(0),
         }
     }
@@ -38,6 +43,19 @@ impl Reader {
     #[inline(always)]
     pub(crate) fn end(&self) -> &End<SENT_WORDS, RETURNED_WORDS> {
         &self.end
+    }
+
+    /// Publishes a block that was sent, and remembers how.
+    #[inline(always)]
+    pub(crate) fn publish(&self, sent: Sent) {
+        let (order, entry) = (self.end.published(), sent.to_words());
+        self.records[usize::from(sent.block)].set(Record { order, entry });
+        self.end.publish(entry);
+    }
+
+    /// How each block was sent last, if it ever was.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
+        self.records.iter().map(Cell::get)
     }
 
     /// The process at the other end.
@@ -224,9 +242,7 @@ impl Reader {
 
     fn look_for_verdict(&self) -> Result<Option<()>, Error> {
         let ended = self.end.partner_ended();
-        while let Some(block) = self.take_back()? {
-            self.end.pool().put_back(block);
-        }
+        self.take_all_back()?;
         if !ended? {
             return Ok(None);
         }
@@ -234,6 +250,14 @@ impl Reader {
             true => Ok(Some(())),
             false => Err(self.end.violation(Violation::EarlyVerdict)),
         }
+    }
+
+    /// All that the Writer has given back so far.
+    pub(crate) fn take_all_back(&self) -> Result<(), Error> {
+        while let Some(block) = self.take_back()? {
+            self.end.pool().put_back(block);
+        }
+        Ok(())
     }
 
     fn settle(&self, verdict: Result<(), Error>) -> Result<Delivered, Error> {
@@ -396,7 +420,13 @@ impl Reader {
     }
 
     /// A [`std::io::Write`] that fills and sends blocks.
-    pub fn stream(&self) -> SendStream<'_> {
+    pub fn stream(&self) -> SendStream<&Reader> {
+        SendStream::new(self)
+    }
+
+    /// As [`Reader::stream`], with the Reader in it: it can be sent to another thread, kept
+    /// anywhere, and finished. Dropped unfinished, it gives up, as the Reader does.
+    pub fn into_stream(self) -> SendStream<Reader> {
         SendStream::new(self)
     }
 

@@ -1,10 +1,12 @@
 //! The end that drains blocks.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::block::{DataBlock, Label};
+use crate::block::{DataBlock, Label, Newest};
 use crate::error::{Delivered, Error};
 use crate::letters::Letter;
 use crate::monitor::Monitor;
@@ -20,13 +22,50 @@ use crate::wait::Interest;
 ///
 /// Dropped before [`Writer::finish`] has succeeded, it tells the Reader that it
 /// gave up.
-#[derive(Debug)]
 pub struct Writer {
     end: End<RETURNED_WORDS, SENT_WORDS>,
     /// For each block that is here, what it was sent with.
     labels: Box<[Cell<Label>]>,
+    /// The block that was taken last says that its message goes on.
+    is_within_message: Cell<bool>,
     /// The end of data was seen.
     drained: Cell<bool>,
+    /// What streams have left of their blocks: of one block, if there is one stream at a
+    /// time.
+    rests: RefCell<VecDeque<Rest>>,
+    /// Whether there is any, for the fast path.
+    has_rest: Cell<bool>,
+}
+
+/// What is left of a block that a stream drains.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    block: Block,
+    drained: usize,
+}
+
+impl Rest {
+    fn whole(block: DataBlock<'_>) -> Rest {
+        Rest {
+            block: block.into_block(),
+            drained: 0,
+        }
+    }
+
+    /// The first `len` bytes of it are not needed any more.
+    pub(crate) fn drain(&mut self, len: usize) {
+        let left = self.block.len() - self.drained;
+        self.drained += len.min(left);
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("end", &self.end)
+            .field("drained", &self.drained)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Writer {
@@ -35,7 +74,10 @@ impl Writer {
         Writer {
             labels: vec![Cell::new(Label::default()); end.block_count()].into(),
             end,
+            is_within_message: Cell::new(false),
             drained: Cell::new(false),
+            rests: RefCell::default(),
+            has_rest: Cell::new(false),
         }
     }
 
@@ -48,6 +90,11 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn label(&self, block: &Block) -> Label {
         self.labels[block.number()].get()
+    }
+
+    /// Whether the block that was taken last says that its message goes on.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.is_within_message.get()
     }
 
     /// The process at the other end.
@@ -83,7 +130,8 @@ impl Writer {
     ///
     /// [`Error::PartnerDied`] and [`Error::PartnerAborted`], after all blocks sent
     /// before; [`Error::ProtocolViolation`]; [`Error::Aborted`]. Noticed only when
-    /// the call has to wait.
+    /// the call has to wait. [`Error::InvalidUse`] if a stream was dropped in the middle of
+    /// a block: its rest is for the next stream.
     #[inline(always)]
     pub fn data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
         match self.look()? {
@@ -119,6 +167,52 @@ impl Writer {
         }
     }
 
+    /// The newest of the blocks that have been sent, for who wants to know how things stand
+    /// and not how they came to: older ones that lie there are given back unread (and count
+    /// as delivered). Waits if there is none; `None` at the end of the data.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::data_block`].
+    pub fn newest_block(&self) -> Result<Option<Newest<'_>>, Error> {
+        self.data_block()?
+            .map(|block| self.newer(block))
+            .transpose()
+    }
+
+    /// As [`Writer::newest_block`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    pub fn newest_block_until(&self, deadline: Instant) -> Result<Option<Newest<'_>>, Error> {
+        let block = self.data_block_until(deadline)?;
+        block.map(|block| self.newer(block)).transpose()
+    }
+
+    /// As [`Writer::newest_block`], but does not wait: `None` also if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_newest_block(&self) -> Result<Option<Newest<'_>>, Error> {
+        let block = self.try_data_block()?;
+        block.map(|block| self.newer(block)).transpose()
+    }
+
+    /// The newest block from `block` on.
+    fn newer<'w>(&'w self, mut block: DataBlock<'w>) -> Result<Newest<'w>, Error> {
+        // No more than were there when the call began: a fast Reader goes on sending.
+        for skipped in 0..self.block_count() {
+            match self.look()? {
+                Some(newer) => block = newer,
+                None => return Ok(Newest { block, skipped }),
+            }
+        }
+        let skipped = self.block_count();
+        Ok(Newest { block, skipped })
+    }
+
     /// Whether the end of the data was seen: all blocks were taken, and none will come.
     pub fn at_end(&self) -> bool {
         self.drained.get()
@@ -126,6 +220,9 @@ impl Writer {
 
     #[inline(always)]
     fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        if self.has_rest.get() {
+            return self.refuse_with_rest();
+        }
         // All but those that are here.
         let out = || {
             let here = self.end.taken() - self.end.published();
@@ -137,11 +234,8 @@ impl Writer {
         let sent = Sent::from_words(words);
         let arrived = self.end.pool().arrive(sent.block.into(), sent.len as usize);
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
-        self.labels[block.number()].set(Label {
-            kind: sent.kind,
-            tag: sent.tag,
-            more: sent.more,
-        });
+        self.is_within_message.set(sent.more);
+        self.labels[block.number()].set(Label::of(sent));
         Ok(Some(DataBlock {
             writer: self,
             block,
@@ -327,8 +421,54 @@ impl Writer {
         Ok(found.flatten())
     }
 
-    /// A [`std::io::Read`] over the blocks' bytes, one after the other.
-    pub fn stream(&self) -> ReceiveStream<'_> {
+    /// A [`std::io::Read`] and [`std::io::BufRead`] over the blocks' bytes, one after the
+    /// other. It begins with what a stream before it has left of a block.
+    pub fn stream(&self) -> ReceiveStream<&Writer> {
         ReceiveStream::new(self)
+    }
+
+    /// As [`Writer::stream`], with the Writer in it: it can be sent to another thread, kept
+    /// anywhere, and finished. Dropped unfinished, it gives up, as the Writer does.
+    pub fn into_stream(self) -> ReceiveStream<Writer> {
+        ReceiveStream::new(self)
+    }
+
+    /// What a stream has left of a block, or else all of the next one.
+    pub(crate) fn next_rest(&self) -> Result<Option<Rest>, Error> {
+        let mut rests = self.rests.borrow_mut();
+        let Some(rest) = rests.pop_front() else {
+            return Ok(self.data_block()?.map(Rest::whole));
+        };
+        self.has_rest.set(!rests.is_empty());
+        Ok(Some(rest))
+    }
+
+    /// For the next stream.
+    pub(crate) fn keep_rest(&self, rest: Rest) {
+        self.has_rest.set(true);
+        self.rests.borrow_mut().push_back(rest);
+    }
+
+    /// Gives the block back if nothing is left of it.
+    pub(crate) fn unless_drained(&self, rest: Rest) -> Option<Rest> {
+        if rest.drained < rest.block.len() {
+            return Some(rest);
+        }
+        drop(DataBlock {
+            writer: self,
+            block: rest.block,
+        });
+        None
+    }
+
+    pub(crate) fn bytes_of<'b>(&'b self, rest: &'b Rest) -> &'b [u8] {
+        &self.end.pool().bytes(&rest.block)[rest.drained..]
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_with_rest<T>(&self) -> Result<T, Error> {
+        self.end
+            .refuse_use("a stream has left a part of a block, which the next stream begins with")
     }
 }

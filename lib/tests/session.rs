@@ -8,7 +8,6 @@
 )]
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -697,130 +696,6 @@ proptest! {
         let (reader, writer) = pair(&blocks(24, count));
         run_operations(&reader, &writer, &operations);
     }
-}
-
-// ---- streams --------------------------------------------------------------------------
-
-#[test]
-fn bytes_pass_through_the_streams_whatever_the_sizes_of_the_pieces() {
-    bounded(|| {
-        let data: Vec<u8> = (0..10_000u32).map(|i| (i * 31 / 8) as u8).collect();
-        for (size, count) in [(1, 1), (7, 3), (4096, 2), (100_000, 2)] {
-            let (reader, writer) = pair(&blocks(size, count));
-            let expected = data.clone();
-            let writer = thread::spawn(move || {
-                let (mut stream, mut found) = (writer.stream(), Vec::new());
-                for len in [0, 1, 3, 10, 1000].into_iter().cycle() {
-                    let mut piece = vec![0; len];
-                    let got = stream.read(&mut piece).unwrap();
-                    found.extend_from_slice(&piece[..got]);
-                    if got == 0 && len > 0 {
-                        break;
-                    }
-                }
-                drop(stream);
-                assert!(found == expected, "the bytes differ");
-                writer.finish().unwrap()
-            });
-            let mut stream = reader.stream();
-            let (mut rest, mut lens) = (&data[..], [0, 1, 2, 5, 13, 999].into_iter().cycle());
-            while !rest.is_empty() {
-                let len = lens.next().unwrap().min(rest.len());
-                stream.write_all(&rest[..len]).unwrap();
-                rest = &rest[len..];
-            }
-            stream.flush().unwrap();
-            stream.flush().unwrap();
-            drop(stream);
-            let delivered = reader.finish().unwrap();
-            assert_eq!(delivered.bytes, data.len() as u64);
-            assert_eq!(delivered.blocks, data.len().div_ceil(size) as u64);
-            assert_eq!(writer.join().unwrap(), delivered);
-        }
-    });
-}
-
-#[test]
-fn what_a_stream_did_not_flush_is_sent_when_it_is_dropped_and_all_is_tagged_by_offset() {
-    bounded(|| {
-        let (reader, writer) = pair(&blocks(4, 4));
-        let mut stream = reader.stream();
-        stream.write_all(b"0123456").unwrap();
-        let block = writer.data_block().unwrap().unwrap();
-        assert_eq!((&*block, block.tag()), (&b"0123"[..], 0));
-        drop(block);
-        nothing(writer.try_data_block());
-        drop(stream);
-        let block = writer.data_block().unwrap().unwrap();
-        assert_eq!((&*block, block.tag()), (&b"456"[..], 4));
-        drop(block);
-        let mut stream = reader.stream();
-        stream.write_all(b"01234").unwrap();
-        stream.flush().unwrap();
-        let tags: Vec<_> = (0..2)
-            .map(|_| writer.data_block().unwrap().unwrap().tag())
-            .collect();
-        assert_eq!(tags, [0, 4]);
-    });
-}
-
-#[test]
-fn what_is_copied_into_a_stream_arrives_whole_without_a_flush() {
-    bounded(|| {
-        let (reader, writer) = pair(&blocks(4, 4));
-        let writer = thread::spawn(move || drain(writer));
-        std::io::copy(&mut &b"the tail, too"[..], &mut reader.stream()).unwrap();
-        assert_eq!(reader.finish().unwrap().bytes, 13);
-        assert_eq!(writer.join().unwrap(), b"the tail, too");
-    });
-}
-
-#[test]
-fn bytes_in_a_stream_that_was_forgotten_fail_the_finish_and_the_writer_is_told() {
-    bounded(|| {
-        let (reader, writer) = pair(&blocks(4, 4));
-        let mut stream = reader.stream();
-        stream.write_all(b"012345").unwrap();
-        std::mem::forget(stream);
-        // Another stream that sends all of its own changes nothing.
-        reader.stream().write_all(b"01").unwrap();
-        let error = reader.finish().unwrap_err();
-        assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
-        drop(writer.data_block().unwrap().unwrap());
-        drop(writer.data_block().unwrap().unwrap());
-        let reason = partner_aborted(writer.data_block());
-        assert!(reason.contains("never sent"), "{reason}");
-    });
-}
-
-#[test]
-fn an_empty_block_in_a_stream_is_not_its_end() {
-    bounded(|| {
-        let (reader, writer) = pair(&blocks(4, 4));
-        let writer = thread::spawn(move || {
-            let mut text = String::new();
-            writer.stream().read_to_string(&mut text).unwrap();
-            writer.finish().unwrap();
-            text
-        });
-        for piece in ["a", "", "b", "", ""] {
-            send(&reader, piece.as_bytes(), 0);
-        }
-        reader.finish().unwrap();
-        assert_eq!(writer.join().unwrap(), "ab");
-    });
-}
-
-#[test]
-fn a_stream_fails_with_the_whole_error_inside() {
-    bounded(|| {
-        let (reader, writer) = pair(&blocks(4, 1));
-        reader.abort("no source");
-        let error = writer.stream().read(&mut [0; 4]).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
-        let inner = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
-        assert!(matches!(inner, Error::PartnerAborted { reason, .. } if reason == "no source"));
-    });
 }
 
 // ---- the end --------------------------------------------------------------------------

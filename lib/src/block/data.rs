@@ -69,6 +69,11 @@ impl DataBlock<'_> {
     /// Gives the block back, as dropping it does. Never blocks.
     #[inline(always)]
     pub fn done(self) {}
+
+    /// The block itself, to be made a token again by the same end.
+    pub(crate) fn into_block(mut self) -> Block {
+        std::mem::replace(&mut self.block, Block::NONE)
+    }
 }
 
 impl Deref for DataBlock<'_> {

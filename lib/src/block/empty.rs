@@ -55,8 +55,13 @@ impl EmptyBlock<'_> {
             more: label.more,
             tag: label.tag,
         };
-        reader.end().publish(sent.to_words());
+        reader.publish(sent);
         Ok(())
+    }
+
+    /// The block itself, to be made a token again by the same end.
+    pub(crate) fn into_block(mut self) -> Block {
+        std::mem::replace(&mut self.block, Block::NONE)
     }
 }
 

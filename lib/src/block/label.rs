@@ -1,5 +1,7 @@
 //! What travels with a block beside its bytes.
 
+use crate::region::layout::Sent;
+
 /// What a block is sent with, beside its bytes: all of it the application's. The
 /// default is zeros and no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,15 @@ pub struct Label {
 }
 
 impl Label {
+    #[inline(always)]
+    pub(crate) fn of(sent: Sent) -> Label {
+        Label {
+            kind: sent.kind,
+            tag: sent.tag,
+            more: sent.more,
+        }
+    }
+
     /// A message of one block.
     #[inline(always)]
     pub fn new(kind: u16, tag: u64) -> Label {

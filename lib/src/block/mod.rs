@@ -3,7 +3,9 @@
 mod data;
 mod empty;
 mod label;
+mod newest;
 
 pub use data::DataBlock;
 pub use empty::EmptyBlock;
 pub use label::Label;
+pub use newest::Newest;

@@ -390,6 +390,25 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
     }
 
+    /// Nothing, if the partner is lost: it died, gave up or hung up.
+    pub(crate) fn find_lost(&self) -> Result<(), Error> {
+        self.check_here()?;
+        match self.pair.partner_ended() {
+            Err(Error::PartnerAborted { .. }) => return Ok(()),
+            Ok(true) => return Err(Error::InvalidUse("the partner has given its verdict")),
+            Err(error) => return Err(error),
+            Ok(false) => {}
+        }
+        if self.pair.was_found_dead() {
+            return Ok(());
+        }
+        match self.pair.link.watch(Some(Instant::now()))? {
+            Wake::Gone => Ok(()),
+            Wake::HungUp => Err(Error::InvalidUse("this process gave up before its partner")),
+            _ => Err(Error::InvalidUse("the partner is still there")),
+        }
+    }
+
     pub(crate) fn abort(&self, reason: &str) {
         self.core.abort(reason);
     }

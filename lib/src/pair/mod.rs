@@ -13,7 +13,7 @@ mod shared;
 pub(crate) use end::End;
 pub(crate) use shared::Core;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Delivered, Error, Violation};
 use crate::options::{Partner, Side};
@@ -35,6 +35,8 @@ pub(crate) struct Pair {
     pub(crate) link: sys::Link,
     barrier: Barrier,
     waits: Waits,
+    /// The partner's death was found before this process gave up.
+    found_dead: AtomicBool,
 }
 
 impl std::fmt::Debug for Pair {
@@ -69,6 +71,7 @@ impl Pair {
             link,
             barrier,
             waits: Waits::new(),
+            found_dead: AtomicBool::new(false),
         }
     }
 
@@ -165,7 +168,12 @@ impl Pair {
         }
     }
 
+    fn was_found_dead(&self) -> bool {
+        self.found_dead.load(Ordering::Relaxed)
+    }
+
     fn died(&self) -> Error {
+        self.found_dead.store(true, Ordering::Relaxed);
         Error::PartnerDied {
             partner: self.partner.clone(),
             delivered: self.delivered(),

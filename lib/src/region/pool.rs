@@ -136,6 +136,17 @@ impl Pool {
         Ok(Block::new(number as usize, len))
     }
 
+    /// Block `number` with the `len` bytes that it was sent with, if the partner still had
+    /// it when it was lost. Only for a Reader's own blocks.
+    pub(crate) fn recall(&self, number: usize, len: usize) -> Option<Block> {
+        let place = self.places.get(number)?;
+        let is_away = place.get() == Place::Partner && len <= self.block_size;
+        is_away.then(|| {
+            place.set(Place::Held);
+            Block::new(number, len)
+        })
+    }
+
     /// Gives `block` up, because it goes to the partner. Its number.
     #[inline(always)]
     pub(crate) fn depart(&self, block: Block) -> usize {
@@ -253,7 +264,7 @@ pub(crate) struct Block(u64);
 
 impl Block {
     /// No block: what is left in a token whose block was taken out.
-    const NONE: u64 = u64::MAX;
+    pub(crate) const NONE: Block = Block(u64::MAX);
 
     #[inline(always)]
     fn new(number: usize, len: usize) -> Block {
@@ -273,8 +284,8 @@ impl Block {
     /// Takes the block out of a token that is about to be dropped.
     #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<Block> {
-        let block = Block(std::mem::replace(&mut self.0, Block::NONE));
-        (block.0 != Block::NONE).then_some(block)
+        let block = std::mem::replace(self, Block::NONE);
+        (block.0 != Block::NONE.0).then_some(block)
     }
 }
 

@@ -1,0 +1,66 @@
+//! What several files of tests need: a pair in one process, whose two ends differ from two
+//! processes in nothing but that neither can die alone.
+#![allow(dead_code, reason = "each file of tests needs some of it")]
+
+use std::panic;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use brigade::{Error, Options, Reader, Role, Seat, Writer, join};
+
+/// No test takes this long; one that does hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs `test`, and fails when it hangs.
+pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        test();
+        let _ = done.send(());
+    });
+    let ended = finished.recv_timeout(LIMIT);
+    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "the test hangs");
+    if let Err(why) = thread.join() {
+        panic::resume_unwind(why);
+    }
+}
+
+/// Two ends with `count` blocks of `size` bytes.
+pub(crate) fn pair(size: usize, count: usize) -> (Reader, Writer) {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("{}/n", directory.path().display());
+    let options = Options::new().block_size(size).block_count(count);
+    let seat = Seat::take(&name, &options).unwrap();
+    let host = thread::spawn(move || seat.wait());
+    let second = join(&name, &options).unwrap();
+    match (host.join().unwrap().unwrap(), second) {
+        (Role::Reader(reader), Role::Writer(writer)) => (reader, writer),
+        both => panic!("not a reader and a writer: {both:?}"),
+    }
+}
+
+/// Sends `bytes` under `tag`.
+pub(crate) fn send(reader: &Reader, bytes: &[u8], tag: u64) {
+    let mut block = reader.empty_block().unwrap();
+    block[..bytes.len()].copy_from_slice(bytes);
+    block.send(bytes.len(), tag).unwrap();
+}
+
+pub(crate) fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(20)
+}
+
+pub(crate) fn invalid_use<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
+    match result.unwrap_err() {
+        Error::InvalidUse(text) => text,
+        error => panic!("{error:?}"),
+    }
+}
+
+pub(crate) fn partner_aborted<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    match result.unwrap_err() {
+        Error::PartnerAborted { reason, .. } => reason,
+        error => panic!("{error:?}"),
+    }
+}
