@@ -103,6 +103,7 @@ pub(crate) use windows::{
 /// What an application's own loop waits for.
 #[cfg(unix)]
 pub type Handle<'a> = std::os::fd::BorrowedFd<'a>;
+/// What an application's own loop waits for.
 #[cfg(windows)]
 pub type Handle<'a> = std::os::windows::io::BorrowedHandle<'a>;
 

@@ -140,7 +140,7 @@ impl Link {
         self.remote_bell.ring();
     }
 
-    #[allow(dead_code, reason = "waiting in parts is yet to come")]
+    #[allow(dead_code, reason = "detached blocks are yet to come")]
     pub(crate) fn nudge(&self) {
         set(&self.bell.ring);
     }
@@ -154,7 +154,6 @@ impl Link {
     /// The partner's death is the one thing that nobody rings for: from the first call
     /// on, the system does. If it cannot, the handle is signalled now, and `consume`
     /// says why.
-    #[allow(dead_code, reason = "waiting in parts is yet to come")]
     pub(crate) fn handle(&self) -> Handle<'_> {
         if self.death.get().is_none() {
             let watched = self.death.get_or_init(|| self.watch_for_death()).is_ok();

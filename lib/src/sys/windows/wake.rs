@@ -67,7 +67,6 @@ pub(super) fn wait_any(
 
 /// Which of `handles` (events that stay set) are signalled, as soon as one is; none if
 /// the deadline passed.
-#[allow(dead_code, reason = "waiting in parts is yet to come")]
 pub(crate) fn wait_for_handles(
     handles: &[Handle<'_>],
     deadline: Option<Instant>,
