@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Told by the Reader when all was read, in blocks of kind `METADATA`; what the system
 /// does not have is `None`. None of it is trusted.
@@ -20,6 +20,7 @@ pub(crate) struct Metadata {
     /// User and group, by number.
     pub(crate) owner: Option<(u32, u32)>,
     /// Extended attributes; access control lists are among them.
+    #[serde(deserialize_with = "null_as_absent")]
     pub(crate) attributes: Vec<ExtendedAttribute>,
     /// Why the attributes are not all there.
     pub(crate) attributes_error: Option<String>,
@@ -40,6 +41,13 @@ impl Metadata {
         self.attributes_error = Some("they are too large to be sent".to_owned());
         serde_json::to_vec(&self).unwrap_or_default()
     }
+}
+
+/// A field that is `null` is not known, as one that is not there.
+pub(crate) fn null_as_absent<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    field: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(field).map(Option::unwrap_or_default)
 }
 
 /// Whose word [`Metadata`] is.

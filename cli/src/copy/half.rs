@@ -22,7 +22,7 @@ use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::request::settings::Preserve;
 use crate::sys::{self, FollowLast, Interruption};
-use crate::talk::agreement::{self, Decision};
+use crate::talk::agreement::{self, Answer, Because, Step};
 use crate::talk::greeting::Greeting;
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::wire;
@@ -41,8 +41,8 @@ pub(crate) enum Event {
     Waiting,
     /// The partner is here.
     Paired(Monitor),
-    /// The Reader has looked at its source: its size, if it is known.
-    SourceSize(Option<u64>),
+    /// The two are about to agree.
+    Agreement(Step),
     /// The Reader has sent everything: the rest is the Writer's.
     AllSent,
     /// This half has ended.
@@ -113,36 +113,38 @@ fn read(
     let monitor = reader.monitor();
     paired(&monitor, events);
     let started = Instant::now();
-    let filled = match send(plan, place, &reader, events) {
-        Ok(Sent::Whole(filled)) => filled,
-        // The Writer is about to say why, and to give up.
-        Ok(Sent::Nothing) => return ended_kept(reader.finish().map(drop), &monitor),
+    let sent = match send(plan, place, &reader, events) {
+        Ok(sent) => sent,
         Err(failure) => {
-            let ended = reader.check();
             // The partner's own failure is no news to it, and this does nothing.
             reader.abort(&failure.message);
-            return match failure.is_partners() || failure.already_reported {
-                true => ended_kept(ended, &monitor).map_err(|_| failure),
-                // That the source changed, for instance: then nothing was kept rightly.
-                false => Err(failure),
-            };
+            return Err(failure);
+        }
+    };
+    monitor.set_figure(wire::ALL_READ, wire::ALL_SENT);
+    let filled = match sent {
+        Sent::Whole(filled) => filled,
+        Sent::Nothing(words) => {
+            reader.finish()?;
+            agreement::check_that_no_more_was_answered(&reader)?;
+            return Ok(Report::kept(words));
         }
     };
     let _ = events.send(Event::AllSent);
-    monitor.set_figure(wire::ALL_READ, wire::ALL_SENT);
     if let Err(error) = reader.finish() {
         let knows_the_end = matches!(error, Error::PartnerAborted { .. });
-        let ended = ended_kept(Err(error), &monitor);
-        return ended.map_err(|failure| match knows_the_end || failure.already_reported {
+        let failure = Failure::from(error);
+        return Err(match knows_the_end || failure.already_reported {
             true => failure,
             false => failure.remark(&may_be_complete(plan)),
         });
     }
+    agreement::check_that_no_more_was_answered(&reader)?;
     Ok(Report {
         bytes: filled.bytes,
         holes: filled.holes,
         took: started.elapsed(),
-        on_disk: monitor.partner_figures()[wire::STATE] == wire::ALL_ON_DISK,
+        on_disk: monitor.partner_figures()[wire::ALL_ON_DISK] != 0,
         digest: filled.digest,
         kept: None,
     })
@@ -160,8 +162,8 @@ pub(super) fn may_be_complete(plan: &Plan) -> String {
 /// What was sent once the Writer had decided.
 enum Sent {
     Whole(Filled),
-    /// The destination is kept.
-    Nothing,
+    /// The destination is kept: what the user gets to hear of it.
+    Nothing(String),
 }
 
 /// Tells what the source is, and sends it if the copy shall begin.
@@ -183,15 +185,21 @@ fn send(
     let expected = settings.expected;
     expected.check_told(&plan.source_words(), facts.size)?;
     facts.size = facts.size.or(expected.size);
-    let _ = events.send(Event::SourceSize(facts.size));
-    match (agreement::ask(reader, &facts)?, &opened) {
-        (Decision::Copy, _) => {}
-        (Decision::Keep, _) | (Decision::KeepAsNewer, None) => return Ok(Sent::Nothing),
-        (Decision::KeepAsNewer, Some(source)) => {
+    let size = facts.size;
+    let _ = events.send(Event::Agreement(Step::Asked { size }));
+    let answer = agreement::ask(reader, &facts)?;
+    let begins = matches!(answer, Answer::Begin {});
+    let _ = events.send(Event::Agreement(Step::Answered { begins }));
+    if let Answer::Keep {
+        because,
+        destination,
+    } = answer
+    {
+        if let (Because::SourceIsNotNewer, Some(source)) = (because, &opened) {
             // It may be newer than what was told.
             source.check_unchanged()?;
-            return Ok(Sent::Nothing);
         }
+        return Ok(Sent::Nothing(because.words(&destination)));
     }
     let mut source = match opened {
         Some(source) => source,
@@ -222,23 +230,6 @@ fn prepare(
     Ok(())
 }
 
-/// What is made of the end of a session that had no verdict: success, if the Writer
-/// gave up because its destination is kept.
-fn ended_kept(ended: Result<(), Error>, monitor: &Monitor) -> Result<Report, Failure> {
-    let decision = Decision::shown_to(monitor);
-    let is_kept = decision.is_some_and(|decision| decision != Decision::Copy);
-    match ended {
-        Err(Error::PartnerAborted {
-            reason, partner, ..
-        }) if is_kept && partner.side() == Side::Writer => Ok(Report::kept(reason)),
-        Err(error) => Err(error.into()),
-        Ok(()) => {
-            let message = "the writer did not keep its destination, though it said so";
-            Err(Failure::new(Exit::Partner, message))
-        }
-    }
-}
-
 fn write(
     plan: &Plan,
     gate: &Arc<CommitGate>,
@@ -267,10 +258,12 @@ fn write(
     };
     paired(&writer.monitor(), events);
     let started = Instant::now();
-    let tell_size = |size| drop(events.send(Event::SourceSize(size)));
-    match receive(plan, place, gate, &writer, tell_size) {
+    let tell = |step| drop(events.send(Event::Agreement(step)));
+    match receive(plan, place, gate, &writer, tell) {
         Ok(Received::Kept(words)) => {
-            writer.abort(&words);
+            // Nothing has come, and nothing was changed: that stands, whatever becomes
+            // of the Reader.
+            let _ = writer.finish();
             Ok(Report::kept(words))
         }
         Ok(Received::Whole(drained)) => {
@@ -333,19 +326,14 @@ fn paired(monitor: &Monitor, events: &Sender<Event>) {
             let Err(error) = monitor.watch() else {
                 return;
             };
-            // Whether it was kept rightly is for the half to find out.
-            let is_looked_at = Decision::shown_to(&monitor) == Some(Decision::KeepAsNewer);
-            if is_no_loss(&error, &monitor) || is_looked_at {
+            if is_no_loss(&error, &monitor) {
                 return;
             }
-            let event = match ended_kept(Err(error), &monitor) {
-                // The half itself may be stuck in a read of a silent source.
-                Ok(report) => Event::Done(Ok(report)),
-                // That this half gave up is its own to tell.
-                Err(failure) if failure.already_reported => return,
-                Err(failure) => Event::PartnerGone(failure),
-            };
-            let _ = events.send(event);
+            let failure = Failure::from(error);
+            // That this half gave up is its own to tell.
+            if !failure.already_reported {
+                let _ = events.send(Event::PartnerGone(failure));
+            }
         }
     };
     let thread = std::thread::Builder::new().name("watch".into());

@@ -13,6 +13,7 @@ use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::sys;
+use crate::talk::agreement::Step;
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
 use crate::tell::progress::{self, Progress};
@@ -65,8 +66,11 @@ pub(crate) struct Supervisor<'p> {
     all_sent: bool,
     /// When both were there.
     started: Option<Instant>,
-    /// How much there is to copy, if that is known; `None` until the source was looked at.
+    /// How much there is to copy, if that is known; `None` until the source was looked at,
+    /// and the Writer asked.
     size: Option<Option<u64>>,
+    /// The Writer's answer: whether the copy begins.
+    begins: Option<bool>,
     /// The lower limit of both halves, in bytes a second.
     limit_rate: Option<u64>,
     /// Where the data comes from and goes to, as far as either half has said.
@@ -111,6 +115,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         all_sent: false,
         started: None,
         size: None,
+        begins: None,
         limit_rate: plan.settings.limit_rate,
         names: names(plan.names()),
         told: (Progress::default(), Instant::now()),
@@ -255,9 +260,15 @@ impl Supervisor<'_> {
                     self.say_verbose(&format!("the partner is {partner}"));
                 }
             }
-            Event::SourceSize(size) => {
-                self.size = Some(size);
-                self.tell_paired();
+            Event::Agreement(step) => {
+                self.moved.1 = Instant::now();
+                match step {
+                    Step::Asked { size } => {
+                        self.size = Some(size);
+                        self.tell_paired();
+                    }
+                    Step::Answered { begins } => self.begins = Some(begins),
+                }
             }
             Event::AllSent => self.all_sent = true,
             Event::PartnerGone(failure) => self.give_grace(failure),
@@ -347,14 +358,8 @@ impl Supervisor<'_> {
 
     /// With --both, nobody else tells that the destination is complete all the same.
     fn with_writer_s_end(&self, failure: Failure) -> Failure {
-        let state = self
-            .monitor
-            .as_ref()
-            .map(|monitor| monitor.partner_figures()[wire::STATE]);
         match self.child {
-            ChildState::Ended(Some(0))
-                if !matches!(state, Some(wire::KEPT | wire::KEPT_AS_NEWER)) =>
-            {
+            ChildState::Ended(Some(0)) if self.begins == Some(true) => {
                 failure.remark("the writer has completed the copy")
             }
             _ => failure,
@@ -434,7 +439,11 @@ impl Supervisor<'_> {
             self.moved = (progress, Instant::now());
             return;
         }
-        let stuck = Stuck::of(&progress, self.plan);
+        let is_asked = self.size.is_some() && self.begins.is_none();
+        let stuck = match is_asked {
+            true => Stuck::deciding(self.plan),
+            false => Stuck::of(&progress, self.plan),
+        };
         let is_own = self.side == Some(stuck.side);
         let limit = timeout
             + if is_own {
@@ -536,6 +545,15 @@ struct Stuck {
 }
 
 impl Stuck {
+    /// The Reader waits to hear whether the copy begins.
+    fn deciding(plan: &Plan) -> Stuck {
+        let destination = plan.destination_words();
+        Stuck {
+            side: Side::Writer,
+            what: format!("the writer is stuck opening {destination}"),
+        }
+    }
+
     fn of(progress: &Progress, plan: &Plan) -> Stuck {
         let (source, destination) = (plan.source_words(), plan.destination_words());
         let (read, written) = (progress.read, progress.written);

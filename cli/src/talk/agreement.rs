@@ -1,54 +1,98 @@
 //! What comes before the first byte: the Reader tells what its source is, the Writer
-//! looks at its destination and decides, and only then the source is read.
+//! looks at its destination and decides, and only then the source is read. Each posts
+//! one letter, and no more until the end.
 //!
 //! ```text
 //! Reader                                        Writer
 //!   opens the source
-//!   FACTS, ASK ─────────────────────────────────> opens the destination, decides
-//!   holds all empty blocks, so it sleeps          STATE = AGREED, or KEPT and it gives up
-//!   until the last one is back  <──────────────── gives ASK back
-//!   looks at STATE
+//!   ASK, with the facts ────────────────────────> opens the destination, decides
+//!   waits for a letter  <──────────────────────── ANSWER: begin; or keep, and why
 //! ```
 
-use brigade::{DataBlock, Label, Monitor, Partner, Reader, Writer};
+use brigade::{LETTER_MAX, Partner, Reader, Writer};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
-use crate::talk::greeting::Greeting;
+use crate::talk::greeting::{self, Greeting};
+use crate::talk::object;
 use crate::talk::pieces;
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::wire;
 
 /// What the Writer makes of the facts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum Answer {
     /// The copy begins.
-    Copy,
-    /// The destination stays as it is: since it is there.
-    Keep,
-    /// Since the source is not newer.
-    KeepAsNewer,
+    Begin {},
+    /// The destination stays as it is, and no data will be taken.
+    Keep {
+        because: Because,
+        /// Which one it is, as it can be shown.
+        destination: String,
+    },
 }
 
-impl Decision {
-    /// What the Writer has shown; `None` if it is nothing that can be.
-    pub(crate) fn shown_to(reader: &Monitor) -> Option<Decision> {
-        match reader.partner_figures()[wire::STATE] {
-            wire::AGREED => Some(Decision::Copy),
-            wire::KEPT => Some(Decision::Keep),
-            wire::KEPT_AS_NEWER => Some(Decision::KeepAsNewer),
-            _ => None,
-        }
+/// Why a destination stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Because {
+    ItExists,
+    SourceIsNotNewer,
+}
+
+impl Because {
+    /// What the user gets to hear of it, from both halves.
+    pub(crate) fn words(self, destination: &str) -> String {
+        let why = match self {
+            Because::ItExists => "it exists",
+            Because::SourceIsNotNewer => "the source is not newer",
+        };
+        format!("kept {destination}: {why}")
+    }
+}
+
+impl Answer {
+    fn encode(&self) -> Vec<u8> {
+        // What consists of words can always be encoded.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Shows it, to be seen by the Reader as soon as the question is given back.
-    pub(crate) fn show(self, writer: &Monitor) {
-        let state = match self {
-            Decision::Copy => wire::AGREED,
-            Decision::Keep => wire::KEPT,
-            Decision::KeepAsNewer => wire::KEPT_AS_NEWER,
-        };
-        writer.set_figure(wire::STATE, state);
+    /// As a letter. A long path loses its end.
+    fn encode_cut(mut self) -> Vec<u8> {
+        let mut encoded = self.encode();
+        while encoded.len() > LETTER_MAX
+            && let Answer::Keep { destination, .. } = &mut self
+        {
+            // Each character takes a byte at least.
+            let excess = (encoded.len() - LETTER_MAX).div_ceil(JSON_BYTES_MAX);
+            let left = destination.len().saturating_sub(excess);
+            destination.truncate(destination.floor_char_boundary(left));
+            encoded = self.encode();
+        }
+        encoded
     }
+
+    /// `None` if it is no JSON, or no answer.
+    fn decode(bytes: &[u8]) -> Option<Answer> {
+        let mut answer: Answer = object::decode(bytes)?;
+        if let Answer::Keep { destination, .. } = &mut answer {
+            *destination = greeting::shown(destination);
+        }
+        Some(answer)
+    }
+}
+
+/// The most that JSON makes of a byte: `\u0000`.
+const JSON_BYTES_MAX: usize = 6;
+
+/// How far the two have come, for who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The source was looked at. How much it has, if it knows; the answer is the Writer's.
+    Asked { size: Option<u64> },
+    /// And given.
+    Answered { begins: bool },
 }
 
 /// Refuses a partner that was built for another conversation than this.
@@ -66,43 +110,116 @@ pub(crate) fn check_version(partner: &Partner) -> Result<(), Failure> {
 }
 
 /// The Reader tells `facts`, and waits for the Writer to decide.
-pub(crate) fn ask(reader: &Reader, facts: &SourceFacts) -> Result<Decision, Failure> {
-    let facts = facts.encode();
-    pieces::send(reader, wire::FACTS, &facts)?;
-    let question = reader.empty_block()?;
-    question.send_as(0, Label::new(wire::ASK, facts.len() as u64))?;
-    // The last of all blocks is the question.
-    let all = (0..reader.block_count()).map(|_| reader.empty_block());
-    let all: Result<Vec<_>, _> = all.collect();
-    let decision = Decision::shown_to(&reader.monitor());
-    match (all, decision) {
-        (Ok(_), Some(decision)) => return Ok(decision),
-        (Ok(_), None) => {}
-        // A Writer that keeps its destination gives up as soon as it has said so.
-        (Err(_), Some(decision)) if decision != Decision::Copy => return Ok(decision),
-        (Err(error), _) => return Err(error.into()),
+pub(crate) fn ask(reader: &Reader, facts: &SourceFacts) -> Result<Answer, Failure> {
+    if reader.try_letter()?.is_some() {
+        return Err(not_from_a_writer("an answer before it was asked"));
     }
-    // Why it gave up instead.
-    reader.check()?;
-    let message = "the writer gave no answer to whether the copy shall begin";
-    Err(Failure::new(Exit::Partner, message))
+    reader.post(wire::ASK, &facts.encode())?;
+    let Some(letter) = reader.letter()? else {
+        return Err(not_from_a_writer("no answer"));
+    };
+    match letter.kind {
+        wire::ANSWER => Answer::decode(&letter.bytes)
+            .ok_or_else(|| not_from_a_writer("an answer that makes no sense")),
+        kind => Err(not_from_a_writer(&no_such_letter(kind))),
+    }
 }
 
-/// The Reader's facts, and its question, which is answered when it is given back.
-pub(crate) fn hear(writer: &Writer) -> Result<(SourceFacts, DataBlock<'_>), Failure> {
-    let mut told = Vec::new();
-    loop {
-        let Some(block) = writer.data_block()? else {
-            return Err(pieces::nonsense("nothing of its source"));
-        };
-        match block.kind() {
-            wire::FACTS => pieces::add(&mut told, block.tag(), &block, wire::FACTS_BYTES_MAX)?,
-            wire::ASK if block.tag() == told.len() as u64 => {
-                let facts = SourceFacts::decode(&told);
-                let facts = facts.ok_or_else(|| pieces::nonsense("facts that make no sense"))?;
-                return Ok((facts, block));
-            }
-            kind => return Err(pieces::unexpected(kind)),
+/// When there is a verdict, all letters are there that the Writer has posted.
+pub(crate) fn check_that_no_more_was_answered(reader: &Reader) -> Result<(), Failure> {
+    match reader.try_letter()? {
+        None => Ok(()),
+        Some(_) => Err(not_from_a_writer("a letter after its answer")),
+    }
+}
+
+/// The Reader's facts, which are its question.
+pub(crate) fn hear(writer: &Writer) -> Result<SourceFacts, Failure> {
+    let Some(letter) = writer.letter()? else {
+        return Err(pieces::nonsense("nothing of its source"));
+    };
+    match letter.kind {
+        wire::ASK => SourceFacts::decode(&letter.bytes)
+            .ok_or_else(|| pieces::nonsense("facts that make no sense")),
+        kind => Err(pieces::nonsense(&no_such_letter(kind))),
+    }
+}
+
+/// The Writer has decided.
+pub(crate) fn answer(writer: &Writer, answer: Answer) -> Result<(), Failure> {
+    // Whatever has come by now was sent before there was an answer.
+    if writer.try_data_block()?.is_some() {
+        return Err(pieces::nonsense("data before it had an answer"));
+    }
+    Ok(writer.post(wire::ANSWER, &answer.encode_cut())?)
+}
+
+/// At the end of the data, all letters are there that the Reader has posted.
+pub(crate) fn check_that_no_more_was_asked(writer: &Writer) -> Result<(), Failure> {
+    match writer.try_letter()? {
+        None => Ok(()),
+        Some(_) => Err(pieces::nonsense("a letter after its question")),
+    }
+}
+
+fn no_such_letter(kind: u16) -> String {
+    format!("a letter of kind {kind}, which has no place here")
+}
+
+/// What a Writer that keeps to the protocol does not send.
+fn not_from_a_writer(what: &str) -> Failure {
+    Failure::new(Exit::Partner, format!("the writer sent {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(destination: &str) -> Answer {
+        Answer::Keep {
+            because: Because::SourceIsNotNewer,
+            destination: destination.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_answer_survives_the_way_and_a_later_one_may_say_more() {
+        for answer in [Answer::Begin {}, kept("b"), kept("ü\"\\")] {
+            let encoded = answer.clone().encode_cut();
+            assert_eq!(Answer::decode(&encoded), Some(answer));
+        }
+        let more = br#"{"answer":"begin","because":7,"x":null}"#;
+        assert_eq!(Answer::decode(more), Some(Answer::Begin {}));
+    }
+
+    #[test]
+    fn an_answer_fits_into_a_letter_however_long_the_path_is() {
+        for part in ["a", "ü", "\"", "\u{1}", "🎉\n"] {
+            let path = part.repeat(5000);
+            let encoded = kept(&path).encode_cut();
+            assert!(encoded.len() <= LETTER_MAX);
+            let whole = greeting::shown(&path);
+            let is_cut = Answer::decode(&encoded).is_some_and(|answer| {
+                matches!(answer, Answer::Keep { destination, .. }
+                    if destination.len() > 100 && whole.starts_with(&destination))
+            });
+            assert!(is_cut, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_none() {
+        for bytes in [
+            &b""[..],
+            b"{}",
+            br#"["begin"]"#,
+            br#"{"answer":"perhaps"}"#,
+            br#"{"answer":"keep"}"#,
+            br#"{"answer":"keep","because":"it_rains","destination":"b"}"#,
+            br#"{"answer":"begin"} {}"#,
+            b"\xff",
+        ] {
+            assert_eq!(Answer::decode(bytes), None);
         }
     }
 }

@@ -162,7 +162,7 @@ impl Greeting {
 }
 
 /// Fit to be printed.
-fn shown(value: &str) -> String {
+pub(super) fn shown(value: &str) -> String {
     value.replace(char::is_control, "?")
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod agreement;
 pub(crate) mod greeting;
+mod object;
 pub(crate) mod pieces;
 pub(crate) mod source_facts;
 pub(crate) mod trailer;

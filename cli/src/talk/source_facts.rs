@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metadata::Stamp;
+use crate::metadata::{Stamp, null_as_absent};
 use crate::sys::{Facts, Kind};
+use crate::talk::object;
 
 /// The longest file that can be.
 const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -11,7 +12,7 @@ const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 /// Permission bits without the special ones.
 const PLAIN_BITS: u32 = 0o777;
 
-/// In blocks of kind `FACTS`, as JSON. All of it is optional, and none is trusted.
+/// In a letter of kind `ASK`, as JSON. All of it is optional, and none is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SourceFacts {
@@ -24,10 +25,13 @@ pub(crate) struct SourceFacts {
     /// When its content was changed last.
     pub(crate) modified: Option<Stamp>,
     /// After the data comes the hash of it.
+    #[serde(deserialize_with = "null_as_absent")]
     pub(crate) digest: bool,
     /// After the data comes what a destination can keep of the source.
+    #[serde(deserialize_with = "null_as_absent")]
     pub(crate) metadata: bool,
     /// Extended attributes are part of that, if the source has some.
+    #[serde(deserialize_with = "null_as_absent")]
     pub(crate) attributes: bool,
 }
 
@@ -49,9 +53,9 @@ impl SourceFacts {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// `None` if it is no JSON, or not of these facts.
+    /// `None` if it is no JSON object, or not of these facts.
     pub(crate) fn decode(bytes: &[u8]) -> Option<SourceFacts> {
-        let mut facts: SourceFacts = serde_json::from_slice(bytes).ok()?;
+        let mut facts: SourceFacts = object::decode(bytes)?;
         facts.size = facts.size.filter(|&size| size <= FILE_BYTES_MAX);
         facts.mode = facts.mode.map(|mode| mode & PLAIN_BITS);
         // A moment that cannot be is none.
@@ -63,16 +67,16 @@ impl SourceFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::talk::wire::FACTS_BYTES_MAX;
+    use brigade::LETTER_MAX;
 
     #[test]
-    fn facts_survive_the_way_and_have_room() {
+    fn facts_survive_the_way_and_have_room_in_a_letter() {
         let facts = SourceFacts {
             size: Some(FILE_BYTES_MAX),
-            allocated: Some(4096),
-            mode: Some(0o640),
+            allocated: Some(u64::MAX),
+            mode: Some(0o777),
             modified: Some(Stamp {
-                seconds: -1,
+                seconds: -9_999_999_999,
                 nanoseconds: 999_999_999,
             }),
             digest: true,
@@ -80,9 +84,12 @@ mod tests {
             attributes: true,
         };
         let encoded = facts.encode();
-        assert!(encoded.len() <= FACTS_BYTES_MAX);
+        assert!(encoded.len() <= LETTER_MAX / 2);
         assert_eq!(SourceFacts::decode(&encoded), Some(facts));
-        assert_eq!(SourceFacts::decode(b"{}"), Some(SourceFacts::default()));
+        let unknown = br#"{"size":null,"digest":null,"metadata":null,"attributes":null}"#;
+        for unknown in [&b"{}"[..], unknown] {
+            assert_eq!(SourceFacts::decode(unknown), Some(SourceFacts::default()));
+        }
     }
 
     #[test]
@@ -91,7 +98,7 @@ mod tests {
         let facts = SourceFacts::decode(told).unwrap_or_default();
         assert_eq!((facts.mode, facts.modified), (Some(0o755), None));
         assert_eq!(facts.size, None);
-        for bytes in [&b""[..], b"[]x", b"{\"size\":-1}", b"\xff"] {
+        for bytes in [&b""[..], b"[]", b"{}x", b"{\"size\":-1}", b"\xff"] {
             assert_eq!(SourceFacts::decode(bytes), None);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::metadata::Metadata;
+use crate::talk::object;
 use crate::talk::pieces::{self, nonsense};
 use crate::talk::wire;
 
@@ -31,8 +32,7 @@ impl Trailer {
     }
 
     pub(crate) fn metadata(&self) -> Result<Metadata, Failure> {
-        let metadata = serde_json::from_slice(&self.metadata);
-        metadata.map_err(|_| nonsense("metadata that makes no sense"))
+        object::decode(&self.metadata).ok_or_else(|| nonsense("metadata that makes no sense"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Writer's half of the conversation: it hears what the source is, decides, and takes
 //! all that comes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use brigade::{Error, Writer};
@@ -9,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
-use crate::talk::agreement::{self, Decision};
+use crate::talk::agreement::{self, Answer, Because, Step};
 use crate::talk::greeting::Greeting;
 use crate::talk::pieces::unexpected;
 use crate::talk::source_facts::SourceFacts;
@@ -20,7 +21,7 @@ use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
 use crate::writer::rights::NewMode;
 use crate::writer::sink::{self, Drained, Sink};
-use crate::writer::skip_rule::{self, SkipRule};
+use crate::writer::skip_rule::SkipRule;
 use crate::writer::target::{SourceSize, Target};
 
 /// Permissions that a new file is asked for with, if the source says none.
@@ -34,51 +35,58 @@ pub(crate) enum Received {
 }
 
 /// Agrees with the Reader on whether the copy begins, writes all that comes, and makes
-/// it the destination. `tell_size` gets to know how much the source says to have.
+/// it the destination. `tell` gets to know how far they have come to agree.
 pub(crate) fn receive(
     plan: &Plan,
     place: &Endpoint,
     gate: &Arc<CommitGate>,
     writer: &Writer,
-    tell_size: impl FnOnce(Option<u64>),
+    tell: impl Fn(Step),
 ) -> Result<Received, Failure> {
     agreement::check_version(writer.partner())?;
-    let (facts, question) = agreement::hear(writer)?;
-    tell_size(facts.size.or(plan.settings.expected.size));
-    let monitor = writer.monitor();
-    let answer = answer(plan, place, gate, writer, &facts);
-    match &answer {
-        Ok(Answer::Copy(_)) => Decision::Copy.show(&monitor),
-        Ok(Answer::Keep(decision, _)) => decision.show(&monitor),
-        // Before the question is given back: that would be no answer.
-        Err(failure) => monitor.abort(&failure.message),
-    }
-    drop(question);
-    match answer? {
-        Answer::Keep(_, words) => Ok(Received::Kept(words)),
-        Answer::Copy(destination) => drain(plan, *destination, &facts, writer).map(Received::Whole),
+    let facts = agreement::hear(writer)?;
+    tell(Step::Asked {
+        size: facts.size.or(plan.settings.expected.size),
+    });
+    match decide(plan, place, gate, writer, &facts)? {
+        Decision::Keep(because, path) => {
+            let destination = visible::name(path);
+            let words = because.words(&destination);
+            let kept = Answer::Keep {
+                because,
+                destination,
+            };
+            agreement::answer(writer, kept)?;
+            tell(Step::Answered { begins: false });
+            expect_nothing(writer)?;
+            Ok(Received::Kept(words))
+        }
+        Decision::Begin(destination) => {
+            agreement::answer(writer, Answer::Begin {})?;
+            tell(Step::Answered { begins: true });
+            drain(plan, *destination, &facts, writer).map(Received::Whole)
+        }
     }
 }
 
 /// What is made of the Reader's facts.
-enum Answer {
-    Copy(Box<Destination>),
-    /// Why, and in words.
-    Keep(Decision, String),
+enum Decision {
+    Begin(Box<Destination>),
+    Keep(Because, PathBuf),
 }
 
-fn answer(
+fn decide(
     plan: &Plan,
     place: &Endpoint,
     gate: &Arc<CommitGate>,
     writer: &Writer,
     facts: &SourceFacts,
-) -> Result<Answer, Failure> {
+) -> Result<Decision, Failure> {
     let settings = &plan.settings;
     check_options(settings, facts)?;
     settings.expected.check_told(sink::SOURCE, facts.size)?;
     let Endpoint::Path(path) = place else {
-        return Ok(Answer::Copy(Box::new(Destination::standard()?)));
+        return Ok(Decision::Begin(Box::new(Destination::standard()?)));
     };
     let name = Greeting::decode(writer.partner().greeting()).name;
     let mut target = Target::find(path, name.as_deref(), &settings.on_existing())?;
@@ -86,11 +94,10 @@ fn answer(
         check_guest_s_name(&target, &writer.partner().user())?;
         target.must_be_new = true;
     }
-    let decision = SkipRule::of(settings).decide(target.facts(), facts.modified);
-    if decision != Decision::Copy {
-        let reason = skip_rule::reason(decision);
-        let words = format!("kept {}: {reason}", visible::name(&target.path));
-        return Ok(Answer::Keep(decision, words));
+    let rule = SkipRule::of(settings);
+    let found = target.facts();
+    if let Some(because) = found.and_then(|found| rule.why_kept(found, facts.modified)) {
+        return Ok(Decision::Keep(because, target.path));
     }
     let new_mode = NewMode {
         asked: facts.mode.unwrap_or(DEFAULT_MODE),
@@ -101,7 +108,15 @@ fn answer(
         allocated: facts.allocated,
     };
     let destination = Destination::open(target, size, new_mode, settings, gate)?;
-    Ok(Answer::Copy(Box::new(destination)))
+    Ok(Decision::Begin(Box::new(destination)))
+}
+
+/// The Reader has heard that its destination is kept, and says that nothing will come.
+fn expect_nothing(writer: &Writer) -> Result<(), Failure> {
+    match writer.data_block()? {
+        None => agreement::check_that_no_more_was_asked(writer),
+        Some(block) => Err(unexpected(block.kind())),
+    }
 }
 
 /// In a directory, the Reader's word names the file. Another user's must not be one that
@@ -151,6 +166,7 @@ fn drain(
             _ => return Err(unexpected(kind)),
         }
     }
+    agreement::check_that_no_more_was_asked(writer)?;
     sink.finish(&trailer, facts, || match writer.check() {
         // It had sent everything, and nobody but the user misses it.
         Err(Error::PartnerDied { .. }) => Ok(()),

@@ -223,7 +223,7 @@ impl<'p> Sink<'p> {
         }
         self.monitor.set_figure(wire::ON_DISK, self.written);
         if sync {
-            self.monitor.set_figure(wire::STATE, wire::ALL_ON_DISK);
+            self.monitor.set_figure(wire::ALL_ON_DISK, 1);
         }
         wire::set_waited(&self.monitor);
         Ok(Drained {

@@ -4,7 +4,7 @@
 use crate::metadata::Stamp;
 use crate::request::settings::Settings;
 use crate::sys::{Facts, Kind};
-use crate::talk::agreement::Decision;
+use crate::talk::agreement::Because;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +26,12 @@ impl SkipRule {
         }
     }
 
-    /// What becomes of a destination, `None` if nothing is there, for a source that was
-    /// changed at `modified`.
-    pub(crate) fn decide(self, found: Option<&Facts>, modified: Option<Stamp>) -> Decision {
-        let Some(found) = found else {
-            return Decision::Copy;
-        };
+    /// Why a destination stays, if it does, for a source that was changed at `modified`.
+    pub(crate) fn why_kept(self, found: &Facts, modified: Option<Stamp>) -> Option<Because> {
         match self {
-            SkipRule::Existing => Decision::Keep,
-            SkipRule::NotOlder if self.keeps(found, modified) => Decision::KeepAsNewer,
-            SkipRule::NotOlder | SkipRule::Never => Decision::Copy,
+            SkipRule::Existing => Some(Because::ItExists),
+            SkipRule::NotOlder if self.keeps(found, modified) => Some(Because::SourceIsNotNewer),
+            SkipRule::NotOlder | SkipRule::Never => None,
         }
     }
 
@@ -61,14 +57,5 @@ impl LastLook {
     /// Whether `found` became too new to be replaced.
     pub(crate) fn keeps(self, found: &Facts) -> bool {
         self.rule.keeps(found, self.modified)
-    }
-}
-
-/// What the user gets to hear of it.
-pub(crate) fn reason(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Copy => "it is replaced",
-        Decision::Keep => "it exists",
-        Decision::KeepAsNewer => "the source is not newer",
     }
 }

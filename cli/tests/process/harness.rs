@@ -151,6 +151,22 @@ impl Place {
     }
 }
 
+/// What a partner says at joining that speaks the program's protocol.
+pub(crate) const GREETING: &[u8] = b"protocol=3\n";
+
+/// Kinds of letters, as the program has them.
+pub(crate) const ASK: u16 = 1;
+pub(crate) const ANSWER: u16 = 2;
+
+/// As a Reader: tells `facts`, and hears that the copy begins.
+pub(crate) fn ask(reader: &brigade::Reader, facts: &[u8]) -> Result<(), brigade::Error> {
+    reader.post(ASK, facts)?;
+    let answer = reader.letter()?.unwrap();
+    assert_eq!(answer.kind, ANSWER);
+    assert_eq!(answer.bytes, br#"{"answer":"begin"}"#);
+    Ok(())
+}
+
 /// Says that a test proves nothing here, or not all that it could.
 pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {why}");

@@ -7,13 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use brigade::{Label, Options, Role, Side};
 
-use crate::harness::{Half, PARTIAL, Place, SOON, skip, sys, wait_until};
+use crate::harness::{GREETING, Half, PARTIAL, Place, SOON, ask, skip, sys, wait_until};
 
 // Kinds of blocks, as the program has them.
 const DATA: u16 = 0;
 const METADATA: u16 = 2;
-const FACTS: u16 = 4;
-const ASK: u16 = 5;
 
 /// Of the old file.
 const OLD: (u32, u32) = (1111, 2222);
@@ -533,7 +531,7 @@ fn a_reader_that_lies_about_its_source_has_no_file_made_that_acts_as_the_writer(
     writer.hear("waiting");
     let options = Options::new()
         .side(Side::Reader)
-        .greeting(b"protocol=2\n")
+        .greeting(GREETING)
         .allow_user("65534")
         .wait(SOON);
     let Role::Reader(reader) = brigade::join(&name, &options).unwrap() else {
@@ -544,9 +542,7 @@ fn a_reader_that_lies_about_its_source_has_no_file_made_that_acts_as_the_writer(
         block[..bytes.len()].copy_from_slice(bytes);
         block.send_as(bytes.len(), Label::new(kind, tag)).unwrap();
     };
-    let source = br#"{"metadata":true}"#;
-    send(FACTS, 0, source);
-    send(ASK, source.len() as u64, b"");
+    ask(&reader, br#"{"metadata":true}"#).unwrap();
     send(DATA, 0, b"evil");
     // Mode 6777, and what would make it the Writer's own file.
     send(METADATA, 0, br#"{"mode":3583,"owner":[65534,65534]}"#);

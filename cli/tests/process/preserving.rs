@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use brigade::{Label, Options, Role, Side};
 
-use crate::harness::{Half, Outcome, Place, SOON, noise, sys};
+use crate::harness::{GREETING, Half, Outcome, Place, SOON, ask, noise, sys};
 
 const BLOCK: usize = 256 * 1024;
 
@@ -205,8 +205,6 @@ const DATA: u16 = 0;
 const HOLE: u16 = 1;
 const METADATA: u16 = 2;
 const DIGEST: u16 = 3;
-const FACTS: u16 = 4;
-const ASK: u16 = 5;
 
 /// It has all that a Writer may ask for.
 const SOURCE: &[u8] = br#"{"digest":true,"metadata":true,"attributes":true}"#;
@@ -222,21 +220,20 @@ fn told(options: &[&str], blocks: &[(u16, u64, &[u8])]) -> (Place, Outcome, Stri
     writer.hear("waiting");
     let options = Options::new()
         .side(Side::Reader)
-        .greeting(b"protocol=2\n")
+        .greeting(GREETING)
         .wait(Duration::from_secs(20));
     let Role::Reader(reader) = brigade::join(&name, &options).unwrap() else {
         unreachable!("it asked to be the reader");
     };
-    let first = [(FACTS, 0, SOURCE), (ASK, SOURCE.len() as u64, &[])];
-    let sent = first
-        .iter()
-        .chain(blocks)
-        .try_for_each(|(kind, tag, bytes)| {
+    let sent = || {
+        ask(&reader, SOURCE)?;
+        blocks.iter().try_for_each(|(kind, tag, bytes)| {
             let mut block = reader.empty_block()?;
             block[..bytes.len()].copy_from_slice(bytes);
             block.send_as(bytes.len(), Label::new(*kind, *tag))
-        });
-    let ended = sent.and_then(|()| reader.finish().map(drop));
+        })
+    };
+    let ended = sent().and_then(|()| reader.finish().map(drop));
     let heard = ended.map_or_else(|error| error.to_string(), |()| "success".to_owned());
     (place, writer.end(), heard)
 }
@@ -311,7 +308,7 @@ fn a_hash_that_is_another_s_is_a_failure_of_this_half() {
     let hash = [7; 32];
     let blocks = [
         (DATA, 0, &b"new"[..]),
-        (METADATA, 0, b"{}"),
+        (METADATA, 0, br#"{"attributes":null}"#),
         (DIGEST, 0, &hash[..20]),
         (DIGEST, 20, &hash[20..]),
     ];

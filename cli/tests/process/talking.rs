@@ -6,18 +6,18 @@ use std::io::Seek;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use brigade::{Label, Options, Reader, Role, Side, Writer};
+use brigade::{Error, Label, Options, Reader, Role, Side, Writer};
 
-use crate::harness::{Half, Outcome, Place, SOON, noise};
+use crate::harness::{ANSWER, ASK, GREETING, Half, Outcome, Place, SOON, noise};
 
-// Kinds of blocks, and figures of the Writer, as the program has them.
+// Kinds of blocks, as the program has them.
 const DATA: u16 = 0;
-const FACTS: u16 = 4;
-const ASK: u16 = 5;
-const STATE: usize = 1;
-const KEPT_AS_NEWER: u64 = 4;
+const METADATA: u16 = 2;
 
-const GREETING: &[u8] = b"protocol=2\n";
+const BEGIN: &[u8] = br#"{"answer":"begin"}"#;
+const KEEP: &[u8] = br#"{"answer":"keep","because":"it_exists","destination":"b"}"#;
+const KEEP_AS_NEWER: &[u8] =
+    br#"{"answer":"keep","because":"source_is_not_newer","destination":"b"}"#;
 
 /// Long enough for a half that does what it should not.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -190,10 +190,11 @@ fn two_builds_that_speak_different_protocols_refuse_each_other() {
         (&b""[..], 1),
         (b"size=3\nname=x", 1),
         (b"protocol=x\n", 1),
-        (b"protocol=3\nname=x", 3),
+        (b"protocol=2\nsize=3\nname=x", 2),
+        (b"protocol=4\nname=x", 4),
     ] {
         let refusal = format!(
-            "the other half speaks copy protocol {version}, this one 2; \
+            "the other half speaks copy protocol {version}, this one 3; \
              use the same version of brigade for both"
         );
         let place = Place::new();
@@ -215,18 +216,25 @@ fn two_builds_that_speak_different_protocols_refuse_each_other() {
     }
 }
 
-/// The Reader's facts, and its question.
-fn hear(writer: &Writer) -> (String, brigade::DataBlock<'_>) {
-    let mut facts = Vec::new();
-    loop {
-        let block = writer.data_block().unwrap().unwrap();
-        match block.kind() {
-            FACTS => facts.extend_from_slice(&block),
-            kind => {
-                assert_eq!((kind, block.tag()), (ASK, facts.len() as u64));
-                return (String::from_utf8(facts).unwrap(), block);
-            }
-        }
+/// The Reader's facts, which are its question.
+fn hear(writer: &Writer) -> String {
+    let letter = writer.letter().unwrap().unwrap();
+    assert_eq!(letter.kind, ASK);
+    String::from_utf8(letter.bytes).unwrap()
+}
+
+/// Takes all that comes, and says that it is good.
+fn drain(writer: &Writer) {
+    while writer.data_block().unwrap().is_some() {}
+    writer.finish().unwrap();
+}
+
+/// What its partner gave up with.
+fn reason(error: Error) -> String {
+    let text = error.to_string();
+    match error {
+        Error::PartnerAborted { reason, .. } => reason,
+        _ => unreachable!("it did not give up, but: {text}"),
     }
 }
 
@@ -238,15 +246,61 @@ fn nothing_of_a_source_is_read_before_the_writer_has_agreed() {
     command.stdin(input.try_clone().unwrap());
     let reader = Half::start(command);
     let writer = join_as_writer(&place.name(), GREETING);
-    let (facts, question) = hear(&writer);
+    let facts = hear(&writer);
     assert!(facts.contains(r#""size":1048576"#), "{facts}");
     std::thread::sleep(A_WHILE);
     assert_eq!(input.stream_position().unwrap(), 0);
-    assert!(writer.try_data_block().is_err());
-    // Given back without an answer.
-    drop(question);
-    reader.end().expect_line(4, &["gave no answer"]);
+    assert!(writer.try_data_block().unwrap().is_none());
+    writer.abort("no room");
+    reader.end().expect_line(4, &["failed: no room"]);
     assert_eq!(input.stream_position().unwrap(), 0);
+}
+
+#[test]
+fn a_kept_destination_is_an_end_like_any_other() {
+    let place = Place::new();
+    place.file("a", "new");
+    place.file("b", "old");
+    let reader = start_half(&place, "reader", "a");
+    let writer = join_as_writer(&place.name(), GREETING);
+    hear(&writer);
+    writer.post(ANSWER, KEEP).unwrap();
+    assert!(writer.data_block().unwrap().is_none());
+    writer.finish().unwrap();
+    reader.end().expect_line(0, &["kept b: it exists"]);
+
+    let writer = start_writer(&place, &["-n"]);
+    let reader = join_as_reader(&place.name(), GREETING);
+    reader.post(ASK, b"{}").unwrap();
+    let answer = reader.letter().unwrap().unwrap();
+    assert_eq!((answer.kind, &answer.bytes[..]), (ANSWER, KEEP));
+    reader.finish().unwrap();
+    writer.end().expect_line(0, &["kept b: it exists"]);
+    assert_eq!(content(&place, "b"), "old");
+    place.assert_nothing_left();
+}
+
+#[test]
+fn giving_up_is_a_failure_whatever_was_said_before() {
+    let place = Place::new();
+    place.file("a", "new");
+    place.file("b", "old");
+    for answer in [BEGIN, KEEP, KEEP_AS_NEWER] {
+        let reader = start_half(&place, "reader", "a");
+        let writer = join_as_writer(&place.name(), GREETING);
+        hear(&writer);
+        writer.post(ANSWER, answer).unwrap();
+        writer.abort("kept after all");
+        reader.end().expect_line(4, &["failed: kept after all"]);
+    }
+    let writer = start_writer(&place, &["-n"]);
+    let reader = join_as_reader(&place.name(), GREETING);
+    reader.post(ASK, b"{}").unwrap();
+    reader.letter().unwrap().unwrap();
+    reader.abort("a changed");
+    writer.end().expect_line(4, &["failed: a changed"]);
+    assert_eq!(content(&place, "b"), "old");
+    place.assert_nothing_left();
 }
 
 #[test]
@@ -255,12 +309,12 @@ fn a_source_that_changes_after_it_was_told_is_not_kept_as_older() {
     let a = place.file("a", "new");
     let reader = start_half(&place, "reader", "a");
     let writer = join_as_writer(&place.name(), GREETING);
-    let (_, question) = hear(&writer);
+    hear(&writer);
     std::fs::write(a, "newer").unwrap();
-    writer.monitor().set_figure(STATE, KEPT_AS_NEWER);
-    drop(question);
+    writer.post(ANSWER, KEEP_AS_NEWER).unwrap();
     reader.end().expect_line(6, &["a changed"]);
-    writer.abort("kept b: the source is not newer");
+    let heard = reason(writer.data_block().map(drop).unwrap_err());
+    assert!(heard.contains("a changed"), "{heard}");
 }
 
 #[test]
@@ -270,45 +324,172 @@ fn nor_if_the_writer_gives_up_at_once() {
         let a = place.file("a", "new");
         let reader = start_half(&place, "reader", "a");
         let writer = join_as_writer(&place.name(), GREETING);
-        let (_, question) = hear(&writer);
+        hear(&writer);
         std::fs::write(a, "newer").unwrap();
-        writer.monitor().set_figure(STATE, KEPT_AS_NEWER);
-        drop(question);
+        writer.post(ANSWER, KEEP_AS_NEWER).unwrap();
         writer.abort("kept b: the source is not newer");
         reader.end().expect_line(6, &["a changed"]);
     }
 }
 
+fn start_writer(place: &Place, options: &[&str]) -> Half {
+    let name = place.name();
+    let args = [options, &["--as", "writer", "--name", &name, "b"]].concat();
+    let half = Half::start(place.brigade(args));
+    half.hear("waiting");
+    half
+}
+
+/// A real Writer fails with `what` because of what a Reader does, and keeps what is there.
+fn a_reader_that(options: &[&str], does: impl FnOnce(&Reader), what: &str) {
+    let place = Place::new();
+    place.file("b", "old");
+    let writer = start_writer(&place, options);
+    let reader = join_as_reader(&place.name(), GREETING);
+    does(&reader);
+    let heard = reason(reader.finish().unwrap_err());
+    assert!(heard.contains(what), "{what}: {heard}");
+    writer.end().expect_line(4, &["the reader sent", what]);
+    assert_eq!(content(&place, "b"), "old");
+    place.assert_nothing_left();
+}
+
+fn send(reader: &Reader, kind: u16, bytes: &[u8]) {
+    // The Writer may have given up already, which the end of the test looks at.
+    let Ok(mut block) = reader.empty_block() else {
+        return;
+    };
+    block[..bytes.len()].copy_from_slice(bytes);
+    block.send_as(bytes.len(), Label::new(kind, 0)).unwrap();
+}
+
 #[test]
-fn a_conversation_in_another_order_or_without_measure_is_the_reader_s_failure() {
-    let long = vec![b' '; 4097];
-    for (blocks, what) in [
-        (vec![(DATA, 0, &b"1"[..])], "kind 0, which has no place"),
-        (vec![(ASK, 0, b"")], "facts that make no sense"),
-        (vec![(FACTS, 0, b"{"), (ASK, 1, b"")], "facts that make no"),
-        (vec![(FACTS, 0, b"{}"), (ASK, 1, b"")], "kind 5"),
-        (vec![(FACTS, 1, b"{}")], "a piece that does not belong"),
-        (vec![(FACTS, 0, &long)], "a piece that does not belong"),
-        (vec![], "nothing of its source"),
-        (
-            vec![(FACTS, 0, b"{}"), (ASK, 2, b""), (ASK, 2, b"")],
-            "kind 5",
-        ),
-    ] {
-        let place = Place::new();
-        place.file("b", "old");
-        let writer = start_half(&place, "writer", "b");
-        let reader = join_as_reader(&place.name(), GREETING);
-        for (kind, tag, bytes) in blocks {
-            let mut block = reader.empty_block().unwrap();
-            block[..bytes.len()].copy_from_slice(bytes);
-            block.send_as(bytes.len(), Label::new(kind, tag)).unwrap();
+fn a_reader_that_asks_nothing_or_nonsense_is_refused() {
+    a_reader_that(&[], |_| (), "nothing of its source");
+    for bytes in [&b""[..], b"{", b"[]", b"{} {}", br#"{"size":-1}"#, b"\xff"] {
+        let ask = |reader: &Reader| reader.post(ASK, bytes).unwrap();
+        a_reader_that(&[], ask, "facts that make no sense");
+    }
+    for kind in [0, ANSWER, u16::MAX] {
+        let ask = |reader: &Reader| reader.post(kind, b"{}").unwrap();
+        let what = format!("a letter of kind {kind}, which has no place");
+        a_reader_that(&[], ask, &what);
+    }
+}
+
+#[test]
+fn a_reader_that_asks_twice_or_a_thousand_times_is_refused() {
+    for options in [&[][..], &["-n"]] {
+        for times in [2, 1000] {
+            let ask = |reader: &Reader| {
+                for _ in 0..times {
+                    // There may be no room, or nobody.
+                    let _ = reader.try_post(ASK, b"{}");
+                }
+            };
+            a_reader_that(options, ask, "a letter after its question");
         }
-        let heard = reader.finish().unwrap_err().to_string();
-        assert!(heard.contains(what), "{what}: {heard}");
-        writer.end().expect_line(4, &["the reader sent", what]);
-        assert_eq!(content(&place, "b"), "old");
-        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_reader_that_sends_data_before_it_has_an_answer_is_refused() {
+    for options in [&[][..], &["-n"]] {
+        let hasten = |reader: &Reader| {
+            send(reader, DATA, b"1");
+            reader.post(ASK, b"{}").unwrap();
+        };
+        a_reader_that(options, hasten, "data before it had an answer");
+    }
+    let say_nothing = |reader: &Reader| send(reader, DATA, b"1");
+    a_reader_that(&[], say_nothing, "nothing of its source");
+}
+
+#[test]
+fn a_reader_that_sends_what_has_no_place_is_refused() {
+    let answered = |reader: &Reader| {
+        reader.post(ASK, b"{}").unwrap();
+        reader.letter().unwrap().unwrap();
+    };
+    let unknown = |reader: &Reader| {
+        answered(reader);
+        send(reader, 4, b"1");
+    };
+    a_reader_that(&[], unknown, "a block of kind 4, which has no place");
+    // The destination is kept.
+    for kind in [DATA, METADATA] {
+        let persist = |reader: &Reader| {
+            answered(reader);
+            send(reader, kind, b"1");
+        };
+        let what = format!("a block of kind {kind}, which has no place");
+        a_reader_that(&["-n"], persist, &what);
+    }
+    a_reader_that(&[], answered, "metadata that makes no sense");
+}
+
+/// A real Reader fails with `what` because of what a Writer does once it has heard it.
+fn a_writer_that(does: impl FnOnce(&Writer), what: &str) {
+    let place = Place::new();
+    place.file("a", "new");
+    let reader = start_half(&place, "reader", "a");
+    let writer = join_as_writer(&place.name(), GREETING);
+    hear(&writer);
+    does(&writer);
+    reader.end().expect_line(4, &["the writer sent", what]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn a_writer_that_answers_nonsense_is_left() {
+    for bytes in [&b""[..], b"{", b"{}", br#"{"answer":"keep"}"#, b"\xff"] {
+        let answer = |writer: &Writer| {
+            writer.post(ANSWER, bytes).unwrap();
+            let heard = reason(writer.data_block().map(drop).unwrap_err());
+            assert!(heard.contains("makes no sense"), "{heard}");
+        };
+        a_writer_that(answer, "an answer that makes no sense");
+    }
+    let other = |writer: &Writer| writer.post(ASK, BEGIN).unwrap();
+    a_writer_that(other, "a letter of kind 1, which has no place");
+}
+
+#[test]
+fn a_writer_that_answers_twice_or_a_thousand_times_is_not_believed() {
+    for (first, second) in [(BEGIN, KEEP), (KEEP, BEGIN), (BEGIN, BEGIN)] {
+        for times in [1, 999] {
+            let answer = |writer: &Writer| {
+                writer.post(ANSWER, first).unwrap();
+                for _ in 0..times {
+                    // There may be no room.
+                    writer.try_post(ANSWER, second).unwrap();
+                }
+                drain(writer);
+            };
+            a_writer_that(answer, "a letter after its answer");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_question_is_one_or_a_failure() {
+    let place = Place::new();
+    place.file("a", "new");
+    let reader = start_half(&place, "reader", "a");
+    let writer = join_as_writer(&place.name(), GREETING);
+    // It may have asked by now, which nobody can know.
+    writer.post(ANSWER, KEEP).unwrap();
+    match writer.data_block() {
+        Ok(end) => {
+            assert!(end.is_none());
+            writer.finish().unwrap();
+            reader.end().expect_line(0, &["kept b: it exists"]);
+        }
+        Err(error) => {
+            let what = "an answer before it was asked";
+            assert!(reason(error).contains(what));
+            reader.end().expect_line(4, &["the writer sent", what]);
+        }
     }
 }
 

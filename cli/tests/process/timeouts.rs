@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Half, Place, noise};
+use crate::harness::{GREETING, Half, Place, SOON, noise, skip, sys};
 
 /// Several times what a busy machine may pause for, and still short.
 const TIMEOUT: &str = "--timeout=1";
@@ -102,4 +102,63 @@ fn waiting_for_a_partner_is_not_limited_by_it() {
     std::thread::sleep(Duration::from_secs(1));
     Half::start(place.brigade(["a", "b"])).end().expect(0);
     reader.end().expect(0);
+}
+
+/// A partner that joins, and then neither asks nor answers.
+fn silent_partner(place: &Place, side: brigade::Side) -> brigade::Role {
+    let options = brigade::Options::new()
+        .side(side)
+        .wait(SOON)
+        .greeting(GREETING);
+    brigade::join(&place.name(), &options).unwrap()
+}
+
+#[test]
+fn a_partner_that_never_answers_or_asks_is_named() {
+    for (side, partner, path, stuck) in [
+        (
+            "reader",
+            brigade::Side::Writer,
+            "a",
+            "the writer is stuck opening",
+        ),
+        (
+            "writer",
+            brigade::Side::Reader,
+            "b",
+            "the reader is stuck reading",
+        ),
+    ] {
+        let place = Place::new();
+        place.file("a", "water");
+        let args = ["--as", side, "--name", &place.name(), TIMEOUT, path];
+        let half = Half::start(place.brigade(args));
+        half.hear("waiting");
+        let partner = silent_partner(&place, partner);
+        half.end().expect_line(4, &["no progress for 1 s", stuck]);
+        drop(partner);
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_writer_that_is_stuck_opening_its_destination_is_named_by_both() {
+    let place = Place::new();
+    place.file("a", "water");
+    // Nobody reads it, and on Windows nobody need.
+    let fifo = sys::Fifo::new(&place);
+    if !sys::has_modes() {
+        return skip("a pipe is opened at once here");
+    }
+    let name = place.name();
+    let half = |side, path| {
+        let args = ["--as", side, "--name", &name, TIMEOUT, path];
+        Half::start(place.brigade(args))
+    };
+    let (reader, writer) = (half("reader", "a"), half("writer", fifo.path()));
+    let stuck = "the writer is stuck opening";
+    reader.end().expect_line(4, &["no progress", stuck]);
+    writer.end().expect_line(1, &["no progress", stuck]);
+    fifo.remove();
+    place.assert_nothing_left();
 }
