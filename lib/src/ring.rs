@@ -243,30 +243,22 @@ impl Sleeps {
         own.asleep.0.store(0, Ordering::Relaxed);
     }
 
-    /// Looks, spins, and sleeps until `look` finds something or fails.
+    /// Looks and sleeps until `look` finds something or fails.
     ///
-    /// `look` may be called any number of times. `spins` is how often to look
-    /// before sleeping. `consume` takes the rings that are there, if there are any:
-    /// before an announcement, so that none for it is lost, and after the look that
-    /// follows a wake, so that the wake does not wait for it. `barrier` is the sleeper's
-    /// half of the barrier. `sleep` blocks until there is a ring that was not consumed; it
-    /// may return early for other reasons, which `look` must then find, or it fails
-    /// itself.
+    /// `look` may be called any number of times. `consume` takes the rings that are there,
+    /// if there are any: before an announcement, so that none for it is lost, and after the
+    /// look that follows a wake, so that the wake does not wait for it. `barrier` is the
+    /// sleeper's half of the barrier. `sleep` blocks until there is a ring that was not
+    /// consumed; it may return early for other reasons, which `look` must then find, or it
+    /// fails itself.
     pub(crate) fn wait<T, E>(
         &self,
         own: &Control<Own>,
-        spins: u32,
         mut look: impl FnMut() -> Result<Option<T>, E>,
         mut consume: impl FnMut() -> Result<(), E>,
         mut barrier: impl FnMut() -> Result<(), E>,
         mut sleep: impl FnMut() -> Result<(), E>,
     ) -> Result<T, E> {
-        for _ in 0..spins {
-            if let Some(found) = look()? {
-                return Ok(found);
-            }
-            std::hint::spin_loop();
-        }
         let _withdrawn_at_the_end = Announcement { sleeps: self, own };
         loop {
             consume()?;

@@ -202,7 +202,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
             Ok(())
         };
         self.sleeps
-            .wait(&self.own.control, 0, || Ok(look()), consume, barrier, sleep)
+            .wait(&self.own.control, || Ok(look()), consume, barrier, sleep)
     }
 }
 

@@ -299,7 +299,6 @@ fn a_wait_announces_each_sleep_by_a_new_number_and_withdraws_it_however_it_ends(
     let numbers = RefCell::new(Vec::new());
     let found = sleeps.wait(
         &own,
-        3,
         || Ok::<_, ()>((numbers.borrow().len() == 3).then_some("found")),
         || Ok(()),
         || Ok(()),
@@ -311,7 +310,6 @@ fn a_wait_announces_each_sleep_by_a_new_number_and_withdraws_it_however_it_ends(
     assert_eq!((found, asleep()), (Ok("found"), 0));
     let failed = sleeps.wait(
         &own,
-        0,
         || Ok(None::<()>),
         || Ok(()),
         || Ok(()),
@@ -331,7 +329,6 @@ fn a_wait_looks_again_after_the_barrier_and_before_it_sleeps() {
     let published = Cell::new(false);
     let found = sleeps.wait(
         &own,
-        0,
         || Ok::<_, &str>(published.get().then_some(())),
         || Ok(()),
         || {
@@ -350,7 +347,6 @@ fn rings_are_consumed_before_each_announcement_and_not_between_a_wake_and_its_lo
     let looks = Cell::new(0);
     let found = sleeps.wait(
         &own,
-        0,
         || {
             log.borrow_mut().push("look");
             looks.set(looks.get() + 1);

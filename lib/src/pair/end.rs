@@ -17,22 +17,21 @@ use crate::region::{Pool, View};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::sys::{self, Origin, Wake};
 
-/// How often to look before sleeping: some twenty microseconds, about what a sleep
-/// and a wake cost. With 200 looks, a copy of 1 GiB in memory took 1.06 times as
-/// long as with 1000.
-const SPINS: u32 = 1000;
+/// How often to look without a pause, about a microsecond: the partner of an end that keeps
+/// up answers within that.
+const SPINS: u32 = 50;
 
 /// The same with small blocks, where each look lasts longer (`ring::Incoming`
 /// lags).
-const SPINS_SMALL: u32 = 100;
+const SPINS_SMALL: u32 = 5;
 
 /// Blocks up to this size, in bytes, take less time to copy than the two ends to
 /// tell each other of one.
 const SMALL_BLOCK: usize = 4096;
 
-/// How long whoever has just woken its partner lets it have the processor, which may be
-/// this one, before it sleeps itself. To look without a pause for as long kept the partner
-/// from running: it took 44 microseconds to wake, and 21 so.
+/// How long to look and give the processor away in between, before sleeping: about what a
+/// sleep and a wake cost. The partner may be waiting for this very processor: to keep it for
+/// as long took 44 microseconds to wake a partner, and 21 so.
 const YIELDS: Duration = Duration::from_micros(20);
 
 /// One side's half of the traffic: what it publishes, what it observes, and the
@@ -228,18 +227,11 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             None if late.get() => Err(Error::TimedOut),
             found => Ok(found),
         };
-        let spins = match self.rang_at.get() {
-            Some(taken) if taken == self.incoming.taken() => {
-                if let Some(found) = yield_until(look)? {
-                    return Ok(found);
-                }
-                0
-            }
-            _ => self.spins,
-        };
+        if let Some(found) = self.look_for_a_while(look)? {
+            return Ok(found);
+        }
         self.sleeps.wait(
             self.own.control(),
-            spins,
             look,
             || self.consume(),
             || execute_barrier(self.barrier),
@@ -265,6 +257,31 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         match self.rung.replace(false) {
             true => self.pair.link.consume(),
             false => Ok(()),
+        }
+    }
+
+    /// Before it sleeps, an end looks for about as long as that would cost. It keeps the
+    /// processor at first, unless it has just woken the partner, and then gives it away in
+    /// between.
+    fn look_for_a_while<T>(
+        &self,
+        look: impl Fn() -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        if self.rang_at.get() != Some(self.incoming.taken()) {
+            for _ in 0..self.spins {
+                if let Some(found) = look()? {
+                    return Ok(Some(found));
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let since = Instant::now();
+        loop {
+            let found = look()?;
+            if found.is_some() || since.elapsed() >= YIELDS {
+                return Ok(found);
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -432,18 +449,6 @@ pub(crate) fn execute_barrier(barrier: Barrier) -> Result<(), Error> {
 
 /// What to wait for when nothing more can come.
 const OVER: Error = Error::InvalidUse("the session is over");
-
-/// Looks, and gives the processor away in between, until there is something.
-fn yield_until<T>(look: impl Fn() -> Result<Option<T>, Error>) -> Result<Option<T>, Error> {
-    let since = Instant::now();
-    loop {
-        let found = look()?;
-        if found.is_some() || since.elapsed() >= YIELDS {
-            return Ok(found);
-        }
-        std::thread::yield_now();
-    }
-}
 
 impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
     fn drop(&mut self) {

@@ -21,3 +21,6 @@ pub(super) mod lock;
 pub(super) mod names;
 pub(super) mod rendezvous;
 pub(super) mod users;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
