@@ -16,30 +16,30 @@ pub enum Step {
     DieWithChild(u8),
     /// Somebody shuts the link of a process that lives.
     HangUp(u8),
-    /// The host drops its joiner, since its time is over (J3).
+    /// The host drops its joiner, since its time is over (J10).
     Drop(u8),
-    /// The joiner has waited long enough to be admitted (J14).
+    /// The joiner has waited long enough to be admitted (J17).
     Impatient(u8),
     /// A child of a dead Writer stores into the region that was the dead one's.
     StoreLate(u8),
     // -- joining -----------------------------------------------------------------
     /// The child of a dead host ends, and the seat is free.
     ChildEnds(u8),
-    /// Takes the free seat and makes its region (J7, J9).
+    /// Takes the free seat and makes its region (J1, J3).
     TakeSeat(u8),
-    /// Reaches the host, which looks at nobody else now (J11).
+    /// Reaches the host, which looks at nobody else now (J5).
     Reach(u8),
-    /// Has found two in their places, long enough (J8).
+    /// Has found two in their places, long enough (J2).
     TooMany(u8),
-    /// Checks the host's offer and makes its own, or is refused (J2, J4).
+    /// Checks the host's offer and makes its own, or is refused (J8, J11).
     Answer(u8),
-    /// The host checks what it was shown, and admits the joiner or goes on (J5).
+    /// The host checks what it was shown, and admits the joiner or goes on (J12).
     Admit(u8),
     /// The host finds an answer to what it showed in an earlier session of its own.
     FindOldAnswer(u8, u8),
-    /// Was admitted (J6).
+    /// Was admitted (J14).
     Enter(u8),
-    /// Was dropped, or its host has left (J13).
+    /// Was dropped, or its host has left (J16).
     StartAgain(u8),
     /// The host has waited long enough.
     NoPartner(u8),
@@ -48,9 +48,9 @@ pub enum Step {
     Send(u8),
     /// Takes a block that was given back (R3 to R5).
     TakeBack(u8),
-    /// Has sent everything (E3).
+    /// Has sent everything (E5).
     Close(u8),
-    /// Finds the Writer's verdict (E5).
+    /// Finds the Writer's verdict (E7).
     SeeVerdict(u8),
     /// After a death: arrives again, with what was not given back.
     Rejoin(u8),
@@ -59,7 +59,7 @@ pub enum Step {
     Take(u8),
     /// Applies a block to the destination and gives it back, in any order (W7, W8).
     Return(u8, u8),
-    /// Has drained everything (E6 to E9).
+    /// Has drained everything (E9 to E12).
     GiveVerdict(u8),
     // -- both ------------------------------------------------------------------------
     /// Posts a letter.
@@ -124,7 +124,7 @@ pub(crate) fn after(world: &World, step: Step, rules: &Rules) -> World {
     next
 }
 
-/// The system gives the seat back (J7).
+/// The system gives the seat back (J1).
 fn die(world: &mut World, number: u8) {
     world.process_mut(number).life = Life::Dead;
     world.free_seat_of(number);
@@ -158,7 +158,7 @@ fn store_late(world: &mut World, number: u8) {
     own.posted += 1;
 }
 
-/// J7 to J10. A Reader that rejoins goes on with its session, in the next epoch.
+/// J1 to J4. A Reader that rejoins goes on with its session, in the next epoch.
 fn take_seat(world: &mut World, number: u8, rules: &Rules) {
     world.seat = Some(number);
     let me = world.process_mut(number);
@@ -219,7 +219,7 @@ fn reach(world: &mut World, number: u8) {
     world.process_mut(number).life = joining;
 }
 
-/// J13.
+/// J16.
 fn start_again(world: &mut World, number: u8) {
     let me = world.process_mut(number);
     me.life = Life::Arriving;
@@ -230,7 +230,7 @@ fn start_again(world: &mut World, number: u8) {
     }
 }
 
-/// J2 and J4: the second takes the side that is left, and the host's numbers.
+/// J8 and J11: the second takes the side that is left, and the host's numbers.
 fn answer(world: &mut World, number: u8, rules: &Rules) {
     let Life::Joining { host, .. } = world.process(number).life else {
         return;
@@ -258,7 +258,7 @@ fn answer(world: &mut World, number: u8, rules: &Rules) {
     show(world, number, shown, rules);
 }
 
-/// J5. Whoever has left, or shows the wrong numbers, is not admitted.
+/// J12. Whoever has left, or shows the wrong numbers, is not admitted.
 fn admit(world: &mut World, host: u8, rules: &Rules) {
     let Life::Hosting {
         joiner: Some(joiner),
@@ -291,7 +291,7 @@ fn admit(world: &mut World, host: u8, rules: &Rules) {
     }
 }
 
-/// J6.
+/// J14.
 fn enter(world: &mut World, number: u8) {
     let pair = world.own(number).pair;
     let me = world.process_mut(number);

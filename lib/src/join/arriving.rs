@@ -18,7 +18,7 @@ pub(super) fn deadline() -> Instant {
 }
 
 /// Repeats `attempt` until it finds something or fails; `None` if it found nothing until
-/// `deadline`, nor once more after it (protocol J7, J8). `attempt` is told whether it is
+/// `deadline`, nor once more after it (protocol J1, J2). `attempt` is told whether it is
 /// the last one.
 pub(super) fn arrive<T>(
     deadline: Instant,

@@ -22,7 +22,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The first process's side of joining (protocol J1, J3, J5).
+    /// The first process's side of joining (protocol J7, J10, J12).
     pub(super) fn wait(
         mut self,
         core: &Core,

@@ -14,7 +14,7 @@ use crate::sys::{self, Message};
 /// needed, since a busy machine is no reason to refuse the rightful second.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// The second process's way in (protocol J2, J4, J6), once the host's user was
+/// The second process's way in (protocol J8, J11, J14), once the host's user was
 /// checked. `None` if the host went away or took another.
 pub(super) fn join_host(
     channel: sys::Channel,

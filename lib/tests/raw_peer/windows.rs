@@ -85,7 +85,7 @@ const READ: u32 = 0x0002_0005;
 const WAIT: u32 = 0x0012_0000;
 const SET: u32 = 0x0002_0002;
 
-/// Creates with an owner and a list of one entry (J35); whether it is new.
+/// Creates with an owner and a list of one entry (J49); whether it is new.
 fn create(
     access: u32,
     make: impl FnOnce(*const SECURITY_ATTRIBUTES) -> HANDLE,
@@ -303,7 +303,7 @@ const AT_LETTERS: usize = 40;
 const LETTER_SIZE: usize = 1048;
 const LETTERS: usize = 2;
 
-/// This process's, as J40 wants it, but that it says that the process was created
+/// This process's, as J54 wants it, but that it says that the process was created
 /// `late` after it was.
 fn create_card(name: &str, late: u64) -> Region {
     let card = Region::create(name, CARD_SIZE, 0, 0);
@@ -477,13 +477,13 @@ pub(super) struct Place {
     pub(super) name: String,
 }
 
-/// How the names of all objects of the name begin (J33).
+/// How the names of all objects of the name begin (J47).
 fn base_of(name: &str) -> String {
     let hash = blake3::hash(name.as_bytes()).to_hex();
     format!("{}-{}", prefix(), &hash[..32])
 }
 
-/// What a guest has when it has taken the count (J40).
+/// What a guest has when it has taken the count (J54).
 struct Taken {
     base: String,
     turn: u64,
