@@ -132,10 +132,8 @@ fn reader(world: &World, bounds: &Bounds, rules: &Rules, number: u8, steps: &mut
             return;
         }
     }
-    if theirs.state == State::Aborted {
-        return steps.push(Step::GiveUp(number));
-    }
-    if rules.death_ends_waits && world.is_gone(number) {
+    let gone = rules.death_ends_waits && world.is_gone(number);
+    if theirs.state == State::Aborted || gone {
         steps.push(Step::GiveUp(number));
         if may_rejoin(world, bounds, number) {
             steps.push(Step::Rejoin(number));
