@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use brigade::Error;
+use brigade::{Error, Refusal};
 
 use crate::sys::{self, Interruption};
 use crate::units::{bytes, duration};
@@ -129,29 +129,22 @@ impl From<Error> for Failure {
             Error::Os { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 failure.remark(ELSEWHERE)
             }
-            Error::Refused(text) => match their_pool(text) {
-                Some(words) => failure.remark(&words),
-                None => failure,
-            },
+            Error::Refused {
+                reason:
+                    Refusal::OtherGeometry {
+                        block_size,
+                        block_count,
+                    },
+                ..
+            } => failure.remark(&their_pool(*block_size, *block_count)),
             _ => failure,
         }
     }
 }
 
-/// Where the library says that the pools differ ("process 7 has ... and 16 blocks of
-/// 262144 bytes"): what to type to have the partner's.
-fn their_pool(text: &str) -> Option<String> {
-    let own = format!("process {} has ", std::process::id());
-    let has_pool = |part: &&str| part.contains(" blocks of ");
-    let theirs = text
-        .split(", ")
-        .filter(has_pool)
-        .find(|part| !part.contains(&own))?;
-    let (count, size) = theirs.split_once(" blocks of ")?;
-    let (count, size) = (count.rsplit(' ').next()?, size.split(' ').next()?);
-    Some(format!(
-        "both commands need the same: run: brigade ... --block-size {size} --blocks {count}"
-    ))
+/// Where the pools differ: what to type to have the partner's.
+fn their_pool(size: u64, count: u64) -> String {
+    format!("both commands need the same: run: brigade ... --block-size {size} --blocks {count}")
 }
 
 /// What the library writes to is the place where two processes meet.

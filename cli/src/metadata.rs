@@ -63,7 +63,7 @@ impl Teller {
     pub(crate) fn of(partner: &brigade::Partner) -> Teller {
         match partner.is_own_user() {
             true => Teller::OwnUser,
-            false => Teller::Guest(partner.user_number()),
+            false => Teller::Guest(partner.user_id()),
         }
     }
 }

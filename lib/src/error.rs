@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::options::{Partner, Side};
+use crate::refusal::Refusal;
 
 /// What had passed through the session when it ended early.
 ///
@@ -52,10 +54,32 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// The partner and this process do not fit: another user, another version,
-    /// another geometry, or the same fixed side. The text names both.
-    #[error("{0}")]
-    Refused(String),
+    /// The partner and this process do not fit, or the name cannot be used: another
+    /// user, another version, another geometry, the same fixed side. Nothing changes by
+    /// trying again.
+    #[error("{text}")]
+    Refused {
+        /// Why, as data.
+        reason: Refusal,
+        /// Why, in words that name both sides; free of control characters.
+        text: String,
+    },
+
+    /// The directory of plain names does not belong to this user alone, so nothing may be
+    /// put there. A name that is a path needs no such directory.
+    #[error(
+        "{} must be a directory of {user} that nobody else can enter, but it is {found}; \
+         remove it, or give a name that is a path",
+        directory.display()
+    )]
+    NotPrivate {
+        /// Where plain names live.
+        directory: PathBuf,
+        /// This process's user.
+        user: String,
+        /// What is there.
+        found: String,
+    },
 
     /// The deadline of this call has passed, or the `try_` variant had nothing
     /// to give. The session goes on.
@@ -76,6 +100,9 @@ pub enum Error {
     PartnerAborted {
         /// Who it was.
         partner: Partner,
+        /// The number that it gave ([`Reader::abort_with`](crate::Reader::abort_with));
+        /// 0 if it gave none.
+        code: u32,
         /// The reason in the partner's words, freed of control characters.
         reason: String,
         /// How far the transfer had come.
@@ -97,6 +124,9 @@ pub enum Error {
     /// [`Monitor::abort`](crate::Monitor::abort) was called in this process.
     #[error("aborted: {reason}")]
     Aborted {
+        /// The number given there ([`Monitor::abort_with`](crate::Monitor::abort_with));
+        /// 0 if none was.
+        code: u32,
         /// The reason given there.
         reason: String,
     },
@@ -150,6 +180,58 @@ impl Error {
         Error::Os {
             operation: operation.into(),
             source: source.into(),
+        }
+    }
+
+    /// A number for this kind of error, for logs, exit codes and other languages. None of
+    /// them is ever given to another kind.
+    ///
+    /// | Number | Error |
+    /// |---:|---|
+    /// | 1 | [`Error::TooManyInstances`] |
+    /// | 2 | [`Error::NotAnswering`] |
+    /// | 3 | [`Error::NoPartner`] |
+    /// | 4 | [`Error::TimedOut`] |
+    /// | 5 | [`Error::PartnerDied`] |
+    /// | 6 | [`Error::PartnerAborted`] |
+    /// | 7 | [`Error::ProtocolViolation`] |
+    /// | 8 | [`Error::Aborted`] |
+    /// | 9 | [`Error::InvalidUse`] |
+    /// | 10 | [`Error::InvalidOption`] |
+    /// | 11 | [`Error::OutOfMemory`] |
+    /// | 12 | [`Error::Unsupported`] |
+    /// | 13 | [`Error::Os`] |
+    /// | 14 | [`Error::NotPrivate`] |
+    /// | 15 | [`Error::MessageTooLong`] |
+    /// | 100 | [`Error::Refused`] by the partner for a reason without a number |
+    /// | 101 | for [`Refusal::OtherUser`] |
+    /// | 102 | for [`Refusal::OtherVersion`] |
+    /// | 103 | for [`Refusal::OtherGeometry`] |
+    /// | 104 | for [`Refusal::OtherWays`] |
+    /// | 105 | for [`Refusal::SameSide`] |
+    /// | 106 | for [`Refusal::OtherProcess`] |
+    /// | 107 | for [`Refusal::Malformed`] |
+    /// | 108 | for [`Refusal::InTheWay`] |
+    /// | 109 | for [`Refusal::NameLost`] |
+    /// | 110 and more | for other numbers of [`Refusal::ByPartner`], plus 100 |
+    pub fn code(&self) -> i32 {
+        match self {
+            Error::TooManyInstances { .. } => 1,
+            Error::NotAnswering { .. } => 2,
+            Error::NoPartner { .. } => 3,
+            Error::TimedOut => 4,
+            Error::PartnerDied { .. } => 5,
+            Error::PartnerAborted { .. } => 6,
+            Error::ProtocolViolation { .. } => 7,
+            Error::Aborted { .. } => 8,
+            Error::InvalidUse(_) => 9,
+            Error::InvalidOption(_) => 10,
+            Error::OutOfMemory { .. } => 11,
+            Error::Unsupported { .. } => 12,
+            Error::Os { .. } => 13,
+            Error::NotPrivate { .. } => 14,
+            Error::MessageTooLong { .. } => 15,
+            Error::Refused { reason, .. } => 100 + i32::from(reason.number()),
         }
     }
 }

@@ -94,6 +94,7 @@ mod monitor;
 mod options;
 mod pair;
 mod reader;
+mod refusal;
 mod region;
 mod ring;
 mod stream;
@@ -110,6 +111,7 @@ pub use crate::letters::Letter;
 pub use crate::monitor::Monitor;
 pub use crate::options::{Options, Partner, Side};
 pub use crate::reader::Reader;
+pub use crate::refusal::Refusal;
 pub use crate::region::layout::{
     BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX, LETTER_MAX, LETTERS,
 };

@@ -33,7 +33,12 @@ impl Monitor {
     /// wait still succeed. Only the first reason counts; after the end of the
     /// session nothing happens.
     pub fn abort(&self, reason: &str) {
-        self.core.abort(reason);
+        self.abort_with(0, reason);
+    }
+
+    /// As [`Monitor::abort`], with a number of the application's choice.
+    pub fn abort_with(&self, code: u32, reason: &str) {
+        self.core.abort_with(code, reason);
     }
 
     /// Waits until the session is over. May be called by several threads.

@@ -168,7 +168,7 @@ impl Partner {
 
     /// The number of its user, by the system's word; `None` where users have none
     /// (Windows).
-    pub fn user_number(&self) -> Option<u32> {
+    pub fn user_id(&self) -> Option<u32> {
         self.peer.user.as_number()
     }
 

@@ -303,7 +303,13 @@ impl Writer {
     /// Gives up: the Reader gets `reason` (cut to 1024 bytes) as
     /// [`Error::PartnerAborted`].
     pub fn abort(self, reason: &str) {
-        self.end.abort(reason);
+        self.abort_with(0, reason);
+    }
+
+    /// As [`Writer::abort`], with a number of the application's choice, for a
+    /// Reader that does something about it.
+    pub fn abort_with(self, code: u32, reason: &str) {
+        self.end.abort_with(code, reason);
     }
 
     /// The first two steps of a wait, for those that sleep by other means: says that this

@@ -124,7 +124,7 @@ fn partner_aborted<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
 
 fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result.unwrap_err() {
-        Error::Refused(text) => text,
+        Error::Refused { text, .. } => text,
         error => panic!("{error:?}"),
     }
 }
@@ -281,7 +281,7 @@ fn a_monitor_ends_the_wait_for_a_partner() {
         assert!(monitor.partner().is_none());
         monitor.abort("no patience");
         let error = waiting.join().unwrap().unwrap_err();
-        assert!(matches!(&error, Error::Aborted { reason } if reason == "no patience"));
+        assert!(matches!(&error, Error::Aborted { reason, .. } if reason == "no patience"));
         let watched = watching.join().unwrap();
         assert!(matches!(watched, Err(Error::Aborted { .. })), "{watched:?}");
         assert!(Seat::take(&place.name, &Options::new()).unwrap().is_first());
@@ -980,7 +980,7 @@ fn only_the_first_reason_counts() {
 /// `abort` is called meanwhile.
 fn assert_aborts(result: Result<(), Error>) {
     assert!(
-        matches!(&result, Err(Error::Aborted { reason }) if reason == "stop"),
+        matches!(&result, Err(Error::Aborted { reason, .. }) if reason == "stop"),
         "{result:?}"
     );
 }
@@ -1061,6 +1061,7 @@ fn an_end_that_is_dropped_early_is_seen_as_aborted_after_all_that_it_sent() {
             partner,
             reason,
             delivered,
+            ..
         } = error
         else {
             panic!("{error:?}");

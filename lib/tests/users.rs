@@ -103,7 +103,7 @@ fn who_allows_is_not_allowed_by_that_and_both_are_named() {
     let host = thread::spawn(move || seat.wait());
     let guest_name = name.clone();
     let guest = as_user(STRANGER, move || join(&guest_name, &Options::new()));
-    let Err(Error::Refused(text)) = guest.join().unwrap() else {
+    let Err(Error::Refused { text, .. }) = guest.join().unwrap() else {
         panic!("not refused");
     };
     assert!(
@@ -127,7 +127,7 @@ fn a_third_user_is_refused_by_a_host_that_allows_another() {
     let guest_name = name.clone();
     let options = Options::new().allow_user("root");
     let guest = as_user(STRANGER, move || join(&guest_name, &options));
-    let Err(Error::Refused(text)) = guest.join().unwrap() else {
+    let Err(Error::Refused { text, .. }) = guest.join().unwrap() else {
         panic!("not refused");
     };
     assert!(text.contains("must allow the other's"), "{text}");
@@ -150,7 +150,7 @@ fn a_lock_file_is_open_to_others_only_if_they_are_allowed() {
     let host = thread::spawn(move || seat.wait());
     // Somebody who allows nobody, and does not fit, leaves it as it is.
     let error = Seat::take(&name, &Options::new().block_size(1)).unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert_eq!(mode(), 0o644);
     host.join().unwrap().unwrap_err();
     let _seat = Seat::take(&name, &Options::new()).unwrap();

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::terms::{allocation_limit, check_peer, check_sides, check_user, only, partner};
+use super::terms::{
+    allocation_limit, check_peer, check_sides, check_user, only, other_ways, partner,
+};
 use crate::error::Error;
 use crate::options::Side;
 use crate::pair::{Core, Pair};
+use crate::refusal::Refused;
 use crate::region::Region;
 use crate::region::access::{Own, Theirs};
 use crate::region::layout::Geometry;
@@ -70,12 +73,12 @@ impl Host {
         side: Side,
         deadline: Option<Instant>,
     ) -> Result<Option<Region<Theirs>>, Error> {
-        let refuse = |reason: String| {
-            channel.refuse(&reason);
+        let refuse = |refused: Refused| {
+            channel.refuse(refused.reason.number(), &refused.text);
             Ok(None)
         };
-        if let Err(reason) = check_user(channel, &self.guests) {
-            return refuse(reason);
+        if let Err(refused) = check_user(channel, &self.guests) {
+            return refuse(refused);
         }
         // A message that cannot be sent is a joiner that has left.
         if !channel.offer(&[self.own.memory()])? {
@@ -85,22 +88,22 @@ impl Host {
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
         let lanes = match channel.receive(alarm, Some(limit))? {
             Some(Message::Offer(lanes)) => lanes,
-            Some(Message::Malformed(why)) => return refuse(why.to_string()),
+            Some(Message::Malformed(why)) => return refuse(Refused::malformed(why)),
             _ => return Ok(None),
         };
         // Who was invited is known only now.
-        if let Err(reason) = check_user(channel, &self.guests) {
-            return refuse(reason);
+        if let Err(refused) = check_user(channel, &self.guests) {
+            return refuse(refused);
         }
         let Ok([memory]) = <[_; 1]>::try_from(lanes) else {
-            return refuse("the two processes do not fit: one wants both ways".into());
+            return refuse(other_ways());
         };
         let Some(head) = Region::theirs(memory) else {
             return Ok(None);
         };
         let fits = check_peer(channel, &head, &self.geometry);
-        if let Err(reason) = fits.and_then(|theirs| check_sides(side, theirs)) {
-            return refuse(reason);
+        if let Err(refused) = fits.and_then(|theirs| check_sides(side, theirs)) {
+            return refuse(refused);
         }
         let peer = Region::theirs(head.memory().whole()?);
         match channel.admit() {

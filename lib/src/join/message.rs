@@ -9,28 +9,44 @@ use crate::region::layout::{MAGIC, REASON_MAX, VERSION};
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub(crate) enum Kind {
     /// The sender shows its region and its doorbell.
-    Offer = 1,
-    /// The sender does not pair; the text says why.
-    Refused = 2,
+    Offer,
+    /// The sender does not pair: the number of the reason, for which the text has words.
+    Refused(u16),
     /// The host has taken the receiver for its partner.
-    Admitted = 3,
+    Admitted,
 }
 
 impl Kind {
-    pub(crate) fn from_number(number: u32) -> Result<Kind, &'static str> {
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Kind::Offer => 1,
+            Kind::Refused(_) => 2,
+            Kind::Admitted => 3,
+        }
+    }
+
+    /// Of a refusal, the number of the reason.
+    pub(crate) fn reason(self) -> u16 {
+        match self {
+            Kind::Refused(reason) => reason,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn from_number(number: u32, reason: u16) -> Result<Kind, &'static str> {
         match number {
             1 => Ok(Kind::Offer),
-            2 => Ok(Kind::Refused),
+            2 => Ok(Kind::Refused(reason)),
             3 => Ok(Kind::Admitted),
             _ => Err("its message is of an unknown kind"),
         }
     }
 }
 
-/// Magic, version, kind: eight, four and four bytes.
+/// Magic, version, a refusal's reason, kind: eight, two, two and four bytes. In version 1
+/// the version had the four of both, and nobody looked at them.
 pub(crate) const HEAD: usize = 16;
 
 /// The longest message.
@@ -41,7 +57,8 @@ pub(crate) fn head(kind: Kind) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[..8].copy_from_slice(&MAGIC.to_le_bytes());
     head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    head[12..].copy_from_slice(&(kind as u32).to_le_bytes());
+    head[10..12].copy_from_slice(&kind.reason().to_le_bytes());
+    head[12..].copy_from_slice(&kind.number().to_le_bytes());
     head
 }
 
@@ -63,8 +80,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Kind, String), &'static str> {
         return Err("its message is not brigade's");
     }
     let number = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
+    let reason = u16::from_le_bytes([head[10], head[11]]);
     let text = String::from_utf8_lossy(text).into_owned();
-    Kind::from_number(number).map(|kind| (kind, text))
+    Kind::from_number(number, reason).map(|kind| (kind, text))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -76,17 +94,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [Kind; 3] = [Kind::Offer, Kind::Refused, Kind::Admitted];
+    fn any_kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            Just(Kind::Offer),
+            any::<u16>().prop_map(Kind::Refused),
+            Just(Kind::Admitted),
+        ]
+    }
 
     #[test]
     fn an_offer_is_the_bytes_of_the_specification() {
         let bytes = *b"brigade\0\x02\0\0\0\x01\0\0\0";
         assert_eq!(head(Kind::Offer), bytes);
+        let bytes = *b"brigade\0\x02\0\x05\x01\x02\0\0\0";
+        assert_eq!(head(Kind::Refused(0x105)), bytes);
     }
 
     #[test]
     fn what_is_no_message_says_what_is_wrong_with_it() {
-        let good = head(Kind::Refused);
+        let good = head(Kind::Refused(0));
         let mut other = good;
         other[0] = b'B';
         let mut unknown = good;
@@ -113,10 +139,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_sent_is_what_is_received(index in 0usize..3, text in ".*") {
-            let mut bytes = head(KINDS[index]).to_vec();
+        fn what_was_sent_is_what_is_received(kind in any_kind(), text in ".*") {
+            let mut bytes = head(kind).to_vec();
             bytes.extend(cut(&text).as_bytes());
-            let expected = (KINDS[index], cut(&text).to_owned());
+            let expected = (kind, cut(&text).to_owned());
             prop_assert_eq!(parse(&bytes), Ok(expected));
         }
 
@@ -125,7 +151,7 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..LONGEST + 9)
         ) {
             let _ = parse(&bytes);
-            let mut with_head = head(Kind::Refused).to_vec();
+            let mut with_head = head(Kind::Refused(0)).to_vec();
             with_head.extend(&bytes);
             if let Ok((_, text)) = parse(&with_head) {
                 prop_assert!(text.chars().count() <= REASON_MAX);

@@ -82,7 +82,7 @@ impl Seat {
                     Seat::of_host(*host, &core, geometry, options, guests.clone()).map(Some)
                 }
                 Some(Arrival::Second(channel)) => {
-                    check_user(&channel, &guests).or_else(|reason| refuse(&channel, reason))?;
+                    check_user(&channel, &guests).or_else(|refused| refuse(&channel, refused))?;
                     // `None` if the host took another, or died.
                     let pair = join_host(channel, &core, &geometry, options, name)?;
                     Ok(pair.map(|pair| Seat::of_second(pair, &core, options)))
@@ -172,7 +172,12 @@ impl Seat {
 
     /// Gives the place up and, if the partner is here, tells it why.
     pub fn abort(self, reason: &str) {
-        self.core.abort(reason);
+        self.abort_with(0, reason);
+    }
+
+    /// As [`Seat::abort`], with a number of the application's choice.
+    pub fn abort_with(self, code: u32, reason: &str) {
+        self.core.abort_with(code, reason);
     }
 }
 

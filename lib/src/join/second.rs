@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::terms::{allocation_limit, check_peer, check_sides, new_region, only, partner, refuse};
+use super::terms::{
+    allocation_limit, check_peer, check_sides, new_region, only, other_ways, partner, refuse,
+};
 use crate::error::Error;
 use crate::options::Options;
 use crate::pair::{Core, Pair};
+use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
 use crate::region::layout::{Geometry, printable};
 use crate::sys::{self, Message};
@@ -27,10 +30,14 @@ pub(super) fn join_host(
     let alarm = core.alarm()?;
     let answer = || match channel.receive(&alarm, Some(Instant::now() + limit))? {
         None => Err(Error::NotAnswering { name: name.into() }),
-        Some(Message::Refused(reason)) => Err(Error::Refused(printable(&reason))),
+        Some(Message::Refused(number, text)) => {
+            let reason = Refusal::by_partner(number, &channel.peer().user.to_string());
+            Err(Refused::new(reason, printable(&text)).into())
+        }
         Some(Message::Malformed(why)) => {
             let id = channel.peer().process_id;
-            refuse(&channel, format!("process {id} cannot be joined: {why}"))
+            let text = format!("process {id} cannot be joined: {why}");
+            refuse(&channel, Refused::malformed(text))
         }
         Some(message) => Ok(message),
     };
@@ -38,10 +45,7 @@ pub(super) fn join_host(
         return Ok(None);
     };
     let Ok([memory]) = <[_; 1]>::try_from(lanes) else {
-        return refuse(
-            &channel,
-            "the two processes do not fit: one wants both ways".into(),
-        );
+        return refuse(&channel, other_ways());
     };
     let Some(head) = Region::theirs(memory) else {
         return Ok(None);
@@ -51,7 +55,7 @@ pub(super) fn join_host(
         check_sides(own, theirs).map(|()| own)
     }) {
         Ok(side) => side,
-        Err(reason) => return refuse(&channel, reason),
+        Err(refused) => return refuse(&channel, refused),
     };
     let Some(peer) = Region::theirs(head.memory().whole()?) else {
         return Ok(None);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::options::{Partner, Side};
+use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
 use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, Control, Geometry, load_text, store_text};
@@ -87,6 +88,25 @@ impl Terms {
             block_count: geometry.block_count() as u64,
         }
     }
+
+    /// In what respect these, the partner's, are not `ours`.
+    fn differ(&self, ours: &Terms) -> Option<Refusal> {
+        let (version, block_size, block_count) = (self.version, self.block_size, self.block_count);
+        if self == ours {
+            None
+        } else if self.magic != ours.magic {
+            Some(Refusal::Malformed)
+        } else if version != ours.version {
+            Some(Refusal::OtherVersion { version })
+        } else if self.stamp != ours.stamp {
+            Some(Refusal::Malformed)
+        } else {
+            Some(Refusal::OtherGeometry {
+                block_size,
+                block_count,
+            })
+        }
+    }
 }
 
 impl std::fmt::Display for Terms {
@@ -106,23 +126,26 @@ impl std::fmt::Display for Terms {
     }
 }
 
-/// Whether the region that `channel`'s peer shows fits; its side, or why not, in
-/// words that are right in both processes.
+/// Whether the region that `channel`'s peer shows fits; its side, or why not.
 pub(super) fn check_peer(
     channel: &sys::Channel,
     region: &Region<Theirs>,
     geometry: &Geometry,
-) -> Result<Side, String> {
+) -> Result<Side, Refused> {
     let theirs = Terms::of(region.control());
     let ours = Terms::ours(geometry);
-    if theirs != ours {
-        return Err(format!(
+    if let Some(reason) = theirs.differ(&ours) {
+        let text = format!(
             "the two processes do not fit: process {} {ours}, process {} {theirs}",
             std::process::id(),
             channel.peer().process_id,
-        ));
+        );
+        return Err(Refused::new(reason, text));
     }
-    let malformed = |what| format!("process {} shows {what}", channel.peer().process_id);
+    let malformed = |what| {
+        let id = channel.peer().process_id;
+        Refused::malformed(format!("process {id} shows {what}"))
+    };
     let role = region.control().role.load();
     let side = Side::from_role(role).ok_or_else(|| malformed("a role that does not exist"))?;
     if region.memory().size() != side.region_size(geometry) {
@@ -132,30 +155,39 @@ pub(super) fn check_peer(
 }
 
 /// Whether `channel`'s peer is a user that may join; or why not.
-pub(super) fn check_user(channel: &sys::Channel, guests: &[sys::User]) -> Result<(), String> {
+pub(super) fn check_user(channel: &sys::Channel, guests: &[sys::User]) -> Result<(), Refused> {
     let (own, theirs) = (sys::User::own(), &channel.peer().user);
     if own == *theirs || guests.contains(theirs) {
         return Ok(());
     }
-    Err(format!(
+    let text = format!(
         "the two processes must be of one user, or each must allow the other's: \
          process {} is of {own}, process {} of {theirs}",
         std::process::id(),
         channel.peer().process_id,
-    ))
+    );
+    let user = theirs.to_string();
+    Err(Refused::new(Refusal::OtherUser { user }, text))
 }
 
-pub(super) fn check_sides(own: Side, theirs: Side) -> Result<(), String> {
+pub(super) fn check_sides(own: Side, theirs: Side) -> Result<(), Refused> {
     if own != theirs {
         return Ok(());
     }
-    Err(format!("both processes want to be the {own}"))
+    let text = format!("both processes want to be the {own}");
+    Err(Refused::new(Refusal::SameSide, text))
+}
+
+/// The refusal for two lanes beside one.
+pub(super) fn other_ways() -> Refused {
+    let text = "the two processes do not fit: one wants data to go both ways, the other one way";
+    Refused::new(Refusal::OtherWays, text)
 }
 
 /// Tells the peer, and this process, why they do not pair.
-pub(super) fn refuse<T>(channel: &sys::Channel, reason: String) -> Result<T, Error> {
-    channel.refuse(&reason);
-    Err(Error::Refused(reason))
+pub(super) fn refuse<T>(channel: &sys::Channel, refused: Refused) -> Result<T, Error> {
+    channel.refuse(refused.reason.number(), &refused.text);
+    Err(refused.into())
 }
 
 /// The link of a session of one lane.

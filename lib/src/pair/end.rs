@@ -430,6 +430,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.core.abort(reason);
     }
 
+    pub(crate) fn abort_with(&self, code: u32, reason: &str) {
+        self.core.abort_with(code, reason);
+    }
+
     /// The session has ended well: dropping this end is no abort any more.
     pub(crate) fn set_over(&self) {
         self.core.set_over();

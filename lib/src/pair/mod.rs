@@ -77,7 +77,7 @@ impl Pair {
 
     /// Publishes why this end gives up, and wakes the partner. The Writer's
     /// verdict, once given, stands.
-    pub(crate) fn post_abort(&self, reason: &str) {
+    pub(crate) fn post_abort(&self, code: u32, reason: &str) {
         let control = self.own.control();
         let bytes = &reason.as_bytes()[..reason.floor_char_boundary(REASON_MAX)];
         store_text(&control.reason, bytes);
@@ -85,6 +85,7 @@ impl Pair {
         status
             .reason_len
             .store(bytes.len() as u32, Ordering::Relaxed);
+        status.reason_code.store(code, Ordering::Relaxed);
         // Release: whoever sees the state sees the reason.
         let _ = status
             .state
@@ -107,6 +108,7 @@ impl Pair {
                 let reason = load_text(&self.peer.control().reason, len);
                 Err(Error::PartnerAborted {
                     partner: self.partner.clone(),
+                    code: status.reason_code.load(),
                     reason: printable(&String::from_utf8_lossy(&reason)),
                     delivered: self.delivered(),
                 })

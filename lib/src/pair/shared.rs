@@ -26,11 +26,24 @@ struct CoreState {
     /// as soon as the session is over, whichever threads still look at the pair. Given up
     /// under this lock: who finds the session over, finds the name free.
     seat: Option<sys::Seat>,
-    aborted: Option<String>,
+    aborted: Option<Aborted>,
     /// Finished, or given up: nothing more will happen.
     over: bool,
     /// What monitors may still ask for when the pair is gone.
     last: Last,
+}
+
+/// Why this process gave up.
+#[derive(Clone, Debug)]
+struct Aborted {
+    code: u32,
+    reason: String,
+}
+
+impl From<Aborted> for Error {
+    fn from(Aborted { code, reason }: Aborted) -> Error {
+        Error::Aborted { code, reason }
+    }
 }
 
 /// What monitors see of a pair, or saw when it ended.
@@ -104,8 +117,8 @@ impl Core {
 
     pub(crate) fn set_paired(&self, pair: &Arc<Pair>) {
         let mut state = self.state();
-        if let Some(reason) = &state.aborted {
-            pair.post_abort(reason);
+        if let Some(aborted) = &state.aborted {
+            pair.post_abort(aborted.code, &aborted.reason);
         }
         state.pair = Some(Arc::clone(pair));
         state.alarm = None;
@@ -122,8 +135,8 @@ impl Core {
         self.check_here()?;
         let mut state = self.state();
         loop {
-            if let Some(reason) = state.aborted.clone() {
-                return Err(Error::Aborted { reason });
+            if let Some(aborted) = state.aborted.clone() {
+                return Err(aborted.into());
             }
             if state.over {
                 return Ok(None);
@@ -139,16 +152,18 @@ impl Core {
     /// An error if the session was aborted in this process.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.check_here()?;
-        match &self.state().aborted {
-            Some(reason) => Err(Error::Aborted {
-                reason: reason.clone(),
-            }),
+        match self.state().aborted.clone() {
+            Some(aborted) => Err(aborted.into()),
             None => Ok(()),
         }
     }
 
-    /// The first reason counts.
     pub(crate) fn abort(&self, reason: &str) {
+        self.abort_with(0, reason);
+    }
+
+    /// The first reason counts.
+    pub(crate) fn abort_with(&self, code: u32, reason: &str) {
         if self.check_here().is_err() {
             return;
         }
@@ -156,9 +171,12 @@ impl Core {
         if state.aborted.is_some() || state.over {
             return;
         }
-        state.aborted = Some(reason.to_owned());
+        state.aborted = Some(Aborted {
+            code,
+            reason: reason.to_owned(),
+        });
         if let Some(pair) = &state.pair {
-            pair.post_abort(reason);
+            pair.post_abort(code, reason);
         }
         state.end_waits();
         self.paired.notify_all();

@@ -125,8 +125,9 @@ pub(crate) enum Arrival {
 pub(crate) enum Message {
     /// The peer shows its regions, one for each lane: one or two.
     Offer(Vec<Memory>),
-    /// The peer will not pair with this process; its words, untrusted.
-    Refused(String),
+    /// The peer will not pair with this process; the reason's number and its words,
+    /// untrusted.
+    Refused(u16, String),
     /// The host took this process as its partner.
     Admitted,
     /// The peer closed the channel or died.

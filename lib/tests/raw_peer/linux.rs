@@ -9,7 +9,7 @@ use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Side, Violation};
+use brigade::{Error, Refusal, Side, Violation};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -105,7 +105,7 @@ fn message(kind: u32) -> Vec<u8> {
 }
 
 fn kind_of(message: &[u8]) -> u32 {
-    assert_eq!(&message[..12], &self::message(0)[..12]);
+    assert_eq!(&message[..10], &self::message(0)[..10]);
     u32::from_le_bytes(message[12..16].try_into().unwrap())
 }
 
@@ -146,8 +146,9 @@ impl Channel {
         self.send(&message(OFFER), &[region.file.as_fd(), bell.0.as_fd()]);
     }
 
-    pub(super) fn refuse(&self, text: &[u8]) {
+    pub(super) fn refuse(&self, number: u16, text: &[u8]) {
         let mut refusal = message(REFUSED);
+        refusal[10..12].copy_from_slice(&number.to_le_bytes());
         refusal.extend(text);
         self.send(&refusal, &[]);
     }
@@ -175,11 +176,12 @@ impl Channel {
         (Region::map(memory, len, ProtFlags::READ), PeerBell(bell))
     }
 
-    /// The refusal that comes next.
-    pub(super) fn receive_refusal(&self) -> String {
+    /// The refusal that comes next: its reason's number, and its text.
+    pub(super) fn receive_refusal(&self) -> (u16, String) {
         let (bytes, _) = self.receive();
         assert_eq!(kind_of(&bytes), REFUSED, "{bytes:?}");
-        String::from_utf8(bytes[16..].to_vec()).unwrap()
+        let number = u16::from_le_bytes([bytes[10], bytes[11]]);
+        (number, String::from_utf8(bytes[16..].to_vec()).unwrap())
     }
 
     pub(super) fn receive_admitted(&self) {
@@ -399,7 +401,7 @@ fn more_descriptors_than_two_are_too_many() {
         let (region, bell) = (Region::of(WRITER), Bell::new());
         let fds = [region.file.as_fd(), bell.0.as_fd(), bell.0.as_fd()];
         channel.send(&message(OFFER), &fds);
-        let text = channel.receive_refusal();
+        let (_, text) = channel.receive_refusal();
         assert!(text.contains("too many descriptors"), "{text}");
         place.assert_real_pair_works(host);
     });
@@ -415,7 +417,7 @@ fn a_region_that_is_not_allocated_is_refused_at_once_and_never_is() {
         let since = Instant::now();
         // Far from what the geometry allows, and from what takes no time.
         let region = sparse(&channel, 1 << 30);
-        let text = channel.receive_refusal();
+        let (_, text) = channel.receive_refusal();
         assert!(text.contains("not allocated"), "{text}");
         assert!(since.elapsed() < Duration::from_secs(1));
         let blocks = rustix::fs::fstat(&region.file).unwrap().st_blocks;
@@ -434,7 +436,7 @@ fn a_region_of_the_wrong_size_is_refused_before_more_than_its_head_is_mapped() {
         let region = Region::new(64 << 20);
         region.fill_head(WRITER);
         offer(&channel, &region);
-        let text = channel.receive_refusal();
+        let (_, text) = channel.receive_refusal();
         assert!(text.contains("wrong size"), "{text}");
         place.assert_real_pair_works(host);
     });
@@ -586,7 +588,8 @@ fn a_guest_of_another_user_is_refused_with_both_named_before_it_is_shown_anythin
             rustix::net::connect(&socket, &address).unwrap();
             Channel(socket)
         });
-        let refusal = channel.receive_refusal();
+        let (number, refusal) = channel.receive_refusal();
+        assert_eq!(number, 1);
         assert!(refusal.contains("root (0)"), "{refusal}");
         assert!(refusal.contains(&STRANGER.to_string()), "{refusal}");
         place.assert_real_pair_works(host);
@@ -613,13 +616,18 @@ fn a_host_of_another_user_is_refused_with_both_named() {
         });
         let guest = place.real_guest();
         let channel = Channel(rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap());
-        let refusal = channel.receive_refusal();
-        let Err(Error::Refused(reason)) = guest.join().unwrap() else {
+        let (number, told) = channel.receive_refusal();
+        assert_eq!(number, 1);
+        let Err(Error::Refused { reason, text }) = guest.join().unwrap() else {
             panic!("not refused");
         };
-        assert_eq!(reason, refusal);
-        assert!(reason.contains("root (0)"), "{reason}");
-        assert!(reason.contains(&STRANGER.to_string()), "{reason}");
+        let Refusal::OtherUser { user } = reason else {
+            panic!("{reason:?}");
+        };
+        assert!(user.contains(&STRANGER.to_string()), "{user}");
+        assert_eq!(text, told);
+        assert!(text.contains("root (0)"), "{text}");
+        assert!(text.contains(&user), "{text}");
     });
 }
 
@@ -634,7 +642,7 @@ fn a_doorbell_that_could_block_whoever_rings_it_is_refused() {
             let channel = place.connect();
             let _shown = channel.receive_offer();
             channel.offer(&Region::of(WRITER), &Bell(bell));
-            let refusal = channel.receive_refusal();
+            let (_, refusal) = channel.receive_refusal();
             assert!(refusal.contains("doorbell"), "{refusal}");
         }
         place.assert_real_pair_works(host);

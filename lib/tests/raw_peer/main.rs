@@ -52,7 +52,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Label, Options, Reader, Role, Seat, Side, Violation, Writer, join};
+use brigade::{Error, Label, Options, Reader, Refusal, Role, Seat, Side, Violation, Writer, join};
 use system::{Bell, Channel, Link, PeerBell, Place, RawHost, Region};
 
 // ---- the protocol, once more ----------------------------------------------------------
@@ -75,6 +75,7 @@ const AT_PUBLISHED: usize = 128;
 const AT_PUBLISHED_BYTES: usize = 136;
 const AT_STATE: usize = 384;
 const AT_REASON_LEN: usize = 388;
+const AT_REASON_CODE: usize = 392;
 const AT_EPOCH: usize = 56;
 const AT_WAYS: usize = 64;
 const AT_GREETING: usize = 768;
@@ -767,11 +768,13 @@ fn a_reason_or_greeting_of_an_impossible_length_is_cut() {
         assert_eq!(writer.partner().greeting().len(), 1024);
         assert!(writer.partner().greeting().starts_with(b"greeting"));
         raw.own.put32(AT_REASON_LEN, u32::MAX);
+        raw.own.put32(AT_REASON_CODE, 77);
         raw.own
             .put(AT_REASON, u64::from_ne_bytes(*b"\x1b[31m\xff\xfe!"));
         raw.set_state(ABORTED);
         match writer.data_block_until(soon()).unwrap_err() {
-            Error::PartnerAborted { reason, .. } => {
+            Error::PartnerAborted { reason, code, .. } => {
+                assert_eq!(code, 77);
                 assert!(!reason.chars().any(char::is_control), "{reason:?}");
                 assert_eq!(reason.chars().count(), 1024);
             }
@@ -825,6 +828,16 @@ const BAD_OFFERS: [Offer; 12] = [
     ("unknown kind", |c| c.send_kind(99)),
 ];
 
+/// The number of the reason, for the text of a refusal.
+fn number_for(text: &str) -> u16 {
+    match text {
+        _ if text.starts_with("version") => 2,
+        _ if text.ends_with("blocks") || text.ends_with("bytes") => 3,
+        _ if text.starts_with("want to be") => 5,
+        _ => 7,
+    }
+}
+
 fn bad_offers() -> impl Iterator<Item = &'static Offer> {
     BAD_OFFERS.iter().chain(system::BAD_OFFERS)
 }
@@ -838,8 +851,9 @@ fn a_guest_with_a_bad_offer_is_told_what_is_wrong_and_the_host_takes_the_next() 
             let channel = place.connect();
             let _shown = channel.receive_offer();
             bad(&channel);
-            let text = channel.receive_refusal();
+            let (number, text) = channel.receive_refusal();
             assert!(text.contains(expected), "{text:?}, not {expected:?}");
+            assert_eq!(number, number_for(expected), "{text}");
             assert_eq!(channel.receive_kind(), None, "the channel is closed");
         }
         assert!(!host.is_finished());
@@ -913,9 +927,10 @@ fn a_host_with_a_bad_offer_is_refused_by_the_guest_and_told_why() {
             bad(&channel);
             let told = channel.receive_refusal();
             match guest.join().unwrap().unwrap_err() {
-                Error::Refused(text) => {
+                Error::Refused { reason, text } => {
                     assert!(text.contains(expected), "{text:?}, not {expected:?}");
-                    assert_eq!(text, told);
+                    assert_eq!(reason.number(), number_for(expected), "{text}");
+                    assert_eq!((reason.number(), text), told);
                 }
                 error => panic!("{error:?}, not {expected:?}"),
             }
@@ -929,10 +944,36 @@ fn a_hosts_refusal_arrives_free_of_control_characters() {
         let place = Place::new();
         let (host, guest) = (place.raw_host(), place.real_guest());
         let channel = host.accept();
-        channel.refuse(b"no\n\x1b[2J\xff");
+        channel.refuse(0, b"no\n\x1b[2J\xff");
         match guest.join().unwrap().unwrap_err() {
-            Error::Refused(text) => assert_eq!(text, "no\u{fffd}\u{fffd}[2J\u{fffd}"),
+            Error::Refused { text, .. } => assert_eq!(text, "no\u{fffd}\u{fffd}[2J\u{fffd}"),
             error => panic!("{error:?}"),
+        }
+    });
+}
+
+#[test]
+fn the_number_of_a_hosts_refusal_is_what_the_guest_gets_as_data() {
+    bounded(|| {
+        let process_id = std::process::id();
+        for expected in [
+            Refusal::OtherWays,
+            Refusal::SameSide,
+            Refusal::OtherProcess { process_id },
+            Refusal::Malformed,
+            Refusal::ByPartner { number: 0 },
+            Refusal::ByPartner { number: 3 },
+            Refusal::ByPartner { number: u16::MAX },
+        ] {
+            let place = Place::new();
+            let (host, guest) = (place.raw_host(), place.real_guest());
+            host.accept().refuse(expected.number(), b"no");
+            let error = guest.join().unwrap().unwrap_err();
+            assert_eq!(error.code(), 100 + i32::from(expected.number()));
+            match error {
+                Error::Refused { reason, text } => assert_eq!((reason, &*text), (expected, "no")),
+                error => panic!("{error:?}"),
+            }
         }
     });
 }
@@ -1183,7 +1224,7 @@ fn a_real_host_survives_guests_whose_regions_are_random_bytes() {
                 region.put(at, random.next());
             }
             offer(&channel, &region);
-            assert!(!channel.receive_refusal().is_empty());
+            assert!(!channel.receive_refusal().1.is_empty());
         }
         assert!(!host.is_finished());
         place.assert_real_pair_works(host);

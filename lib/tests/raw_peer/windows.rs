@@ -390,8 +390,8 @@ impl Channel {
         self.send(OFFER, [region.number, bell.number], b"");
     }
 
-    pub(super) fn refuse(&self, text: &[u8]) {
-        self.send(REFUSED, [0; 2], text);
+    pub(super) fn refuse(&self, number: u16, text: &[u8]) {
+        self.send(REFUSED, [number.into(), 0], text);
     }
 
     pub(super) fn admit(&self) {
@@ -424,12 +424,13 @@ impl Channel {
         )
     }
 
-    /// The refusal that comes next.
-    pub(super) fn receive_refusal(&self) -> String {
+    /// The refusal that comes next: its reason's number, and its text.
+    pub(super) fn receive_refusal(&self) -> (u16, String) {
         let (letter, kind) = self.receive().unwrap();
         assert_eq!(kind, REFUSED);
         let len = self.theirs.get32(letter + 4) as usize;
-        String::from_utf8(self.theirs.bytes(letter + 24, len)).unwrap()
+        let text = String::from_utf8(self.theirs.bytes(letter + 24, len)).unwrap();
+        (self.theirs.get(letter + 8) as u16, text)
     }
 
     pub(super) fn receive_admitted(&self) {

@@ -153,8 +153,8 @@ impl Channel {
     }
 
     /// Best effort: the peer may be gone.
-    pub(crate) fn refuse(&self, reason: &str) {
-        let _ = self.send(Kind::Refused, reason, &[]);
+    pub(crate) fn refuse(&self, number: u16, reason: &str) {
+        let _ = self.send(Kind::Refused(number), reason, &[]);
     }
 
     pub(crate) fn admit(&self) -> Result<(), Error> {
@@ -286,7 +286,7 @@ impl Channel {
                 Ok(lanes) => Message::Offer(lanes),
                 Err(why) => Message::Malformed(why),
             },
-            Ok((Kind::Refused, text)) => Message::Refused(text),
+            Ok((Kind::Refused(number), text)) => Message::Refused(number, text),
             Ok((Kind::Admitted, _)) => Message::Admitted,
             Err(why) => Message::Malformed(why),
         }

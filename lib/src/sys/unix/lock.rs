@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::names::Name;
 use super::users::User;
 use crate::error::Error;
+use crate::refusal::{Refusal, Refused};
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::origin::Origin;
 
@@ -241,10 +242,10 @@ impl<'n> Taking<'n> {
         if self.guests.is_empty() || mode.union(MARK).contains(SHARED_LOCK_MODE) {
             return Ok(());
         }
-        Err(Error::Refused(format!(
-            "{} was left from earlier, and other users cannot open it; remove it",
-            path.display()
-        )))
+        Err(in_the_way(
+            path,
+            "was left from earlier, and other users cannot open it; remove it",
+        ))
     }
 }
 
@@ -255,10 +256,16 @@ const CAREFUL: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOCTTY);
 
 fn no_lock(path: &Path, why: &str) -> Error {
-    Error::Refused(format!(
-        "{} {why}, so it is no lock of brigade; choose another name",
-        path.display()
-    ))
+    in_the_way(
+        path,
+        &format!("{why}, so it is no lock of brigade; choose another name"),
+    )
+}
+
+/// The refusal for a name where something else has its place.
+pub(super) fn in_the_way(path: &Path, why: &str) -> Error {
+    let reason = Refusal::InTheWay { path: path.into() };
+    Refused::new(reason, format!("{} {why}", path.display())).into()
 }
 
 fn look_failed(path: &Path, errno: Errno) -> Error {
@@ -294,11 +301,13 @@ pub(super) fn foreign(path: &Path) -> Option<Error> {
     let owner = User::of(&rustix::fs::lstat(path).ok()?);
     let own = User::own();
     (owner != own).then(|| {
-        Error::Refused(format!(
+        let text = format!(
             "the name is in use by user {owner}, this process runs as user {own} ({} is theirs); \
              choose another name, or let each of the two processes allow the other's user",
             path.display()
-        ))
+        );
+        let user = owner.to_string();
+        Refused::new(Refusal::OtherUser { user }, text).into()
     })
 }
 

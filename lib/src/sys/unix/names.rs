@@ -111,14 +111,17 @@ fn private_directory() -> Result<PathBuf, Error> {
     if found.is_dir() && found.uid() == user.number() && found.mode() & 0o077 == 0 {
         return Ok(directory);
     }
-    Err(Error::Refused(format!(
-        "{} must be a directory of {user} that nobody else can enter, but it is a {} of {} \
-         with mode {:03o}; remove it, or give a name that is a path",
-        directory.display(),
+    let found = format!(
+        "a {} of {} with mode {:03o}",
         if found.is_dir() { "directory" } else { "file" },
         User::new(found.uid()),
         found.mode() & 0o7777,
-    )))
+    );
+    Err(Error::NotPrivate {
+        directory,
+        user: user.to_string(),
+        found,
+    })
 }
 
 /// `$XDG_RUNTIME_DIR`, unless it is unset, absent or another user's, as after `su`: that

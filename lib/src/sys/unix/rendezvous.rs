@@ -12,10 +12,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::channel::Channel;
 use super::discard::{Listener, Socket};
 use super::link::poll_until;
-use super::lock::{Identity, Seat, Taking, foreign, leads_to};
+use super::lock::{Identity, Seat, Taking, foreign, in_the_way, leads_to};
 use super::names::Name;
 use super::users::User;
 use crate::error::Error;
+use crate::refusal::{Refusal, Refused};
 use crate::sys::Arrival;
 use crate::sys::kernel::files::change_mode;
 use crate::sys::kernel::limits::failed;
@@ -169,10 +170,10 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
 }
 
 fn taken_path(path: &Path) -> Error {
-    Error::Refused(format!(
-        "{} is in the way, and is not brigade's; choose another name",
-        path.display()
-    ))
+    in_the_way(
+        path,
+        "is in the way, and is not brigade's; choose another name",
+    )
 }
 
 fn new_socket() -> Result<OwnedFd, Errno> {
@@ -251,10 +252,11 @@ impl Host {
             let lock = self.name.lock().display();
             let again = Taking::new(&self.name, &self.guests).attempt()?;
             self.seat = again.ok_or_else(|| {
-                Error::Refused(format!(
+                let text = format!(
                     "{lock} was removed while this process waited, and another process has the \
                      name now; start again"
-                ))
+                );
+                Refused::new(Refusal::NameLost, text)
             })?;
         }
         let socket = &self.door.entry;

@@ -50,7 +50,7 @@ pub(super) struct Letter<A: Access> {
     pub(super) kind: A::U32,
     /// Bytes used of `text`.
     pub(super) text_len: A::U32,
-    /// Of an offer, the numbers of lane 0.
+    /// Of an offer, the numbers of lane 0; of a refusal, that of the reason.
     objects: [A::U64; 2],
     pub(super) text: [A::U64; REASON_MAX / 8],
 }
@@ -117,7 +117,7 @@ impl Card<Own> {
         for (word, number) in words.zip(lanes.as_flattened()) {
             word.store(*number, Ordering::Relaxed);
         }
-        letter.kind.store(kind as u32, Ordering::Release);
+        letter.kind.store(kind.number(), Ordering::Release);
     }
 }
 

@@ -182,8 +182,10 @@ impl Channel {
     }
 
     /// Best effort: the peer may be gone.
-    pub(crate) fn refuse(&self, reason: &str) {
-        let _ = self.send(Kind::Refused, [[0; 2]; LANES], reason);
+    pub(crate) fn refuse(&self, number: u16, reason: &str) {
+        let mut numbers = [[0; 2]; LANES];
+        numbers[0][0] = number.into();
+        let _ = self.send(Kind::Refused(number), numbers, reason);
     }
 
     pub(crate) fn admit(&self) -> Result<(), Error> {
@@ -258,14 +260,17 @@ impl Channel {
             return None;
         }
         self.read.store(index + 1, Ordering::Relaxed);
-        Some(match Kind::from_number(kind) {
+        // Of a refusal, the first is the number of the reason.
+        let lanes = other.card.lanes(index);
+        let reason = lanes[0][0] as u16;
+        Some(match Kind::from_number(kind, reason) {
             Ok(Kind::Offer) => self
-                .open_offer(other, other.card.lanes(index))
+                .open_offer(other, lanes)
                 .map_or_else(Message::Malformed, Message::Offer),
-            Ok(Kind::Refused) => {
+            Ok(Kind::Refused(number)) => {
                 let len = letter.text_len.load();
                 let text = layout::load_text(&letter.text, len);
-                Message::Refused(String::from_utf8_lossy(&text).into_owned())
+                Message::Refused(number, String::from_utf8_lossy(&text).into_owned())
             }
             Ok(Kind::Admitted) => Message::Admitted,
             Err(why) => Message::Malformed(why),

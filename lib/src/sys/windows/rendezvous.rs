@@ -12,6 +12,7 @@ use super::objects::{Created, create_semaphore, open_semaphore, release};
 use super::users::User;
 use super::wake::{Alarm, wait_any};
 use crate::error::Error;
+use crate::refusal::{Refusal, Refused};
 use crate::region::access::Own;
 use crate::sys::Arrival;
 
@@ -114,10 +115,12 @@ fn refuse_foreign(name: &Name, seat: &OwnedHandle) -> Result<(), Error> {
     if owner == own {
         return Ok(());
     }
-    Err(Error::Refused(format!(
+    let text = format!(
         "the name is in use by user {owner}, this process runs as user {own} ({} is theirs)",
         name.seat()
-    )))
+    );
+    let user = owner.to_string();
+    Err(Refused::new(Refusal::OtherUser { user }, text).into())
 }
 
 /// Takes the count of `seat`, if its holder releases it in time. `None` if not, or if
