@@ -106,7 +106,7 @@ mod writer;
 pub use crate::block::{DataBlock, EmptyBlock, Label, Newest};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
-pub use crate::join::{Role, Seat, join, prepare};
+pub use crate::join::{BothWays, Role, Seat, join, join_both_ways, prepare};
 pub use crate::letters::Letter;
 pub use crate::monitor::Monitor;
 pub use crate::options::{Options, Partner, Side};

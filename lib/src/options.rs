@@ -61,6 +61,8 @@ pub struct Options {
     pub(crate) greeting: Vec<u8>,
     pub(crate) side: Option<Side>,
     pub(crate) guests: Vec<String>,
+    /// How many lanes the session has: set by `join_both_ways`.
+    pub(crate) ways: usize,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             greeting: Vec::new(),
             side: None,
             guests: Vec::new(),
+            ways: 1,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::terms::{
-    allocation_limit, check_peer, check_sides, check_user, only, other_ways, partner,
+    allocation_limit, check_peer, check_sides, check_user, heads, lanes, pairs, whole,
 };
 use crate::error::Error;
 use crate::options::Side;
@@ -19,7 +19,8 @@ const JOINER_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Host {
     pub(super) host: sys::Host,
-    pub(super) own: Region<Own>,
+    /// One for each lane.
+    pub(super) own: Vec<Region<Own>>,
     pub(super) geometry: Geometry,
     pub(super) guests: Vec<sys::User>,
 }
@@ -31,7 +32,7 @@ impl Host {
         core: &Core,
         side: Side,
         limit: Option<Duration>,
-    ) -> Result<Pair, Error> {
+    ) -> Result<Vec<Pair>, Error> {
         let since = Instant::now();
         let alarm = core.alarm()?;
         // A limit beyond what a clock can count is no limit.
@@ -44,18 +45,9 @@ impl Host {
             };
             // Whatever is wrong with one joiner is no reason to stop waiting for
             // the right one; it has been told.
-            if let Some(peer) = self.consider(&channel, &alarm, side, deadline)? {
-                let partner = partner(&channel, &peer, side);
+            if let Some(peers) = self.consider(&channel, &alarm, side, deadline)? {
                 core.keep(self.host.close());
-                let link = only(channel.into_links()?)?;
-                return Ok(Pair::new(
-                    side,
-                    self.geometry,
-                    self.own,
-                    peer,
-                    partner,
-                    link,
-                ));
+                return pairs(channel, side, self.geometry, self.own, peers);
             }
             // Looked at on every turn: joiners may come without a pause.
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -72,7 +64,7 @@ impl Host {
         alarm: &sys::Alarm,
         side: Side,
         deadline: Option<Instant>,
-    ) -> Result<Option<Region<Theirs>>, Error> {
+    ) -> Result<Option<Vec<Region<Theirs>>>, Error> {
         let refuse = |refused: Refused| {
             channel.refuse(refused.reason.number(), &refused.text);
             Ok(None)
@@ -81,13 +73,14 @@ impl Host {
             return refuse(refused);
         }
         // A message that cannot be sent is a joiner that has left.
-        if !channel.offer(&[self.own.memory()])? {
+        let shown: Vec<_> = self.own.iter().map(Region::memory).collect();
+        if !channel.offer(&shown)? {
             return Ok(None);
         }
         let limit = Instant::now() + JOINER_LIMIT + allocation_limit(&self.geometry);
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
-        let lanes = match channel.receive(alarm, Some(limit))? {
-            Some(Message::Offer(lanes)) => lanes,
+        let memories = match channel.receive(alarm, Some(limit))? {
+            Some(Message::Offer(memories)) => memories,
             Some(Message::Malformed(why)) => return refuse(Refused::malformed(why)),
             _ => return Ok(None),
         };
@@ -95,19 +88,20 @@ impl Host {
         if let Err(refused) = check_user(channel, &self.guests) {
             return refuse(refused);
         }
-        let Ok([memory]) = <[_; 1]>::try_from(lanes) else {
-            return refuse(other_ways());
+        let heads = match heads(memories, self.own.len()) {
+            Ok(Some(heads)) => heads,
+            Ok(None) => return Ok(None),
+            Err(refused) => return refuse(refused),
         };
-        let Some(head) = Region::theirs(memory) else {
-            return Ok(None);
-        };
-        let fits = check_peer(channel, &head, &self.geometry);
-        if let Err(refused) = fits.and_then(|theirs| check_sides(side, theirs)) {
-            return refuse(refused);
+        for ((lane, side), head) in lanes(side, heads.len()).zip(&heads) {
+            let fits = check_peer(channel, head, lane, &self.geometry);
+            if let Err(refused) = fits.and_then(|theirs| check_sides(side, theirs)) {
+                return refuse(refused);
+            }
         }
-        let peer = Region::theirs(head.memory().whole()?);
+        let peers = whole(&heads)?;
         match channel.admit() {
-            Ok(()) => Ok(peer),
+            Ok(()) => Ok(peers),
             Err(_) => Ok(None),
         }
     }

@@ -6,12 +6,14 @@
 //! ```
 
 mod arriving;
+mod both_ways;
 mod host;
 pub(crate) mod message;
 mod seat;
 mod second;
 mod terms;
 
+pub use both_ways::{BothWays, join_both_ways};
 pub use seat::Seat;
 
 use crate::error::Error;

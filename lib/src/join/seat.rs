@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::Role;
 use super::arriving;
+use super::both_ways::BothWays;
 use super::host::Host;
 use super::second::join_host;
-use super::terms::{check_user, new_region, refuse, unused_number};
+use super::terms::{check_user, lanes, new_region, refuse, unused_number};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::options::{Options, Side};
@@ -22,18 +23,22 @@ use crate::writer::Writer;
 /// Dropped, it gives the place up.
 #[derive(Debug)]
 pub struct Seat {
-    core: Arc<Core>,
+    /// One for each lane, linked to each other.
+    cores: Vec<Arc<Core>>,
     side: Side,
     wait: Option<Duration>,
     /// Taken by [`Seat::wait`].
     stage: Option<Stage>,
 }
 
+/// What becomes an end.
+type Lane = (Arc<Core>, Arc<Pair>);
+
 enum Stage {
     /// Host: the partner is yet to come.
     Host(Box<Host>),
-    /// Second: the pair is complete.
-    Second(Arc<Pair>),
+    /// Second: the pair is complete, in each lane.
+    Second(Vec<Arc<Pair>>),
 }
 
 impl std::fmt::Debug for Stage {
@@ -73,19 +78,19 @@ impl Seat {
             .map(|user| sys::User::parse(user))
             .collect();
         let guests = guests?;
-        let core = Arc::new(Core::new()?);
+        let cores = new_cores(options.ways)?;
         let deadline = arriving::deadline();
         let mut arriving = sys::Arriving::new(&place, &guests)?;
         let seat = arriving::arrive(deadline, |last| {
             match arriving.attempt(deadline, last)? {
                 Some(Arrival::Host(host)) => {
-                    Seat::of_host(*host, &core, geometry, options, guests.clone()).map(Some)
+                    Seat::of_host(*host, &cores, geometry, options, guests.clone()).map(Some)
                 }
                 Some(Arrival::Second(channel)) => {
                     check_user(&channel, &guests).or_else(|refused| refuse(&channel, refused))?;
                     // `None` if the host took another, or died.
-                    let pair = join_host(channel, &core, &geometry, options, name)?;
-                    Ok(pair.map(|pair| Seat::of_second(pair, &core, options)))
+                    let pairs = join_host(channel, &cores[0], &geometry, options, name)?;
+                    Ok(pairs.map(|pairs| Seat::of_second(pairs, &cores, options)))
                 }
                 None => Ok(None),
             }
@@ -95,35 +100,43 @@ impl Seat {
 
     fn of_host(
         host: sys::Host,
-        core: &Arc<Core>,
+        cores: &[Arc<Core>],
         geometry: Geometry,
         options: &Options,
         guests: Vec<sys::User>,
     ) -> Result<Seat, Error> {
         let side = options.side.unwrap_or(Side::Reader);
+        let session = unused_number();
+        let own: Result<Vec<_>, _> = lanes(side, options.ways)
+            .map(|(lane, side)| new_region(lane, side, &geometry, &options.greeting, session))
+            .collect();
         let host = Host {
             host,
-            own: new_region(side, &geometry, &options.greeting, unused_number())?,
+            own: own?,
             geometry,
             guests,
         };
         Ok(Seat {
-            core: Arc::clone(core),
+            cores: cores.to_vec(),
             side,
             wait: options.wait,
             stage: Some(Stage::Host(Box::new(host))),
         })
     }
 
-    fn of_second(pair: Pair, core: &Arc<Core>, options: &Options) -> Seat {
-        let pair = Arc::new(pair);
-        core.set_paired(&pair);
+    fn of_second(pairs: Vec<Pair>, cores: &[Arc<Core>], options: &Options) -> Seat {
+        let pairs = set_paired(cores, pairs);
         Seat {
-            core: Arc::clone(core),
-            side: pair.side,
+            cores: cores.to_vec(),
+            side: pairs[0].side,
             wait: options.wait,
-            stage: Some(Stage::Second(pair)),
+            stage: Some(Stage::Second(pairs)),
         }
+    }
+
+    /// The first lane's, which ends all.
+    fn core(&self) -> &Arc<Core> {
+        &self.cores[0]
     }
 
     /// What this process is.
@@ -138,7 +151,7 @@ impl Seat {
 
     /// A second handle, for other threads, on this seat and on what becomes of it.
     pub fn monitor(&self) -> Monitor {
-        Monitor::new(&self.core)
+        Monitor::new(self.core())
     }
 
     /// Waits for the partner, if it is not here yet.
@@ -151,23 +164,40 @@ impl Seat {
     /// [`Error::NoPartner`] after [`Options::wait`]; [`Error::Aborted`] after
     /// [`Monitor::abort`].
     pub fn wait(mut self) -> Result<Role, Error> {
-        let pair = match self.stage.take() {
-            Some(Stage::Second(pair)) => pair,
+        let Ok([lane]) = <[_; 1]>::try_from(self.meet()?) else {
+            return Err(Error::InvalidUse("a session of both ways has two ends"));
+        };
+        Ok(role(lane))
+    }
+
+    /// As [`Seat::wait`], where data goes both ways.
+    pub(super) fn into_both_ways(mut self) -> Result<BothWays, Error> {
+        let is_first = self.is_first();
+        let ends = <[_; 2]>::try_from(self.meet()?).map(|lanes| lanes.map(role));
+        match ends {
+            Ok([Role::Reader(reader), Role::Writer(writer)])
+            | Ok([Role::Writer(writer), Role::Reader(reader)]) => Ok(BothWays {
+                reader,
+                writer,
+                is_first,
+            }),
+            _ => Err(Error::InvalidUse("a session of one way has one end")),
+        }
+    }
+
+    /// Waits for the partner: each lane's core and pair.
+    fn meet(&mut self) -> Result<Vec<Lane>, Error> {
+        let pairs = match self.stage.take() {
+            Some(Stage::Second(pairs)) => pairs,
             Some(Stage::Host(host)) => {
-                let met = host.wait(&self.core, self.side, self.wait);
+                let met = host.wait(self.core(), self.side, self.wait);
                 // Whoever watches would else wait for a partner that nobody lets in.
-                let met = met.inspect_err(|error| self.core.abort(&error.to_string()));
-                let pair = Arc::new(met?);
-                self.core.set_paired(&pair);
-                pair
+                let met = met.inspect_err(|error| self.core().abort(&error.to_string()));
+                set_paired(&self.cores, met?)
             }
             None => return Err(Error::InvalidUse("the seat was given up")),
         };
-        let core = Arc::clone(&self.core);
-        Ok(match self.side {
-            Side::Reader => Role::Reader(Reader::new(core, pair)),
-            Side::Writer => Role::Writer(Writer::new(core, pair)),
-        })
+        Ok(self.cores.iter().cloned().zip(pairs).collect())
     }
 
     /// Gives the place up and, if the partner is here, tells it why.
@@ -177,7 +207,7 @@ impl Seat {
 
     /// As [`Seat::abort`], with a number of the application's choice.
     pub fn abort_with(self, code: u32, reason: &str) {
-        self.core.abort_with(code, reason);
+        self.core().abort_with(code, reason);
     }
 }
 
@@ -185,9 +215,35 @@ impl Drop for Seat {
     fn drop(&mut self) {
         // Not if it became an end, which has taken over.
         if self.stage.is_some() {
-            self.core.abort("it gave up its place");
-            self.core.release();
+            self.core().abort("it gave up its place");
+            for core in &self.cores {
+                core.release();
+            }
         }
+    }
+}
+
+/// One for each lane.
+fn new_cores(ways: usize) -> Result<Vec<Arc<Core>>, Error> {
+    let first = Arc::new(Core::new()?);
+    match ways {
+        1 => Ok(vec![first]),
+        _ => Ok(vec![Arc::clone(&first), first.second_lane()?]),
+    }
+}
+
+fn set_paired(cores: &[Arc<Core>], pairs: Vec<Pair>) -> Vec<Arc<Pair>> {
+    let pairs: Vec<_> = pairs.into_iter().map(Arc::new).collect();
+    for (core, pair) in cores.iter().zip(&pairs) {
+        core.set_paired(pair);
+    }
+    pairs
+}
+
+fn role((core, pair): Lane) -> Role {
+    match pair.side {
+        Side::Reader => Role::Reader(Reader::new(core, pair)),
+        Side::Writer => Role::Writer(Writer::new(core, pair)),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::terms::{
-    allocation_limit, check_peer, check_sides, new_region, only, other_ways, partner, refuse,
+    Lane, allocation_limit, check_peer, check_sides, heads, lanes, new_region, pairs, refuse, whole,
 };
 use crate::error::Error;
-use crate::options::Options;
+use crate::options::{Options, Side};
 use crate::pair::{Core, Pair};
 use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
+use crate::region::access::Theirs;
 use crate::region::layout::{Geometry, printable};
 use crate::sys::{self, Message};
 
@@ -18,14 +19,14 @@ use crate::sys::{self, Message};
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The second process's way in (protocol J8, J11, J14), once the host's user was
-/// checked. `None` if the host went away or took another.
+/// checked: a pair for each lane. `None` if the host went away or took another.
 pub(super) fn join_host(
     channel: sys::Channel,
     core: &Core,
     geometry: &Geometry,
     options: &Options,
     name: &str,
-) -> Result<Option<Pair>, Error> {
+) -> Result<Option<Vec<Pair>>, Error> {
     let limit = ANSWER_LIMIT + allocation_limit(geometry);
     let alarm = core.alarm()?;
     let answer = || match channel.receive(&alarm, Some(Instant::now() + limit))? {
@@ -41,36 +42,53 @@ pub(super) fn join_host(
         }
         Some(message) => Ok(message),
     };
-    let Message::Offer(lanes) = answer()? else {
+    let Message::Offer(memories) = answer()? else {
         return Ok(None);
     };
-    let Ok([memory]) = <[_; 1]>::try_from(lanes) else {
-        return refuse(&channel, other_ways());
+    let heads = match heads(memories, options.ways) {
+        Ok(Some(heads)) => heads,
+        Ok(None) => return Ok(None),
+        Err(refused) => return refuse(&channel, refused),
     };
-    let Some(head) = Region::theirs(memory) else {
-        return Ok(None);
-    };
-    let own_side = match check_peer(&channel, &head, geometry).and_then(|theirs| {
-        let own = options.side.unwrap_or(theirs.other());
-        check_sides(own, theirs).map(|()| own)
-    }) {
+    let own_side = match check_heads(&channel, &heads, geometry, options) {
         Ok(side) => side,
         Err(refused) => return refuse(&channel, refused),
     };
-    let Some(peer) = Region::theirs(head.memory().whole()?) else {
+    let Some(peers) = whole(&heads)? else {
         return Ok(None);
     };
-    let session = peer.control().session.load();
-    let own = new_region(own_side, geometry, &options.greeting, session)?;
-    if !channel.offer(&[own.memory()])? {
+    let session = peers[0].control().session.load();
+    let own: Result<Vec<_>, _> = lanes(own_side, options.ways)
+        .map(|(lane, side)| new_region(lane, side, geometry, &options.greeting, session))
+        .collect();
+    let own = own?;
+    let shown: Vec<_> = own.iter().map(Region::memory).collect();
+    if !channel.offer(&shown)? {
         return Ok(None);
     }
     let Message::Admitted = answer()? else {
         return Ok(None);
     };
-    let partner = partner(&channel, &peer, own_side);
-    let link = only(channel.into_links()?)?;
-    Ok(Some(Pair::new(
-        own_side, *geometry, own, peer, partner, link,
-    )))
+    pairs(channel, own_side, *geometry, own, peers).map(Some)
+}
+
+/// This process's side in the first lane, if what the host shows fits.
+fn check_heads(
+    channel: &sys::Channel,
+    heads: &[Region<Theirs>],
+    geometry: &Geometry,
+    options: &Options,
+) -> Result<Side, Refused> {
+    let mut own = options.side;
+    for (number, head) in heads.iter().enumerate() {
+        let ways = heads.len();
+        let theirs = check_peer(channel, head, Lane { number, ways }, geometry)?;
+        // In the second lane the sides are swapped.
+        let side = match number {
+            0 => *own.get_or_insert(theirs.other()),
+            _ => own.map_or(theirs, Side::other),
+        };
+        check_sides(side, theirs)?;
+    }
+    Ok(own.unwrap_or(Side::Writer))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::options::{Partner, Side};
+use crate::pair::Pair;
 use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
 use crate::region::access::{Own, Theirs};
@@ -26,7 +27,25 @@ pub(super) fn unused_number() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// Which of a session's lanes a region is of, from 0, and of how many.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Lane {
+    pub(super) number: usize,
+    pub(super) ways: usize,
+}
+
+/// The lanes of a session of `ways`, and this process's side in each, if it has `first` in
+/// the first.
+pub(super) fn lanes(first: Side, ways: usize) -> impl Iterator<Item = (Lane, Side)> {
+    [first, first.other()]
+        .into_iter()
+        .take(ways)
+        .enumerate()
+        .map(move |(number, side)| (Lane { number, ways }, side))
+}
+
 pub(super) fn new_region(
+    lane: Lane,
     side: Side,
     geometry: &Geometry,
     greeting: &[u8],
@@ -44,7 +63,8 @@ pub(super) fn new_region(
     control.block_count.store(count as u64, relaxed);
     control.session.store(session, relaxed);
     control.epoch.store(1, relaxed);
-    control.ways.store(1, relaxed);
+    control.ways.store(lane.ways as u32, relaxed);
+    control.lane.store(lane.number as u32, relaxed);
     if sys::can_barrier_remotely() {
         let feature = layout::FEATURE_REMOTE_BARRIER;
         control.features.store(feature, relaxed);
@@ -126,10 +146,11 @@ impl std::fmt::Display for Terms {
     }
 }
 
-/// Whether the region that `channel`'s peer shows fits; its side, or why not.
+/// Whether the region that `channel`'s peer shows for `lane` fits; its side, or why not.
 pub(super) fn check_peer(
     channel: &sys::Channel,
     region: &Region<Theirs>,
+    lane: Lane,
     geometry: &Geometry,
 ) -> Result<Side, Refused> {
     let theirs = Terms::of(region.control());
@@ -146,6 +167,13 @@ pub(super) fn check_peer(
         let id = channel.peer().process_id;
         Refused::malformed(format!("process {id} shows {what}"))
     };
+    let (ways, number) = (region.control().ways.load(), region.control().lane.load());
+    if ways as usize != lane.ways {
+        return Err(other_ways());
+    }
+    if number as usize != lane.number {
+        return Err(malformed("a region of another lane"));
+    }
     let role = region.control().role.load();
     let side = Side::from_role(role).ok_or_else(|| malformed("a role that does not exist"))?;
     if region.memory().size() != side.region_size(geometry) {
@@ -190,16 +218,57 @@ pub(super) fn refuse<T>(channel: &sys::Channel, refused: Refused) -> Result<T, E
     Err(refused.into())
 }
 
-/// The link of a session of one lane.
-pub(super) fn only(links: Vec<sys::Link>) -> Result<sys::Link, Error> {
-    let Ok([link]) = <[_; 1]>::try_from(links) else {
-        return Err(Error::InvalidUse("a session of one lane has one link"));
-    };
-    Ok(link)
+/// The first page of each region of an offer, one for each of this process's lanes.
+/// `None` if one is not even that.
+pub(super) fn heads(
+    memories: Vec<sys::Memory>,
+    ways: usize,
+) -> Result<Option<Vec<Region<Theirs>>>, Refused> {
+    match memories.len() == ways {
+        true => Ok(memories.into_iter().map(Region::theirs).collect()),
+        false => Err(other_ways()),
+    }
+}
+
+/// All of the regions of which these are the first pages.
+pub(super) fn whole(heads: &[Region<Theirs>]) -> Result<Option<Vec<Region<Theirs>>>, Error> {
+    let mut regions = Vec::new();
+    for head in heads {
+        match Region::theirs(head.memory().whole()?) {
+            Some(region) => regions.push(region),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(regions))
+}
+
+/// One pair for each lane.
+pub(super) fn pairs(
+    channel: sys::Channel,
+    first: Side,
+    geometry: Geometry,
+    own: Vec<Region<Own>>,
+    peers: Vec<Region<Theirs>>,
+) -> Result<Vec<Pair>, Error> {
+    let partners: Vec<_> = lanes(first, own.len())
+        .zip(&peers)
+        .map(|((_, side), peer)| partner(&channel, peer, side))
+        .collect();
+    let links = channel.into_links()?;
+    if links.len() != own.len() {
+        return Err(Error::InvalidUse("each lane has a link"));
+    }
+    let parts = own.into_iter().zip(peers).zip(partners).zip(links);
+    Ok(lanes(first, parts.len())
+        .zip(parts)
+        .map(|((_, side), (((own, peer), partner), link))| {
+            Pair::new(side, geometry, own, peer, partner, link)
+        })
+        .collect())
 }
 
 /// The process at the other end of `channel`, which shows `region`.
-pub(super) fn partner(channel: &sys::Channel, region: &Region<Theirs>, own_side: Side) -> Partner {
+fn partner(channel: &sys::Channel, region: &Region<Theirs>, own_side: Side) -> Partner {
     let control = region.control();
     let len = control.greeting_len.load();
     Partner {

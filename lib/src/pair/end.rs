@@ -461,9 +461,15 @@ impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
         } else {
             "stopped"
         };
+        let reason = format!("it {how} before the end of the session");
         // Does nothing once the session is over or aborted.
-        self.core
-            .abort(&format!("it {how} before the end of the session"));
+        match self.find_lost().is_ok() {
+            // The other lane shall find out itself what became of the partner.
+            true => {
+                self.core.abort_lane(0, &reason);
+            }
+            false => self.core.abort(&reason),
+        };
         self.core.release();
     }
 }

@@ -170,6 +170,7 @@ impl Pair {
         }
     }
 
+    /// Whether a call of this end has reported the partner's death.
     fn was_found_dead(&self) -> bool {
         self.found_dead.load(Ordering::Relaxed)
     }

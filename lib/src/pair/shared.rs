@@ -1,6 +1,6 @@
 //! What all threads of an end share, from taking a seat to the end.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Pair;
@@ -15,6 +15,8 @@ pub(crate) struct Core {
     state: Mutex<CoreState>,
     paired: Condvar,
     origin: sys::Origin,
+    /// That of the other lane, in a session of both ways: they end together, unless well.
+    sibling: OnceLock<Weak<Core>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,8 +26,9 @@ struct CoreState {
     pair: Option<Arc<Pair>>,
     /// The host's hold on the name: here, and not in the pair, so that the name is free
     /// as soon as the session is over, whichever threads still look at the pair. Given up
-    /// under this lock: who finds the session over, finds the name free.
-    seat: Option<sys::Seat>,
+    /// under this lock: who finds the session over, finds the name free. Each lane of a
+    /// session keeps it.
+    seat: Option<Arc<sys::Seat>>,
     aborted: Option<Aborted>,
     /// Finished, or given up: nothing more will happen.
     over: bool,
@@ -88,7 +91,29 @@ impl Core {
             }),
             paired: Condvar::new(),
             origin: sys::Origin::here()?,
+            sibling: OnceLock::new(),
         })
+    }
+
+    /// That of the second lane of the session whose first lane's this is.
+    pub(crate) fn second_lane(self: &Arc<Core>) -> Result<Arc<Core>, Error> {
+        let second = Arc::new(Core {
+            state: Mutex::new(CoreState {
+                alarm: self.state().alarm.clone(),
+                ..CoreState::default()
+            }),
+            paired: Condvar::new(),
+            origin: self.origin,
+            sibling: OnceLock::from(Arc::downgrade(self)),
+        });
+        match self.sibling.set(Arc::downgrade(&second)) {
+            Ok(()) => Ok(second),
+            Err(_) => Err(Error::InvalidUse("a session has two lanes at most")),
+        }
+    }
+
+    fn sibling(&self) -> Option<Arc<Core>> {
+        self.sibling.get()?.upgrade()
     }
 
     pub(crate) fn origin(&self) -> sys::Origin {
@@ -162,14 +187,24 @@ impl Core {
         self.abort_with(0, reason);
     }
 
-    /// The first reason counts.
+    /// The first reason counts. Ends the other lane, too.
     pub(crate) fn abort_with(&self, code: u32, reason: &str) {
+        // Each has a lock of its own, and only one is held at a time.
+        if self.abort_lane(code, reason)
+            && let Some(sibling) = self.sibling()
+        {
+            sibling.abort_lane(code, reason);
+        }
+    }
+
+    /// Whether this did it, and not an earlier abort, or the end.
+    pub(super) fn abort_lane(&self, code: u32, reason: &str) -> bool {
         if self.check_here().is_err() {
-            return;
+            return false;
         }
         let mut state = self.state();
         if state.aborted.is_some() || state.over {
-            return;
+            return false;
         }
         state.aborted = Some(Aborted {
             code,
@@ -180,6 +215,7 @@ impl Core {
         }
         state.end_waits();
         self.paired.notify_all();
+        true
     }
 
     pub(super) fn set_over(&self) {
@@ -189,11 +225,19 @@ impl Core {
         self.paired.notify_all();
     }
 
-    /// Keeps the name taken until the session is over.
+    /// Keeps the name taken until the session is over, in all its lanes.
     pub(crate) fn keep(&self, seat: sys::Seat) {
+        let seat = Arc::new(seat);
+        if let Some(sibling) = self.sibling() {
+            sibling.keep_shared(&seat);
+        }
+        self.keep_shared(&seat);
+    }
+
+    fn keep_shared(&self, seat: &Arc<sys::Seat>) {
         let mut state = self.state();
         if state.aborted.is_none() && !state.over {
-            state.seat = Some(seat);
+            state.seat = Some(Arc::clone(seat));
         }
     }
 
@@ -201,6 +245,9 @@ impl Core {
     pub(crate) fn give_up_name(&self) {
         if self.check_here().is_ok() {
             self.state().seat = None;
+            if let Some(sibling) = self.sibling() {
+                sibling.state().seat = None;
+            }
         }
     }
 
