@@ -143,6 +143,14 @@ pub enum Error {
     #[error("{0}")]
     InvalidUse(&'static str),
 
+    /// [`Writer::finish`](crate::Writer::finish) while blocks were still held, or after
+    /// some were forgotten: there was no verdict, and the Reader was told so.
+    #[error("{blocks} blocks were taken and never given back")]
+    NotGivenBack {
+        /// How many, detached ones among them.
+        blocks: u64,
+    },
+
     /// An option's value, or a name, cannot be.
     #[error("{0}")]
     InvalidOption(String),
@@ -203,6 +211,7 @@ impl Error {
     /// | 13 | [`Error::Os`] |
     /// | 14 | [`Error::NotPrivate`] |
     /// | 15 | [`Error::MessageTooLong`] |
+    /// | 16 | [`Error::NotGivenBack`] |
     /// | 100 | [`Error::Refused`] by the partner for a reason without a number |
     /// | 101 | for [`Refusal::OtherUser`] |
     /// | 102 | for [`Refusal::OtherVersion`] |
@@ -231,6 +240,7 @@ impl Error {
             Error::Os { .. } => 13,
             Error::NotPrivate { .. } => 14,
             Error::MessageTooLong { .. } => 15,
+            Error::NotGivenBack { .. } => 16,
             Error::Refused { reason, .. } => 100 + i32::from(reason.number()),
         }
     }
@@ -244,7 +254,9 @@ impl From<Error> for io::Error {
             Error::TimedOut | Error::NoPartner { .. } => io::ErrorKind::TimedOut,
             Error::PartnerDied { .. } | Error::PartnerAborted { .. } => io::ErrorKind::BrokenPipe,
             Error::ProtocolViolation { .. } => io::ErrorKind::InvalidData,
-            Error::InvalidUse(_) | Error::InvalidOption(_) => io::ErrorKind::InvalidInput,
+            Error::InvalidUse(_) | Error::InvalidOption(_) | Error::NotGivenBack { .. } => {
+                io::ErrorKind::InvalidInput
+            }
             Error::OutOfMemory { .. } => io::ErrorKind::OutOfMemory,
             Error::Unsupported { .. } => io::ErrorKind::Unsupported,
             Error::Os { source, .. } => source.kind(),

@@ -96,6 +96,7 @@ mod pair;
 mod reader;
 mod refusal;
 mod region;
+mod returns;
 mod ring;
 mod stream;
 mod sys;
@@ -103,7 +104,7 @@ mod unreturned;
 mod wait;
 mod writer;
 
-pub use crate::block::{DataBlock, EmptyBlock, Label, Newest};
+pub use crate::block::{DataBlock, EmptyBlock, Label, Newest, OwnedDataBlock, OwnedEmptyBlock};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
 pub use crate::join::{BothWays, Role, Seat, join, join_both_ways, prepare};

@@ -14,7 +14,6 @@ use crate::region::Block;
 use crate::region::layout::{RETURNED_WORDS, SENT_WORDS, Sent};
 use crate::stream::SendStream;
 use crate::sys::Handle;
-use crate::unreturned::Record;
 use crate::wait::Interest;
 
 /// The end that takes empty blocks, fills them and sends them.
@@ -24,18 +23,14 @@ use crate::wait::Interest;
 #[derive(Debug)]
 pub struct Reader {
     end: End<SENT_WORDS, RETURNED_WORDS>,
-    /// For each block, how it was sent last.
-    records: Box<[Cell<Record>]>,
     /// Bytes that streams have taken and not sent.
     unsent_bytes: Cell<u64>,
 }
 
 impl Reader {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Reader {
-        let end = End::new(core, pair);
         Reader {
-            records: vec![Cell::default(); end.block_count()].into(),
-            end,
+            end: End::new(core, pair),
             unsent_bytes: Cell::new(0),
         }
     }
@@ -48,14 +43,9 @@ impl Reader {
     /// Publishes a block that was sent, and remembers how.
     #[inline(always)]
     pub(crate) fn publish(&self, sent: Sent) {
-        let (order, entry) = (self.end.published(), sent.to_words());
-        self.records[usize::from(sent.block)].set(Record { order, entry });
+        let entry = sent.to_words();
+        self.end.record(sent.block.into(), entry);
         self.end.publish(entry);
-    }
-
-    /// How each block was sent last, if it ever was.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
-        self.records.iter().map(Cell::get)
     }
 
     /// The process at the other end.
@@ -137,6 +127,7 @@ impl Reader {
     #[inline(always)]
     fn look(&self) -> Result<Option<Block>, Error> {
         self.end.check_here()?;
+        self.end.bring_home();
         match self.end.pool().take_spare() {
             None => self.take_back(),
             spare => Ok(spare),

@@ -36,7 +36,12 @@ impl Unreturned {
             let block = reader.end().pool().recall(number, sent.len as usize)?;
             Some((record.order, (block, Label::of(sent))))
         };
-        let mut blocks: Vec<_> = reader.records().enumerate().filter_map(recall).collect();
+        let mut blocks: Vec<_> = reader
+            .end()
+            .records()
+            .enumerate()
+            .filter_map(recall)
+            .collect();
         blocks.sort_unstable_by_key(|(order, _)| *order);
         Unreturned {
             blocks: blocks.into_iter().map(|(_, block)| block).collect(),
@@ -75,6 +80,7 @@ impl Reader {
     /// then.
     pub fn into_unreturned(self) -> Result<Unreturned, Error> {
         self.end().find_lost()?;
+        self.end().close_home();
         self.take_all_back()?;
         Ok(Unreturned::new(self))
     }

@@ -220,6 +220,7 @@ impl Writer {
 
     #[inline(always)]
     fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        self.end.bring_home();
         if self.has_rest.get() {
             return self.refuse_with_rest();
         }
@@ -266,9 +267,10 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUse`] if the end of the data has not been seen, or if a block was
-    /// not given back (by [`std::mem::forget`], say): the Reader is told that there is
-    /// no verdict;
+    /// [`Error::InvalidUse`] if the end of the data has not been seen;
+    /// [`Error::NotGivenBack`] if blocks were not given back: some are still held, by
+    /// another thread perhaps, or were forgotten ([`std::mem::forget`]); the Reader is told
+    /// that there is no verdict;
     /// [`Error::PartnerAborted`] if the Reader gave up in the meantime;
     /// [`Error::Aborted`].
     pub fn finish(&self) -> Result<Delivered, Error> {
@@ -279,8 +281,10 @@ impl Writer {
             return self.end.refuse_use("the verdict was given before");
         }
         // The Reader could not take the verdict: it waits for every block.
-        if self.end.taken() != self.end.published() {
-            let error = Error::InvalidUse("a block was taken and never given back");
+        self.end.bring_home();
+        let blocks = self.end.taken() - self.end.published();
+        if blocks != 0 {
+            let error = Error::NotGivenBack { blocks };
             self.end.abort(&format!("no verdict: {error}"));
             return Err(error);
         }

@@ -759,7 +759,10 @@ fn a_verdict_is_refused_while_a_block_was_not_given_back_and_the_reader_is_told(
         std::mem::forget(writer.data_block().unwrap().unwrap());
         assert!(writer.data_block().unwrap().is_none());
         let error = writer.finish().unwrap_err();
-        assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
+        assert!(
+            matches!(error, Error::NotGivenBack { blocks: 1 }),
+            "{error:?}"
+        );
         let reason = partner_aborted(reader.join().unwrap());
         assert!(reason.contains("no verdict"), "{reason}");
     });

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Deref;
 
+use super::OwnedDataBlock;
 use super::label::Label;
 use crate::region::Block;
 use crate::writer::Writer;
@@ -72,7 +73,13 @@ impl DataBlock<'_> {
 
     /// The block itself, to be made a token again by the same end.
     pub(crate) fn into_block(mut self) -> Block {
-        std::mem::replace(&mut self.block, Block::NONE)
+        self.block.take_out()
+    }
+
+    /// The same block, to be drained and given back on any thread.
+    pub fn detach(mut self) -> OwnedDataBlock {
+        let label = self.label();
+        OwnedDataBlock::new(self.writer.end().detach(&mut self.block), label)
     }
 }
 

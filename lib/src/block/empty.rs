@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use super::OwnedEmptyBlock;
 use super::label::Label;
 use crate::error::Error;
 use crate::reader::Reader;
@@ -61,7 +62,12 @@ impl EmptyBlock<'_> {
 
     /// The block itself, to be made a token again by the same end.
     pub(crate) fn into_block(mut self) -> Block {
-        std::mem::replace(&mut self.block, Block::NONE)
+        self.block.take_out()
+    }
+
+    /// The same block, to be filled and sent on any thread.
+    pub fn detach(mut self) -> OwnedEmptyBlock {
+        OwnedEmptyBlock::new(self.reader.end().detach(&mut self.block))
     }
 }
 

@@ -14,6 +14,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.check_here()?;
         self.consume()?;
         self.sleeps.announce(self.own.control());
+        self.pool.set_asleep();
         Ok(self.barrier)
     }
 
@@ -22,6 +23,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn disarm(&self) -> Result<(), Error> {
         self.check_here()?;
         self.sleeps.withdraw(self.own.control());
+        self.pool.set_awake();
         self.pair.link.consume()
     }
 
@@ -35,11 +37,13 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             return Ok(true);
         }
         self.sleeps.withdraw(self.own.control());
+        self.pool.set_awake();
         executed.map(|()| false)
     }
 
     /// Whether a look would find something that `interest` asks for, or a failure.
     pub(crate) fn is_ready(&self, interest: Interest) -> bool {
+        self.bring_home();
         // The state first, as in every look.
         let state = self.peer.control().status.0.state.load_acquire();
         let is_over = state != layout::RUNNING;

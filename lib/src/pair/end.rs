@@ -12,10 +12,12 @@ use crate::letters::{Inbox, Letter, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
 use crate::region::access::{Own, Theirs};
-use crate::region::layout::{self, LETTER_MAX};
-use crate::region::{Pool, View};
+use crate::region::layout::{self, LETTER_MAX, SENT_WORDS};
+use crate::region::{Block, Detached, Pool, View};
+use crate::returns::{Errand, UNSENT};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::sys::{self, Origin, Wake};
+use crate::unreturned::Record;
 
 /// How often to look without a pause, about a microsecond: the partner of an end that keeps
 /// up answers within that.
@@ -50,6 +52,8 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) barrier: Barrier,
     spins: u32,
     pub(super) pool: Pool,
+    /// A Reader's: for each block, how it was sent last.
+    records: Box<[Cell<Record>]>,
     /// Entries that were taken when the partner was last rung.
     rang_at: Cell<Option<u64>>,
     /// There may be a ring to consume.
@@ -76,6 +80,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 Pool::new(&pair.peer, &pair.geometry, is_foreign)
             }
         };
+        let recorded = match pair.side {
+            Side::Reader => pair.geometry.block_count(),
+            Side::Writer => 0,
+        };
         // On one processor, spinning only keeps the partner from running.
         let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
         let small_blocks = pair.geometry.block_size() <= SMALL_BLOCK;
@@ -95,6 +103,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             barrier: pair.barrier,
             spins,
             pool,
+            records: vec![Cell::default(); recorded].into(),
             rang_at: Cell::new(None),
             rung: Cell::new(false),
             origin: core.origin(),
@@ -171,6 +180,66 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.pair.link.ring();
     }
 
+    /// Remembers how block `number`, a Reader's, is sent.
+    #[inline(always)]
+    pub(crate) fn record(&self, number: usize, entry: [u64; SENT_WORDS]) {
+        let order = self.published();
+        self.records[number].set(Record { order, entry });
+    }
+
+    /// How each block was sent last, if it ever was.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
+        self.records.iter().map(Cell::get)
+    }
+
+    /// Lets `block` go to any thread.
+    pub(crate) fn detach(&self, block: &mut Block) -> Detached {
+        let link = || Arc::downgrade(&self.pair.link);
+        self.pool.detach(block, link, self.origin)
+    }
+
+    /// Does what other threads want done with the detached blocks that have come home. At
+    /// each look, whatever it is for.
+    #[inline(always)]
+    pub(crate) fn bring_home(&self) {
+        if self.pool.has_detached() {
+            self.bring_home_now();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bring_home_now(&self) {
+        if !self.is_here() {
+            return;
+        }
+        for (block, errand) in self.pool.take_home() {
+            match self.pair.side {
+                Side::Reader if errand == UNSENT => self.pool.put_back(block),
+                Side::Reader => {
+                    self.record(block.number(), errand);
+                    self.pass_on(block, errand);
+                }
+                Side::Writer => {
+                    self.count(errand[1] as usize);
+                    self.pass_on(block, errand);
+                }
+            }
+        }
+    }
+
+    /// From here on no other thread sends; what it has sent, is sent.
+    pub(crate) fn close_home(&self) {
+        self.pool.close_home();
+        self.bring_home();
+    }
+
+    /// Publishes `block`, by the first words of `errand`.
+    fn pass_on(&self, block: Block, errand: Errand) {
+        self.pool.depart(block);
+        self.publish(std::array::from_fn(|word| errand[word]));
+    }
+
     /// The partner's next entry, if there is one; `out` blocks are with it at
     /// most.
     #[inline(always)]
@@ -222,19 +291,25 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         let gone = Cell::new(false);
         // Likewise: a partner may ring without a pause, and the deadline holds.
         let late = Cell::new(false);
-        let look = || match look()? {
-            None if gone.get() => Err(self.pair.died()),
-            None if late.get() => Err(Error::TimedOut),
-            found => Ok(found),
+        let look = || {
+            self.bring_home();
+            match look()? {
+                None if gone.get() => Err(self.pair.died()),
+                None if late.get() => Err(Error::TimedOut),
+                found => Ok(found),
+            }
         };
         if let Some(found) = self.look_for_a_while(look)? {
             return Ok(found);
         }
-        self.sleeps.wait(
+        let found = self.sleeps.wait(
             self.own.control(),
             look,
             || self.consume(),
-            || execute_barrier(self.barrier),
+            || {
+                self.pool.set_asleep();
+                execute_barrier(self.barrier)
+            },
             || match self.sleep(deadline)? {
                 Wake::Rung => {
                     self.rung.set(true);
@@ -249,7 +324,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 Wake::HungUp => self.core.check().and(Err(OVER)),
                 Wake::Timeout => Err(Error::TimedOut),
             },
-        )
+        );
+        self.pool.set_awake();
+        found
     }
 
     /// Takes the rings that are there, if there may be any.
@@ -297,6 +374,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         &self,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
+        self.bring_home();
         if let Some(found) = look()? {
             return Ok(Some(found));
         }
@@ -366,15 +444,23 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
     }
 
+    fn state(&self) -> u32 {
+        self.own.control().status.0.state.load(Ordering::Relaxed)
+    }
+
+    fn is_running(&self) -> bool {
+        self.state() == layout::RUNNING
+    }
+
     /// Whether this end has said its last word.
     pub(crate) fn has_ended(&self) -> bool {
-        let state = &self.own.control().status.0.state;
-        state.load(Ordering::Relaxed) == layout::ENDED
+        self.state() == layout::ENDED
     }
 
     /// This end's last word: no more data, or the verdict.
     pub(crate) fn end(&self) -> Result<(), Error> {
         self.check_here()?;
+        self.close_home();
         // Release: whoever sees the state sees the last `published`.
         let state = &self.own.control().status.0.state;
         let swapped = state.compare_exchange(
@@ -456,6 +542,11 @@ const OVER: Error = Error::InvalidUse("the session is over");
 
 impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
     fn drop(&mut self) {
+        // What other threads sent while they could, was sent; but nothing after the end.
+        self.pool.leave_home();
+        if self.is_running() {
+            self.bring_home();
+        }
         let how = if std::thread::panicking() {
             "panicked"
         } else {

@@ -13,6 +13,7 @@ mod shared;
 pub(crate) use end::End;
 pub(crate) use shared::Core;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Delivered, Error, Violation};
@@ -32,7 +33,8 @@ pub(crate) struct Pair {
     pub(crate) own: Region<Own>,
     pub(crate) peer: Region<Theirs>,
     pub(crate) partner: Partner,
-    pub(crate) link: sys::Link,
+    /// Shared with blocks that were detached.
+    pub(crate) link: Arc<sys::Link>,
     barrier: Barrier,
     waits: Waits,
     /// The partner's death was found before this process gave up.
@@ -68,7 +70,7 @@ impl Pair {
             own,
             peer,
             partner,
-            link,
+            link: Arc::new(link),
             barrier,
             waits: Waits::new(),
             found_dead: AtomicBool::new(false),

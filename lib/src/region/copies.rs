@@ -10,9 +10,10 @@
 )]
 
 use std::cell::{Cell, UnsafeCell};
+use std::sync::OnceLock;
 
 use super::access::ReadOnlyU64;
-use super::pool::Block;
+use super::blocks::Block;
 
 /// For each block a buffer, made when it is needed first, and used again.
 pub(super) struct Copies {
@@ -36,6 +37,19 @@ impl Copies {
     /// Forgets what block `number` held before. Only while nobody has its token.
     pub(super) fn renew(&self, number: usize) {
         self.slots[number].is_made.set(false);
+    }
+
+    /// The copy of `block`, if it was made, for a token that takes it along.
+    pub(super) fn take(&self, block: &mut Block) -> Copy {
+        let slot = &self.slots[block.number()];
+        let copy = OnceLock::new();
+        if slot.is_made.replace(false) {
+            // SAFETY: `&mut` to the only token of the block: nobody refers to the buffer,
+            // see `made`.
+            let bytes = unsafe { &mut *slot.bytes.get() };
+            let _ = copy.set(std::mem::take(bytes));
+        }
+        Box::new(copy)
     }
 
     /// The copy of `block`, if it was made.
@@ -64,6 +78,9 @@ impl Copies {
         unsafe { &*slot.bytes.get() }
     }
 }
+
+/// The copy of one block, for any thread.
+pub(super) type Copy = Box<OnceLock<Vec<u8>>>;
 
 /// Fills `to` from `words`, which are as long and may change meanwhile.
 pub(super) fn load(words: &[ReadOnlyU64], to: &mut [u8]) {

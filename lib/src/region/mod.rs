@@ -2,12 +2,16 @@
 //! bytes become Rust references.
 
 pub(crate) mod access;
+mod blocks;
 mod copies;
+mod detached;
 pub(crate) mod layout;
 mod mapped;
 mod pool;
 
+pub(crate) use blocks::Block;
+pub(crate) use detached::Detached;
 #[cfg(test)]
 pub(crate) use mapped::as_theirs;
 pub(crate) use mapped::{Region, View};
-pub(crate) use pool::{Block, Pool};
+pub(crate) use pool::Pool;

@@ -1,39 +1,25 @@
-//! The blocks, and the tokens for them: where bytes of shared memory become slices.
-//!
-//! What soundness rests on, beside what `mapped` says. Each block has at most one
-//! [`Block`] token in this process, and only that token gives access to its bytes; a
-//! [`Pool`] hands it out only while the block is this end's. That the *partner* leaves
-//! alone a block that it gave away cannot be checked. A partner of this process's own
-//! user is trusted to: it could as well write to this process's memory by other means
-//! (ptrace). A foreign one is not: its blocks are read by atomics and through `copies`.
-#![expect(
-    unsafe_code,
-    reason = "shared memory has to become references somewhere: in region and sys alone"
-)]
+//! The pool: which blocks are here, and tokens for those that are.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, Write};
-use std::ptr::NonNull;
-use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
-use super::access::{Access, ReadOnlyU64};
-use super::copies::{self, Copies};
-use super::mapped::{Mapping, Region};
+use super::access::Access;
+use super::blocks::{Block, Blocks};
+use super::copies::Copies;
+use super::detached::{Detached, Home};
+use super::mapped::Region;
 use crate::error::Violation;
 use crate::region::layout::Geometry;
-
-/// How much of a foreign block is copied at once on its way to somewhere else, in bytes:
-/// it stays in the processor's nearest cache.
-const PIECE: usize = 16 * 1024;
+use crate::returns::Errand;
+use crate::sys::{Link, Origin};
 
 /// Where a block is, as this process knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Here, and nobody uses it.
     Spare,
-    /// Here, as a [`Block`].
+    /// Here, as a [`Block`], or as one that is [`Detached`].
     Held,
     /// With the partner, or on its way to or from it.
     Partner,
@@ -41,21 +27,22 @@ enum Place {
 
 /// The blocks, and where each of them is.
 pub(crate) struct Pool {
-    first: NonNull<u8>,
-    stride: usize,
-    block_size: usize,
+    blocks: Blocks,
     places: Box<[Cell<Place>]>,
     /// A stack of the blocks whose place is `Spare`: the first `spare_count`.
     spare: Box<[Cell<u16>]>,
     spare_count: Cell<usize>,
     /// Only if the region is of another user's.
     copies: Option<Copies>,
-    _mapping: Arc<Mapping>,
+    /// Where detached blocks come home to; made for the first of them.
+    home: OnceCell<Arc<Home>>,
+    /// Blocks that were detached and have not come home.
+    detached: Cell<usize>,
+    /// The end sleeps, or is about to.
+    asleep: Cell<bool>,
+    /// Nothing is sent any more.
+    closed: Cell<bool>,
 }
-
-// SAFETY: the bytes behind `first` are reached through tokens only, which borrow
-// the pool, so moving it to another thread takes all access with it.
-unsafe impl Send for Pool {}
 
 impl Pool {
     /// The blocks in `region`, a Reader's; all of them spare if the region is
@@ -64,39 +51,35 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// If the region has a pool already (a second one could make a second token
-    /// for the same block) or is too small: both ruled out by the session.
+    /// If the region has a pool already, or is too small.
     pub(crate) fn new<A: Access>(
         region: &Region<A>,
         geometry: &Geometry,
         is_foreign: bool,
     ) -> Pool {
-        let mapping = region.mapping();
-        let count = geometry.block_count();
-        let end = geometry.blocks_offset() + geometry.stride() * count;
-        assert!(end <= mapping.memory.len());
-        assert!(!mapping.pool_taken.swap(true, Ordering::Relaxed));
-        let (place, spare_count) = match mapping.memory.is_writable() {
+        let (blocks, are_own) = Blocks::of(region, geometry);
+        let count = blocks.count();
+        let (place, spare_count) = match are_own {
             true => (Place::Spare, count),
             false => (Place::Partner, 0),
         };
         // Block 0 on top, so that it is the first to be taken.
         let spare = (0..count).rev().map(|number| Cell::new(number as u16));
         Pool {
-            // SAFETY: within the mapping, as asserted above.
-            first: unsafe { mapping.memory.start().byte_add(geometry.blocks_offset()) },
-            stride: geometry.stride(),
-            block_size: geometry.block_size(),
+            blocks,
             places: (0..count).map(|_| Cell::new(place)).collect(),
             spare: spare.collect(),
             spare_count: Cell::new(spare_count),
             copies: is_foreign.then(|| Copies::new(count)),
-            _mapping: Arc::clone(mapping),
+            home: OnceCell::new(),
+            detached: Cell::new(0),
+            asleep: Cell::new(false),
+            closed: Cell::new(false),
         }
     }
 
     pub(crate) fn block_size(&self) -> usize {
-        self.block_size
+        self.blocks.size()
     }
 
     /// Whether a block is here and unused.
@@ -111,7 +94,7 @@ impl Pool {
         self.spare_count.set(top);
         let number = usize::from(self.spare[top].get());
         self.places[number].set(Place::Held);
-        Some(Block::new(number, self.block_size))
+        Some(Block::new(number, self.block_size()))
     }
 
     /// The block `number`, which the partner says that it hands over with `len`
@@ -125,8 +108,8 @@ impl Pool {
         if place.get() != Place::Partner {
             return Err(Violation::BlockNotTheirs { block: number });
         }
-        if len > self.block_size {
-            let (found, most) = (len as u64, self.block_size as u64);
+        if len > self.block_size() {
+            let (found, most) = (len as u64, self.block_size() as u64);
             return Err(Violation::Length { found, most });
         }
         place.set(Place::Held);
@@ -140,7 +123,7 @@ impl Pool {
     /// it when it was lost. Only for a Reader's own blocks.
     pub(crate) fn recall(&self, number: usize, len: usize) -> Option<Block> {
         let place = self.places.get(number)?;
-        let is_away = place.get() == Place::Partner && len <= self.block_size;
+        let is_away = place.get() == Place::Partner && len <= self.block_size();
         is_away.then(|| {
             place.set(Place::Held);
             Block::new(number, len)
@@ -167,145 +150,118 @@ impl Pool {
     #[inline(always)]
     pub(crate) fn bytes<'b>(&'b self, block: &'b Block) -> &'b [u8] {
         match &self.copies {
-            None => self.shared_bytes(block),
+            None => self.blocks.bytes(block),
             Some(copies) => self.copied_bytes(copies, block),
         }
-    }
-
-    #[inline(always)]
-    fn shared_bytes<'b>(&'b self, block: &'b Block) -> &'b [u8] {
-        debug_assert!(self.copies.is_none());
-        // SAFETY: `start` is within the mapping, which the pool keeps, and so is
-        // the block's length, which `arrive` checked; the token is the only one
-        // for the block, and the partner has given it away (the trust that the
-        // module's head states).
-        unsafe { slice::from_raw_parts(self.start(block).as_ptr(), block.len()) }
     }
 
     #[cold]
     #[inline(never)]
     fn copied_bytes<'b>(&'b self, copies: &'b Copies, block: &'b Block) -> &'b [u8] {
-        copies.get(block, self.words(block))
+        copies.get(block, self.blocks.words(block))
     }
 
     /// The bytes of `block`, as many as `to` has room for. How many they are.
     pub(crate) fn copy_to(&self, block: &Block, to: &mut [u8]) -> usize {
-        let len = block.len().min(to.len());
-        let to = &mut to[..len];
-        match self.bytes_if_fixed(block) {
-            Some(bytes) => to.copy_from_slice(&bytes[..len]),
-            None => copies::load(self.words(block), to),
-        }
-        len
+        let fixed = self.bytes_if_fixed(block);
+        self.blocks.copy_to(block, fixed, to)
     }
 
     /// Writes the bytes of `block` to `to`.
     pub(crate) fn write_to(&self, block: &Block, to: &mut impl Write) -> io::Result<()> {
-        if let Some(bytes) = self.bytes_if_fixed(block) {
-            return to.write_all(bytes);
-        }
-        let mut left = block.len();
-        let mut buffer = [0; PIECE];
-        for words in self.words(block).chunks(PIECE / 8) {
-            let piece = &mut buffer[..left.min(PIECE)];
-            copies::load(words, piece);
-            to.write_all(piece)?;
-            left -= piece.len();
-        }
-        Ok(())
+        let fixed = self.bytes_if_fixed(block);
+        self.blocks.write_to(block, fixed, to)
     }
 
     /// The bytes of `block`, if there are any that nobody changes.
     fn bytes_if_fixed<'b>(&'b self, block: &'b Block) -> Option<&'b [u8]> {
         match &self.copies {
-            None => Some(self.shared_bytes(block)),
+            None => Some(self.blocks.bytes(block)),
             Some(copies) => copies.made(block),
         }
-    }
-
-    /// The shared bytes of `block` in words, the last of which may be longer than it.
-    fn words(&self, block: &Block) -> &[ReadOnlyU64] {
-        let count = block.len().div_ceil(8);
-        // SAFETY: blocks begin on lines of 64 bytes and the stride is a multiple of that,
-        // so the words are aligned and the last one is within the mapping, as `start` is.
-        // Atomics may change under a shared reference, and are valid for any bytes.
-        unsafe { slice::from_raw_parts(self.start(block).cast().as_ptr(), count) }
     }
 
     /// The bytes of `block`, to be filled. Only for a Reader's own blocks.
     #[inline(always)]
     pub(crate) fn bytes_mut<'b>(&'b self, block: &'b mut Block) -> &'b mut [u8] {
-        // SAFETY: as in `bytes`, and `&mut` makes this the only reference made
-        // from the only token.
-        unsafe { slice::from_raw_parts_mut(self.start(block).as_ptr(), block.len()) }
+        self.blocks.bytes_mut(block)
     }
 
+    /// Lets `block` go to any thread; `link` is what wakes this end when it comes home.
+    pub(crate) fn detach(
+        &self,
+        block: &mut Block,
+        link: impl FnOnce() -> Weak<Link>,
+        origin: Origin,
+    ) -> Detached {
+        let home = self.home.get_or_init(|| {
+            let home = Home::new(self.blocks.clone(), link(), origin);
+            if self.closed.get() {
+                home.returns().close();
+            }
+            Arc::new(home)
+        });
+        self.detached.set(self.detached.get() + 1);
+        let copy = self.copies.as_ref().map(|copies| copies.take(block));
+        Detached::new(block.take_out(), Arc::clone(home), copy)
+    }
+
+    /// Whether any block was detached and has not come home.
     #[inline(always)]
-    fn start(&self, block: &Block) -> NonNull<u8> {
-        assert!(block.number() < self.places.len());
-        // SAFETY: the number is below the count of blocks, all of which lie within
-        // the mapping, as `new` asserted.
-        unsafe { self.first.byte_add(block.number() * self.stride) }
-    }
-}
-
-/// The right to a block's bytes, as the [`Pool`] that made it gives them; never to
-/// be shown to another pool, which is why the ends keep it in one struct with
-/// theirs. To be given up with `depart` or `put_back`; dropped, the block would be
-/// nobody's, and stay so.
-///
-/// Number and length share one word so that a public token, a reference and this,
-/// is two words, which are moved in registers. A larger one is moved through
-/// memory, stored in pieces and loaded as a whole, and then the processor waits
-/// until the pieces have left its store buffer, behind all the stores to shared
-/// memory before them: some 25 of the 62 ns that passing on a block of 64 bytes
-/// took then.
-pub(crate) struct Block(u64);
-
-impl Block {
-    /// No block: what is left in a token whose block was taken out.
-    pub(crate) const NONE: Block = Block(u64::MAX);
-
-    #[inline(always)]
-    fn new(number: usize, len: usize) -> Block {
-        Block(number as u64 | (len as u64) << 32)
+    pub(crate) fn has_detached(&self) -> bool {
+        self.detached.get() != 0
     }
 
-    #[inline(always)]
-    pub(crate) fn number(&self) -> usize {
-        self.0 as u32 as usize
+    /// The blocks that have come home since, with what is to be done with each; to be used
+    /// up.
+    pub(crate) fn take_home(&self) -> impl Iterator<Item = (Block, Errand)> {
+        let home = self.home.get();
+        let taken = home.map(|home| home.returns().take(self.asleep.get()));
+        taken.into_iter().flatten().map(|(number, errand)| {
+            self.detached.set(self.detached.get() - 1);
+            (Block::new(number, self.block_size()), errand)
+        })
     }
 
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        (self.0 >> 32) as usize
+    /// The end is about to sleep: after the next [`Pool::take_home`], a block that comes
+    /// home wakes it.
+    pub(crate) fn set_asleep(&self) {
+        self.asleep.set(true);
     }
 
-    /// Takes the block out of a token that is about to be dropped.
-    #[inline(always)]
-    pub(crate) fn take(&mut self) -> Option<Block> {
-        let block = std::mem::replace(self, Block::NONE);
-        (block.0 != Block::NONE.0).then_some(block)
+    pub(crate) fn set_awake(&self) {
+        self.asleep.set(false);
+        if let Some(home) = self.home.get() {
+            home.returns().wake();
+        }
     }
-}
 
-impl std::fmt::Debug for Block {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Block")
-            .field("number", &self.number())
-            .field("len", &self.len())
-            .finish()
+    /// No detached block is sent any more, but for those on their way home.
+    pub(crate) fn close_home(&self) {
+        self.closed.set(true);
+        if let Some(home) = self.home.get() {
+            home.returns().close();
+        }
+    }
+
+    /// The end is no more.
+    pub(crate) fn leave_home(&self) {
+        if let Some(home) = self.home.get() {
+            home.returns().leave();
+        }
     }
 }
 
 #[cfg(all(test, not(loom)))]
 #[allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping it"
+    unsafe_code,
+    reason = "a test says what it expects by unwrapping it, and plays a partner that breaks the rules"
 )]
 mod tests {
     use super::*;
     use crate::region::access::Own;
+    use crate::region::blocks::PIECE;
     use crate::sys::Memory;
 
     const SIZE: usize = 3 * PIECE + 5;
@@ -327,7 +283,8 @@ mod tests {
     fn change(pool: &Pool, number: usize, value: u8) {
         // SAFETY: the blocks of a test's own region.
         unsafe {
-            let start = pool.first.byte_add(number * pool.stride);
+            let block = Block::new(number, SIZE);
+            let start = pool.blocks.start(&block);
             start.write_bytes(value, SIZE);
         }
     }
@@ -378,11 +335,41 @@ mod tests {
     }
 
     #[test]
+    fn a_detached_foreign_block_keeps_what_was_seen_of_it_and_else_is_copied_when_seen() {
+        let pool = pool(true);
+        for was_seen in [true, false] {
+            change(&pool, 1, 1);
+            let mut block = arrive(&pool, 1, 3);
+            if was_seen {
+                assert_eq!(pool.bytes(&block), [1; 3]);
+            }
+            let origin = Origin::here().unwrap();
+            let mut detached = pool.detach(&mut block, Weak::new, origin);
+            change(&pool, 1, 2);
+            let expected = if was_seen { [1; 3] } else { [2; 3] };
+            let mut copied = [0; 3];
+            assert_eq!(detached.copy_to(&mut copied), 3);
+            assert_eq!(copied, expected);
+            assert_eq!(detached.bytes(), expected);
+            change(&pool, 1, 3);
+            assert_eq!(detached.bytes(), expected);
+            detached.put([1, 3]);
+            let (block, errand) = pool.take_home().next().unwrap();
+            assert_eq!(errand, [1, 3]);
+            pool.depart(block);
+            // The next one in the same place is another one.
+            let block = arrive(&pool, 1, 2);
+            assert_eq!(pool.bytes(&block), [3; 2]);
+            pool.depart(block);
+        }
+    }
+
+    #[test]
     fn only_a_foreign_block_is_copied_to_be_seen() {
         for is_foreign in [false, true] {
             let pool = pool(is_foreign);
             let block = arrive(&pool, 1, SIZE);
-            let is_shared = pool.bytes(&block).as_ptr() == pool.start(&block).as_ptr();
+            let is_shared = pool.bytes(&block).as_ptr() == pool.blocks.start(&block).as_ptr();
             assert_eq!(is_shared, !is_foreign);
             assert_eq!(copied(&pool, &block), pool.bytes(&block));
             assert_eq!(written(&pool, &block), pool.bytes(&block));
