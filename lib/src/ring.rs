@@ -123,6 +123,8 @@ pub(crate) struct Incoming<const WORDS: usize> {
     observed_at: Cell<u64>,
     /// How long to lag behind a partner that is only just ahead.
     lag_pauses: u32,
+    /// Nothing is taken for now.
+    paused: Cell<bool>,
 }
 
 impl<const WORDS: usize> Incoming<WORDS> {
@@ -131,6 +133,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
             taken: Cell::new(0),
             seen: Cell::new(0),
             observed_at: Cell::new(0),
+            paused: Cell::new(false),
             lag_pauses: if small_blocks { LAG_PAUSES } else { 0 },
         }
     }
@@ -143,7 +146,19 @@ impl<const WORDS: usize> Incoming<WORDS> {
     pub(crate) fn is_ready(&self, peer: &Control<Theirs>) -> bool {
         let taken = self.taken.get();
         // No entry is read here; whoever takes it acquires it.
-        self.seen.get() != taken || peer.published.0.blocks.load() != taken
+        // While it is paused, who looks is told why.
+        self.paused.get() || self.seen.get() != taken || peer.published.0.blocks.load() != taken
+    }
+
+    /// From here on nothing is taken, as if there were nothing; or all is again.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.set(paused);
+        // So that the next take looks here, and others need not.
+        self.seen.set(self.taken.get());
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
     }
 
     /// Takes the next entry, if there is one. `out` is how many blocks the
@@ -168,6 +183,9 @@ impl<const WORDS: usize> Incoming<WORDS> {
     /// Loads the partner's counter; true if there is something to take.
     #[inline(never)]
     fn observe(&self, peer: &Control<Theirs>, out: u64) -> Result<bool, Violation> {
+        if self.paused.get() {
+            return Ok(false);
+        }
         let taken = self.taken.get();
         self.lag(taken);
         // Pairs with the Release in `Outgoing::publish`.

@@ -6,16 +6,6 @@ use crate::reader::Reader;
 use crate::region::Block;
 use crate::region::layout::{SENT_WORDS, Sent};
 
-/// What a Reader remembers of each block: how it was sent last. The entry in the queue may
-/// have been overwritten by the time the Writer dies.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Record {
-    /// How many were sent before it.
-    pub(crate) order: u64,
-    /// The entry that it was sent with.
-    pub(crate) entry: [u64; SENT_WORDS],
-}
-
 /// What a [`Reader`] has sent and its Writer has not given back, in the order of sending:
 /// made by [`Reader::into_unreturned`].
 ///
@@ -31,10 +21,10 @@ impl Unreturned {
     /// Recalls what the Writer had when it was lost.
     fn new(reader: Reader) -> Unreturned {
         // A block that is with the Writer was sent, so its record is one.
-        let recall = |(number, record): (usize, Record)| {
-            let sent = Sent::from_words(record.entry);
-            let block = reader.end().pool().recall(number, sent.len as usize)?;
-            Some((record.order, (block, Label::of(sent))))
+        let recall = |(number, entry): (usize, [u64; SENT_WORDS])| {
+            let sent = Sent::from_words(entry);
+            let (order, block) = reader.end().pool().recall(number, sent.len as usize)?;
+            Some((order, (block, Label::of(sent))))
         };
         let mut blocks: Vec<_> = reader
             .end()

@@ -31,10 +31,8 @@ pub struct Writer {
     /// The end of data was seen.
     drained: Cell<bool>,
     /// What streams have left of their blocks: of one block, if there is one stream at a
-    /// time.
+    /// time. While there is any, the end is paused: no block is taken.
     rests: RefCell<VecDeque<Rest>>,
-    /// Whether there is any, for the fast path.
-    has_rest: Cell<bool>,
 }
 
 /// What is left of a block that a stream drains.
@@ -77,7 +75,6 @@ impl Writer {
             is_within_message: Cell::new(false),
             drained: Cell::new(false),
             rests: RefCell::default(),
-            has_rest: Cell::new(false),
         }
     }
 
@@ -221,9 +218,6 @@ impl Writer {
     #[inline(always)]
     fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
         self.end.bring_home();
-        if self.has_rest.get() {
-            return self.refuse_with_rest();
-        }
         // All but those that are here.
         let out = || {
             let here = self.end.taken() - self.end.published();
@@ -245,6 +239,9 @@ impl Writer {
 
     /// `Some(None)` at the end of the data.
     fn look_again(&self) -> Result<Option<Option<DataBlock<'_>>>, Error> {
+        if self.end.is_paused() {
+            return self.refuse_with_rest();
+        }
         // The state first: what was sent before it changed is then found by the look.
         let ended = self.end.partner_ended();
         match (self.look()?, ended) {
@@ -449,13 +446,13 @@ impl Writer {
         let Some(rest) = rests.pop_front() else {
             return Ok(self.data_block()?.map(Rest::whole));
         };
-        self.has_rest.set(!rests.is_empty());
+        self.end.set_paused(!rests.is_empty());
         Ok(Some(rest))
     }
 
     /// For the next stream.
     pub(crate) fn keep_rest(&self, rest: Rest) {
-        self.has_rest.set(true);
+        self.end.set_paused(true);
         self.rests.borrow_mut().push_back(rest);
     }
 

@@ -10,7 +10,7 @@ mod common;
 use std::io::{BufRead, Read, Write};
 use std::thread;
 
-use brigade::{Error, Reader, ReceiveStream, SendStream, Writer};
+use brigade::{Error, Interest, Reader, ReceiveStream, SendStream, Writer};
 use common::{bounded, invalid_use, pair, partner_aborted, send};
 
 /// Drains everything and gives the verdict.
@@ -219,6 +219,7 @@ fn no_block_is_taken_past_what_a_stream_has_left_of_one() {
             invalid_use(writer.try_data_block());
             invalid_use(writer.newest_block());
             invalid_use(writer.message(&mut Vec::new(), 100));
+            assert!(!writer.arm(Interest::BLOCKS).unwrap());
         }
         let left = writer.stream().fill_buf().unwrap().len();
         assert_eq!(left, 5);

@@ -185,3 +185,31 @@ fn another_user_needs_a_name_that_is_a_path_and_has_to_exist() {
     assert!(invalid(&name, "no-such-user").contains("no-such-user"));
     assert!(invalid(&name, "no\0user").contains("no user"));
 }
+
+#[test]
+fn the_overflow_user_is_nobodys_own_though_it_meets_itself() {
+    if !is_root() {
+        return;
+    }
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap();
+    let overflow = overflow.trim().parse().unwrap();
+    for (user, is_own) in [(12345, true), (overflow, false)] {
+        let (_directory, name) = shared_name(0o777);
+        let both = [(), ()].map(|()| {
+            let name = name.clone();
+            as_user(user, move || {
+                let role = join(&name, &Options::new()).unwrap();
+                let partner = match &role {
+                    Role::Reader(reader) => reader.partner(),
+                    Role::Writer(writer) => writer.partner(),
+                };
+                assert_eq!(partner.user_id(), Some(user));
+                assert_eq!(partner.is_own_user(), is_own);
+                work(role);
+            })
+        });
+        for thread in both {
+            thread.join().unwrap();
+        }
+    }
+}

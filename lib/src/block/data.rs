@@ -98,7 +98,7 @@ impl Drop for DataBlock<'_> {
         if let Some(block) = self.block.take() {
             let end = self.writer.end();
             let len = block.len();
-            let number = end.pool().depart(block);
+            let number = end.pool().depart(block, end.published());
             // In a forked child there is nothing to give back.
             if end.is_here() {
                 end.count(len);

@@ -49,8 +49,9 @@ impl EmptyBlock<'_> {
         let Some(block) = self.block.take() else {
             return Ok(());
         };
+        let order = reader.end().published();
         let sent = Sent {
-            block: reader.end().pool().depart(block) as u16,
+            block: reader.end().pool().depart(block, order) as u16,
             kind: label.kind,
             len: len as u32,
             more: label.more,

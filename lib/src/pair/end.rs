@@ -17,7 +17,6 @@ use crate::region::{Block, Detached, Pool, View};
 use crate::returns::{Errand, UNSENT};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::sys::{self, Origin, Wake};
-use crate::unreturned::Record;
 
 /// How often to look without a pause, about a microsecond: the partner of an end that keeps
 /// up answers within that.
@@ -52,8 +51,9 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) barrier: Barrier,
     spins: u32,
     pub(super) pool: Pool,
-    /// A Reader's: for each block, how it was sent last.
-    records: Box<[Cell<Record>]>,
+    /// A Reader's: for each block, the entry that it was sent with last. That in the queue
+    /// may be overwritten before the block is back.
+    records: Box<[Cell<[u64; SENT_WORDS]>]>,
     /// Entries that were taken when the partner was last rung.
     rang_at: Cell<Option<u64>>,
     /// There may be a ring to consume.
@@ -183,12 +183,11 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Remembers how block `number`, a Reader's, is sent.
     #[inline(always)]
     pub(crate) fn record(&self, number: usize, entry: [u64; SENT_WORDS]) {
-        let order = self.published();
-        self.records[number].set(Record { order, entry });
+        self.records[number].set(entry);
     }
 
     /// How each block was sent last, if it ever was.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = [u64; SENT_WORDS]> {
         self.records.iter().map(Cell::get)
     }
 
@@ -236,7 +235,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// Publishes `block`, by the first words of `errand`.
     fn pass_on(&self, block: Block, errand: Errand) {
-        self.pool.depart(block);
+        self.pool.depart(block, self.published());
         self.publish(std::array::from_fn(|word| errand[word]));
     }
 
@@ -248,6 +247,15 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.incoming
             .take(self.peer.control(), self.peer.queue(), out)
             .map_err(|violation| self.violation(violation))
+    }
+
+    /// From here on [`End::take`] takes nothing, or all again.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.incoming.set_paused(paused);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.incoming.is_paused()
     }
 
     /// Counts the bytes of a block about to be given back.

@@ -14,15 +14,28 @@ use crate::region::layout::Geometry;
 use crate::returns::Errand;
 use crate::sys::{Link, Origin};
 
-/// Where a block is, as this process knows it.
+/// Where a block is, as this process knows it. One word, as it is stored for every block
+/// that passes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+struct Place(u64);
+
+impl Place {
     /// Here, and nobody uses it.
-    Spare,
+    const SPARE: Place = Place(u64::MAX);
     /// Here, as a [`Block`], or as one that is [`Detached`].
-    Held,
-    /// With the partner, or on its way to or from it.
-    Partner,
+    const HELD: Place = Place(u64::MAX - 1);
+
+    /// With the partner, or on its way to or from it; `order` blocks were passed on before.
+    #[inline(always)]
+    fn partner(order: u64) -> Place {
+        Place(order)
+    }
+
+    /// How many were passed on before it, if it is with the partner.
+    #[inline(always)]
+    fn order(self) -> Option<u64> {
+        (self.0 < Place::HELD.0).then_some(self.0)
+    }
 }
 
 /// The blocks, and where each of them is.
@@ -60,8 +73,8 @@ impl Pool {
         let (blocks, are_own) = Blocks::of(region, geometry);
         let count = blocks.count();
         let (place, spare_count) = match are_own {
-            true => (Place::Spare, count),
-            false => (Place::Partner, 0),
+            true => (Place::SPARE, count),
+            false => (Place::partner(0), 0),
         };
         // Block 0 on top, so that it is the first to be taken.
         let spare = (0..count).rev().map(|number| Cell::new(number as u16));
@@ -93,7 +106,7 @@ impl Pool {
         let top = self.spare_count.get().checked_sub(1)?;
         self.spare_count.set(top);
         let number = usize::from(self.spare[top].get());
-        self.places[number].set(Place::Held);
+        self.places[number].set(Place::HELD);
         Some(Block::new(number, self.block_size()))
     }
 
@@ -105,14 +118,14 @@ impl Pool {
             .places
             .get(number as usize)
             .ok_or(Violation::BlockNumber { found: number })?;
-        if place.get() != Place::Partner {
+        if place.get().order().is_none() {
             return Err(Violation::BlockNotTheirs { block: number });
         }
         if len > self.block_size() {
             let (found, most) = (len as u64, self.block_size() as u64);
             return Err(Violation::Length { found, most });
         }
-        place.set(Place::Held);
+        place.set(Place::HELD);
         if let Some(copies) = &self.copies {
             copies.renew(number as usize);
         }
@@ -120,27 +133,27 @@ impl Pool {
     }
 
     /// Block `number` with the `len` bytes that it was sent with, if the partner still had
-    /// it when it was lost. Only for a Reader's own blocks.
-    pub(crate) fn recall(&self, number: usize, len: usize) -> Option<Block> {
+    /// it when it was lost; and how many were sent before it. Only for a Reader's own blocks.
+    pub(crate) fn recall(&self, number: usize, len: usize) -> Option<(u64, Block)> {
         let place = self.places.get(number)?;
-        let is_away = place.get() == Place::Partner && len <= self.block_size();
-        is_away.then(|| {
-            place.set(Place::Held);
-            Block::new(number, len)
+        let order = place.get().order()?;
+        (len <= self.block_size()).then(|| {
+            place.set(Place::HELD);
+            (order, Block::new(number, len))
         })
     }
 
-    /// Gives `block` up, because it goes to the partner. Its number.
+    /// Gives `block` up, because it goes to the partner, after `order` others. Its number.
     #[inline(always)]
-    pub(crate) fn depart(&self, block: Block) -> usize {
-        self.places[block.number()].set(Place::Partner);
+    pub(crate) fn depart(&self, block: Block, order: u64) -> usize {
+        self.places[block.number()].set(Place::partner(order));
         block.number()
     }
 
     /// Gives `block` up, because it is not used after all.
     #[inline(always)]
     pub(crate) fn put_back(&self, block: Block) {
-        self.places[block.number()].set(Place::Spare);
+        self.places[block.number()].set(Place::SPARE);
         let count = self.spare_count.get();
         self.spare[count].set(block.number() as u16);
         self.spare_count.set(count + 1);
@@ -275,7 +288,7 @@ mod tests {
 
     /// Block `number` comes from the partner.
     fn arrive(pool: &Pool, number: usize, len: usize) -> Block {
-        pool.places[number].set(Place::Partner);
+        pool.places[number].set(Place::partner(0));
         pool.arrive(number as u64, len).unwrap()
     }
 
@@ -314,7 +327,7 @@ mod tests {
             assert_eq!(pool.bytes(&block), expected);
             assert_eq!(copied(&pool, &block), expected);
             assert_eq!(written(&pool, &block), expected);
-            pool.depart(block);
+            pool.depart(block, 0);
         }
     }
 
@@ -330,7 +343,7 @@ mod tests {
             }
             let mut short = [0; 7];
             assert_eq!(pool.copy_to(&block, &mut short), len.min(7));
-            pool.depart(block);
+            pool.depart(block, 0);
         }
     }
 
@@ -356,11 +369,11 @@ mod tests {
             detached.put([1, 3]);
             let (block, errand) = pool.take_home().next().unwrap();
             assert_eq!(errand, [1, 3]);
-            pool.depart(block);
+            pool.depart(block, 0);
             // The next one in the same place is another one.
             let block = arrive(&pool, 1, 2);
             assert_eq!(pool.bytes(&block), [3; 2]);
-            pool.depart(block);
+            pool.depart(block, 0);
         }
     }
 
@@ -373,7 +386,7 @@ mod tests {
             assert_eq!(is_shared, !is_foreign);
             assert_eq!(copied(&pool, &block), pool.bytes(&block));
             assert_eq!(written(&pool, &block), pool.bytes(&block));
-            pool.depart(block);
+            pool.depart(block, 0);
         }
     }
 }
