@@ -7,7 +7,8 @@
 //! from one process to the other, and no system call is made as long as both keep
 //! up.
 //!
-//! [`join()`] is the whole way in, with an example; [`Options`] says how.
+//! [`join()`] is the whole way in, with an example; [`Options`] says how. A process and
+//! one that it starts need no name: [`invite`] and [`accept`].
 //!
 //! # Who owns a block when
 //!
@@ -45,10 +46,11 @@
 //! [`Monitor::abort`], or by being dropped): the partner gets the reason as
 //! [`Error::PartnerAborted`]. If the partner's process dies, by whatever means, the
 //! call that waits returns [`Error::PartnerDied`] within milliseconds, after all
-//! blocks that were sent before have been received; nothing has to be cleaned up. A
+//! blocks that were sent before have been received; nothing has to be cleaned up.
 //! What a Reader had sent and not got back, it can then have again
-//! ([`Reader::into_unreturned`]). A thread that is stuck elsewhere (reading a silent source) notices neither: let
-//! another thread sit in [`Monitor::watch`].
+//! ([`Reader::into_unreturned`]), and go on with another Writer, to which that comes first
+//! ([`Unreturned::rejoin`]). A thread that is stuck elsewhere (reading a silent source)
+//! notices neither: let another thread sit in [`Monitor::watch`].
 //!
 //! # Trust
 //!
@@ -107,7 +109,9 @@ mod writer;
 pub use crate::block::{DataBlock, EmptyBlock, Label, Newest, OwnedDataBlock, OwnedEmptyBlock};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
-pub use crate::join::{BothWays, Role, Seat, join, join_both_ways, prepare};
+pub use crate::join::{
+    BothWays, Invitation, Role, Seat, accept, invite, join, join_both_ways, prepare,
+};
 pub use crate::letters::Letter;
 pub use crate::monitor::Monitor;
 pub use crate::options::{Options, Partner, Side};

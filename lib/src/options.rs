@@ -61,6 +61,7 @@ pub struct Options {
     pub(crate) greeting: Vec<u8>,
     pub(crate) side: Option<Side>,
     pub(crate) guests: Vec<String>,
+    pub(crate) expected: Option<u32>,
     /// How many lanes the session has: set by `join_both_ways`.
     pub(crate) ways: usize,
 }
@@ -74,6 +75,7 @@ impl Default for Options {
             greeting: Vec::new(),
             side: None,
             guests: Vec::new(),
+            expected: None,
             ways: 1,
         }
     }
@@ -132,6 +134,18 @@ impl Options {
     /// [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn allow_user(mut self, user: &str) -> Options {
         self.guests.push(user.to_owned());
+        self
+    }
+
+    /// Lets only the process with this id be the partner, by the system's word: that of a
+    /// child, for instance. Others are refused with
+    /// [`Refusal::OtherProcess`](crate::Refusal::OtherProcess), and the first process waits
+    /// on; one that comes second and meets another than this fails with it.
+    ///
+    /// An id says which process only as long as that lives. One that the system cannot tell
+    /// from here, as in another container, is never the expected one.
+    pub fn expect_process(mut self, id: u32) -> Options {
+        self.expected = Some(id);
         self
     }
 }

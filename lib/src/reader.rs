@@ -35,6 +35,14 @@ impl Reader {
         }
     }
 
+    /// One that has the blocks of `other`, in the same region.
+    pub(crate) fn in_place_of(other: &mut Reader, core: Arc<Core>, pair: Arc<Pair>) -> Reader {
+        Reader {
+            end: End::in_place_of(&mut other.end, core, pair),
+            unsent_bytes: Cell::new(0),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn end(&self) -> &End<SENT_WORDS, RETURNED_WORDS> {
         &self.end
@@ -117,7 +125,7 @@ impl Reader {
     }
 
     #[inline(always)]
-    fn token(&self, block: Block) -> EmptyBlock<'_> {
+    pub(crate) fn token(&self, block: Block) -> EmptyBlock<'_> {
         EmptyBlock {
             reader: self,
             block,

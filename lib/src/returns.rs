@@ -166,6 +166,11 @@ impl Returns {
         self.head.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
+    /// Blocks are sent again, by an end that has taken the place of the one that closed.
+    pub(crate) fn reopen(&self) {
+        self.head.fetch_and(!CLOSED, Ordering::Relaxed);
+    }
+
     /// The end is no more.
     pub(crate) fn leave(&self) {
         self.head.fetch_or(GONE, Ordering::Relaxed);

@@ -1,10 +1,16 @@
 //! What was sent and not given back, once the Writer is gone.
 
+use std::sync::Arc;
+
 use crate::block::Label;
 use crate::error::Error;
+use crate::join::{Again, Numbers, Seat};
+use crate::options::{Options, Side};
+use crate::pair::{Core, Pair};
 use crate::reader::Reader;
-use crate::region::Block;
+use crate::region::access::Own;
 use crate::region::layout::{SENT_WORDS, Sent};
+use crate::region::{Block, Region};
 
 /// What a [`Reader`] has sent and its Writer has not given back, in the order of sending:
 /// made by [`Reader::into_unreturned`].
@@ -15,11 +21,19 @@ use crate::region::layout::{SENT_WORDS, Sent};
 pub struct Unreturned {
     reader: Reader,
     blocks: Vec<(Block, Label)>,
+    /// The end of the data had been said.
+    closed: bool,
+    /// Of the pair that the Reader was in.
+    numbers: Numbers,
+    /// Somebody may read the region who was let in and never became the partner.
+    may_be_read: bool,
+    /// Another Reader has it all.
+    handed_over: bool,
 }
 
 impl Unreturned {
     /// Recalls what the Writer had when it was lost.
-    fn new(reader: Reader) -> Unreturned {
+    fn new(reader: Reader, closed: bool) -> Unreturned {
         // A block that is with the Writer was sent, so its record is one.
         let recall = |(number, entry): (usize, [u64; SENT_WORDS])| {
             let sent = Sent::from_words(entry);
@@ -35,6 +49,10 @@ impl Unreturned {
         blocks.sort_unstable_by_key(|(order, _)| *order);
         Unreturned {
             blocks: blocks.into_iter().map(|(_, block)| block).collect(),
+            closed,
+            numbers: reader.end().numbers(),
+            may_be_read: false,
+            handed_over: false,
             reader,
         }
     }
@@ -45,6 +63,101 @@ impl Unreturned {
         self.blocks
             .iter()
             .map(|(block, label)| (*label, pool.bytes(block)))
+    }
+
+    /// Joins another Writer under `name`, as [`join`](crate::join()) does, and waits for it:
+    /// the Reader goes on with it. What was not given back is sent again first, in the same
+    /// order; if the Reader was [closed](Reader::close), it is closed again after that.
+    /// Nothing of the old session comes through any more, whatever of the old Writer's
+    /// process lives on. If the Reader had the first place of the session, the name is free
+    /// from now on.
+    ///
+    /// `options` must have the same blocks; the [side](Options::side) is the Reader's. The
+    /// two processes are a new pair: counts ([`Reader::delivered`]), letters and figures
+    /// begin anew.
+    ///
+    /// The blocks stay where they are, if the old Writer's process has ended: then a
+    /// detached [`OwnedEmptyBlock`](crate::OwnedEmptyBlock) still belongs to the Reader. If
+    /// that process lives, having given up or hung up, it may still read there, and the
+    /// blocks are copied to new memory; a block that is detached then can only be dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](crate::join()), and [`Error::InvalidOption`] for other blocks. Nothing is
+    /// lost then: it can be called again. [`Error::InvalidUse`] if it has succeeded before.
+    pub fn rejoin(&mut self, name: &str, options: &Options) -> Result<Reader, Error> {
+        self.reader.end().check_here()?;
+        if self.handed_over {
+            return Err(Error::InvalidUse(
+                "another Reader has what was not given back",
+            ));
+        }
+        let options = self.as_reader(options)?;
+        // Else a monitor could still store into what the next partner sees.
+        self.reader.end().leave("it goes on with another writer");
+        let region = self.kept_region()?;
+        let keeps = region.is_some();
+        let numbers = self.numbers;
+        let again = Again { numbers, region };
+        let joined = Seat::take_again(name, &options, Some(again)).and_then(|mut s| s.meet());
+        let lanes = joined.inspect_err(|error| self.may_be_read |= !is_before_admission(error))?;
+        let [(core, pair)] = <[_; 1]>::try_from(lanes)
+            .map_err(|_| Error::InvalidUse("a Reader goes on in one lane"))?;
+        let reader = match keeps {
+            true => self.send_again(core, pair)?,
+            false => self.send_copies(core, pair)?,
+        };
+        self.handed_over = true;
+        self.blocks.clear();
+        if self.closed {
+            // Whatever the new partner does, it is there to be found by the next call.
+            reader.end().end()?;
+        }
+        Ok(reader)
+    }
+
+    fn as_reader(&self, options: &Options) -> Result<Options, Error> {
+        let (size, count) = (self.reader.block_size(), self.reader.block_count());
+        if (options.block_size, options.block_count) != (size, count) {
+            return Err(Error::InvalidOption(format!(
+                "what was not given back is in a pool of {count} blocks of {size} bytes"
+            )));
+        }
+        match options.side {
+            Some(Side::Writer) => Err(Error::InvalidOption("a Reader joins again".into())),
+            _ => Ok(Options {
+                side: Some(Side::Reader),
+                ways: 1,
+                ..options.clone()
+            }),
+        }
+    }
+
+    /// The old region, if nobody can look at its blocks any more.
+    fn kept_region(&self) -> Result<Option<Region<Own>>, Error> {
+        let end = self.reader.end();
+        let is_alone = !self.may_be_read && end.is_partner_dead()?;
+        Ok(is_alone.then(|| end.own_region()))
+    }
+
+    /// In the same region, where the bytes are already.
+    fn send_again(&mut self, core: Arc<Core>, pair: Arc<Pair>) -> Result<Reader, Error> {
+        let reader = Reader::in_place_of(&mut self.reader, core, pair);
+        for (block, label) in self.blocks.drain(..) {
+            let len = block.len();
+            reader.token(block).send_as(len, label)?;
+        }
+        Ok(reader)
+    }
+
+    fn send_copies(&self, core: Arc<Core>, pair: Arc<Pair>) -> Result<Reader, Error> {
+        let reader = Reader::new(core, pair);
+        for (label, bytes) in self.iter() {
+            let mut block = reader.empty_block()?;
+            block[..bytes.len()].copy_from_slice(bytes);
+            block.send_as(bytes.len(), label)?;
+        }
+        Ok(reader)
     }
 
     /// How many blocks these are.
@@ -70,8 +183,23 @@ impl Reader {
     /// then.
     pub fn into_unreturned(self) -> Result<Unreturned, Error> {
         self.end().find_lost()?;
+        let closed = self.end().pool().is_closed();
         self.end().close_home();
         self.take_all_back()?;
-        Ok(Unreturned::new(self))
+        Ok(Unreturned::new(self, closed))
     }
+}
+
+/// Whether nobody was let in before joining failed with `error`.
+fn is_before_admission(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::TooManyInstances { .. }
+            | Error::NotAnswering { .. }
+            | Error::NoPartner { .. }
+            | Error::Refused { .. }
+            | Error::InvalidOption(_)
+            | Error::OutOfMemory { .. }
+            | Error::NotPrivate { .. }
+    )
 }

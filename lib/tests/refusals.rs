@@ -268,3 +268,29 @@ fn a_directory_of_plain_names_that_others_can_enter_is_named_as_data() {
         .unwrap();
     assert!(ended.success());
 }
+
+#[test]
+fn a_second_that_expects_another_process_is_refused_and_the_host_waits_on() {
+    let place = Place::new();
+    let host = place.host(&options());
+    let own = std::process::id();
+    let reason = refused(join(&place.name, &options().expect_process(own + 1)));
+    assert_eq!(reason, Refusal::OtherProcess { process_id: own });
+    let second = join(&place.name, &options().expect_process(own)).unwrap();
+    drop((host.join().unwrap().unwrap(), second));
+}
+
+#[test]
+fn a_host_that_expects_another_process_refuses_this_one_and_waits_on() {
+    let place = Place::new();
+    let own = std::process::id();
+    let waiting = options().expect_process(own + 1);
+    let host = place.host(&waiting.wait(Duration::from_secs(2)));
+    let error = join(&place.name, &options()).unwrap_err();
+    assert!(error.to_string().contains("expects process"), "{error}");
+    assert_eq!(error.code(), 106);
+    let reason = refused::<()>(Err(error));
+    assert_eq!(reason, Refusal::OtherProcess { process_id: own });
+    let error = host.join().unwrap().unwrap_err();
+    assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+}

@@ -8,12 +8,16 @@
 mod arriving;
 mod both_ways;
 mod host;
+mod intent;
+mod invitation;
 pub(crate) mod message;
 mod seat;
 mod second;
 mod terms;
 
 pub use both_ways::{BothWays, join_both_ways};
+pub(crate) use intent::{Again, Numbers};
+pub use invitation::{Invitation, accept, invite};
 pub use seat::Seat;
 
 use crate::error::Error;

@@ -1,20 +1,19 @@
 //! A place in a session: that of the host, or that of the second.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Role;
 use super::arriving;
 use super::both_ways::BothWays;
-use super::host::Host;
+use super::host::{Door, Host, Showing};
+use super::intent::{Again, Intent};
 use super::second::join_host;
-use super::terms::{check_user, lanes, new_region, refuse, unused_number};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::options::{Options, Side};
 use crate::pair::{Core, Pair};
 use crate::reader::Reader;
-use crate::region::layout::{GREETING_MAX, Geometry};
 use crate::sys::{self, Arrival};
 use crate::writer::Writer;
 
@@ -31,8 +30,11 @@ pub struct Seat {
     stage: Option<Stage>,
 }
 
+/// Where the name of a session would be, in the error of one that has none.
+const INVITED: &str = "(an invitation)";
+
 /// What becomes an end.
-type Lane = (Arc<Core>, Arc<Pair>);
+pub(crate) type Lane = (Arc<Core>, Arc<Pair>);
 
 enum Stage {
     /// Host: the partner is yet to come.
@@ -63,65 +65,70 @@ impl Seat {
     ///
     /// As [`join`](crate::join()), but for [`Error::NoPartner`].
     pub fn take(name: &str, options: &Options) -> Result<Seat, Error> {
-        let geometry = Geometry::new(options.block_size, options.block_count)?;
-        if options.greeting.len() > GREETING_MAX {
-            let found = options.greeting.len();
-            return Err(Error::InvalidOption(format!(
-                "the greeting has {found} bytes, {GREETING_MAX} are the most"
-            )));
-        }
-        check_memory(&geometry)?;
+        Seat::take_again(name, options, None)
+    }
+
+    /// The same for an end that was in a pair already.
+    pub(crate) fn take_again(
+        name: &str,
+        options: &Options,
+        again: Option<Again>,
+    ) -> Result<Seat, Error> {
+        let intent = Intent::new(options, again)?;
         let place = sys::Name::parse(name)?;
-        let guests: Result<Vec<_>, _> = options
-            .guests
-            .iter()
-            .map(|user| sys::User::parse(user))
-            .collect();
-        let guests = guests?;
         let cores = new_cores(options.ways)?;
         let deadline = arriving::deadline();
+        let guests = intent.guests.clone();
         let mut arriving = sys::Arriving::new(&place, &guests)?;
+        // What it wants goes to whichever it becomes.
+        let mut intent = Some(intent);
         let seat = arriving::arrive(deadline, |last| {
-            match arriving.attempt(deadline, last)? {
-                Some(Arrival::Host(host)) => {
-                    Seat::of_host(*host, &cores, geometry, options, guests.clone()).map(Some)
+            match (arriving.attempt(deadline, last)?, &intent) {
+                (Some(Arrival::Host(host)), Some(_)) => {
+                    let door = Door::Named(*host);
+                    let showing = intent.take().map(Showing::new).transpose()?;
+                    Ok(showing
+                        .map(|showing| Seat::of_host(Host::new(door, showing), &cores, options)))
                 }
-                Some(Arrival::Second(channel)) => {
-                    check_user(&channel, &guests).or_else(|refused| refuse(&channel, refused))?;
+                (Some(Arrival::Second(channel)), Some(intent)) => {
                     // `None` if the host took another, or died.
-                    let pairs = join_host(channel, &cores[0], &geometry, options, name)?;
+                    let pairs = join_host(channel, &cores[0], intent, name, Duration::ZERO)?;
                     Ok(pairs.map(|pairs| Seat::of_second(pairs, &cores, options)))
                 }
-                None => Ok(None),
+                _ => Ok(None),
             }
         })?;
         seat.ok_or_else(|| Error::TooManyInstances { name: name.into() })
     }
 
-    fn of_host(
-        host: sys::Host,
-        cores: &[Arc<Core>],
-        geometry: Geometry,
-        options: &Options,
-        guests: Vec<sys::User>,
-    ) -> Result<Seat, Error> {
-        let side = options.side.unwrap_or(Side::Reader);
-        let session = unused_number();
-        let own: Result<Vec<_>, _> = lanes(side, options.ways)
-            .map(|(lane, side)| new_region(lane, side, &geometry, &options.greeting, session))
-            .collect();
-        let host = Host {
-            host,
-            own: own?,
-            geometry,
-            guests,
-        };
-        Ok(Seat {
+    /// Takes the place in the session to which the process that started this one invited it
+    /// ([`invite`](crate::invite)), or whoever passed that on to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](crate::accept()).
+    pub fn accept(options: &Options) -> Result<Seat, Error> {
+        let intent = Intent::new(options, None)?;
+        let cores = new_cores(options.ways)?;
+        let channel = sys::accept()?;
+        let patience = options.wait.unwrap_or_default();
+        let since = Instant::now();
+        match join_host(channel, &cores[0], &intent, INVITED, patience)? {
+            Some(pairs) => Ok(Seat::of_second(pairs, &cores, options)),
+            None => {
+                let waited = since.elapsed();
+                Err(Error::NoPartner { waited })
+            }
+        }
+    }
+
+    pub(super) fn of_host(host: Host, cores: &[Arc<Core>], options: &Options) -> Seat {
+        Seat {
             cores: cores.to_vec(),
-            side,
+            side: host.side(),
             wait: options.wait,
             stage: Some(Stage::Host(Box::new(host))),
-        })
+        }
     }
 
     fn of_second(pairs: Vec<Pair>, cores: &[Arc<Core>], options: &Options) -> Seat {
@@ -186,11 +193,11 @@ impl Seat {
     }
 
     /// Waits for the partner: each lane's core and pair.
-    fn meet(&mut self) -> Result<Vec<Lane>, Error> {
+    pub(crate) fn meet(&mut self) -> Result<Vec<Lane>, Error> {
         let pairs = match self.stage.take() {
             Some(Stage::Second(pairs)) => pairs,
             Some(Stage::Host(host)) => {
-                let met = host.wait(self.core(), self.side, self.wait);
+                let met = host.wait(self.core(), self.wait);
                 // Whoever watches would else wait for a partner that nobody lets in.
                 let met = met.inspect_err(|error| self.core().abort(&error.to_string()));
                 set_paired(&self.cores, met?)
@@ -224,7 +231,7 @@ impl Drop for Seat {
 }
 
 /// One for each lane.
-fn new_cores(ways: usize) -> Result<Vec<Arc<Core>>, Error> {
+pub(super) fn new_cores(ways: usize) -> Result<Vec<Arc<Core>>, Error> {
     let first = Arc::new(Core::new()?);
     match ways {
         1 => Ok(vec![first]),
@@ -244,15 +251,5 @@ fn role((core, pair): Lane) -> Role {
     match pair.side {
         Side::Reader => Role::Reader(Reader::new(core, pair)),
         Side::Writer => Role::Writer(Writer::new(core, pair)),
-    }
-}
-
-/// The system would rather kill a process than refuse it memory, so what cannot
-/// fit is refused here.
-fn check_memory(geometry: &Geometry) -> Result<(), Error> {
-    let needed = geometry.reader_region_size() + geometry.writer_region_size();
-    match sys::available_memory() {
-        Some(available) if needed > available => Err(Error::OutOfMemory { needed, available }),
-        _ => Ok(()),
     }
 }

@@ -1,16 +1,15 @@
 //! What each process shows the other, and whether it fits.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::intent::{Intent, Numbers};
 use crate::error::Error;
 use crate::options::{Partner, Side};
 use crate::pair::Pair;
 use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
 use crate::region::access::{Own, Theirs};
-use crate::region::layout::{self, Control, Geometry, load_text, store_text};
+use crate::region::layout::{self, Control, Geometry, load_text};
 use crate::sys;
 
 /// How fast a process allocates its region, at the least, in bytes a second: with
@@ -19,12 +18,6 @@ const ALLOCATION_RATE: u64 = 64 << 20;
 
 pub(super) fn allocation_limit(geometry: &Geometry) -> Duration {
     Duration::from_secs(geometry.reader_region_size() / ALLOCATION_RATE)
-}
-
-/// A number that no other session has, as far as chance can see to that.
-pub(super) fn unused_number() -> u64 {
-    // Seeded by the system, anew in each process.
-    RandomState::new().build_hasher().finish()
 }
 
 /// Which of a session's lanes a region is of, from 0, and of how many.
@@ -42,39 +35,6 @@ pub(super) fn lanes(first: Side, ways: usize) -> impl Iterator<Item = (Lane, Sid
         .take(ways)
         .enumerate()
         .map(move |(number, side)| (Lane { number, ways }, side))
-}
-
-pub(super) fn new_region(
-    lane: Lane,
-    side: Side,
-    geometry: &Geometry,
-    greeting: &[u8],
-    session: u64,
-) -> Result<Region<Own>, Error> {
-    let memory = sys::Memory::create(side.region_size(geometry))?;
-    let region = Region::own(memory).ok_or(Error::InvalidUse("a region without a head"))?;
-    let control = region.control();
-    let relaxed = Ordering::Relaxed;
-    control.version.store(layout::VERSION, relaxed);
-    control.role.store(side.role(), relaxed);
-    control.stamp.store(layout::STAMP, relaxed);
-    let (size, count) = (geometry.block_size(), geometry.block_count());
-    control.block_size.store(size as u64, relaxed);
-    control.block_count.store(count as u64, relaxed);
-    control.session.store(session, relaxed);
-    control.epoch.store(1, relaxed);
-    control.ways.store(lane.ways as u32, relaxed);
-    control.lane.store(lane.number as u32, relaxed);
-    if sys::can_barrier_remotely() {
-        let feature = layout::FEATURE_REMOTE_BARRIER;
-        control.features.store(feature, relaxed);
-    }
-    store_text(&control.greeting, greeting);
-    control.greeting_len.store(greeting.len() as u32, relaxed);
-    // Whoever sees the magic sees the rest; the message that shows the region to
-    // the partner orders it all the same.
-    control.magic.store(layout::MAGIC, Ordering::Release);
-    Ok(region)
 }
 
 /// What a region's head says of its owner; for the comparison and the message.
@@ -146,56 +106,47 @@ impl std::fmt::Display for Terms {
     }
 }
 
-/// Whether the region that `channel`'s peer shows for `lane` fits; its side, or why not.
+/// Whether the region that `channel`'s peer shows is of the same version and geometry.
+fn check_terms(
+    channel: &sys::Channel,
+    region: &Region<Theirs>,
+    geometry: &Geometry,
+) -> Result<(), Refused> {
+    let theirs = Terms::of(region.control());
+    let ours = Terms::ours(geometry);
+    let Some(reason) = theirs.differ(&ours) else {
+        return Ok(());
+    };
+    let text = format!(
+        "the two processes do not fit: process {} {ours}, process {} {theirs}",
+        std::process::id(),
+        channel.peer().process_id,
+    );
+    Err(Refused::new(reason, text))
+}
+
+/// Whether the region that `channel`'s peer shows for `lane` fits otherwise; its side, or
+/// why not.
 pub(super) fn check_peer(
     channel: &sys::Channel,
     region: &Region<Theirs>,
     lane: Lane,
     geometry: &Geometry,
 ) -> Result<Side, Refused> {
-    let theirs = Terms::of(region.control());
-    let ours = Terms::ours(geometry);
-    if let Some(reason) = theirs.differ(&ours) {
-        let text = format!(
-            "the two processes do not fit: process {} {ours}, process {} {theirs}",
-            std::process::id(),
-            channel.peer().process_id,
-        );
-        return Err(Refused::new(reason, text));
-    }
-    let malformed = |what| {
-        let id = channel.peer().process_id;
-        Refused::malformed(format!("process {id} shows {what}"))
-    };
     let (ways, number) = (region.control().ways.load(), region.control().lane.load());
     if ways as usize != lane.ways {
         return Err(other_ways());
     }
     if number as usize != lane.number {
-        return Err(malformed("a region of another lane"));
+        return Err(malformed(channel, "a region of another lane"));
     }
     let role = region.control().role.load();
-    let side = Side::from_role(role).ok_or_else(|| malformed("a role that does not exist"))?;
+    let side =
+        Side::from_role(role).ok_or_else(|| malformed(channel, "a role that does not exist"))?;
     if region.memory().size() != side.region_size(geometry) {
-        return Err(malformed("a region of the wrong size"));
+        return Err(malformed(channel, "a region of the wrong size"));
     }
     Ok(side)
-}
-
-/// Whether `channel`'s peer is a user that may join; or why not.
-pub(super) fn check_user(channel: &sys::Channel, guests: &[sys::User]) -> Result<(), Refused> {
-    let (own, theirs) = (sys::User::own(), &channel.peer().user);
-    if own == *theirs || guests.contains(theirs) {
-        return Ok(());
-    }
-    let text = format!(
-        "the two processes must be of one user, or each must allow the other's: \
-         process {} is of {own}, process {} of {theirs}",
-        std::process::id(),
-        channel.peer().process_id,
-    );
-    let user = theirs.to_string();
-    Err(Refused::new(Refusal::OtherUser { user }, text))
 }
 
 pub(super) fn check_sides(own: Side, theirs: Side) -> Result<(), Refused> {
@@ -221,13 +172,59 @@ pub(super) fn refuse<T>(channel: &sys::Channel, refused: Refused) -> Result<T, E
 /// The first page of each region of an offer, one for each of this process's lanes.
 /// `None` if one is not even that.
 pub(super) fn heads(
+    channel: &sys::Channel,
     memories: Vec<sys::Memory>,
-    ways: usize,
+    intent: &Intent,
 ) -> Result<Option<Vec<Region<Theirs>>>, Refused> {
-    match memories.len() == ways {
-        true => Ok(memories.into_iter().map(Region::theirs).collect()),
+    let heads: Option<Vec<_>> = memories.into_iter().map(Region::theirs).collect();
+    let Some(heads) = heads else {
+        return Ok(None);
+    };
+    // In another version there may be other lanes.
+    for head in &heads {
+        check_terms(channel, head, &intent.geometry)?;
+    }
+    match heads.len() == intent.options.ways {
+        true => Ok(Some(heads)),
         false => Err(other_ways()),
     }
+}
+
+/// The numbers of the pair that the regions with these heads are of.
+pub(super) fn numbers(
+    channel: &sys::Channel,
+    heads: &[Region<Theirs>],
+) -> Result<Numbers, Refused> {
+    let mut all = heads.iter().map(|head| Numbers::of(head.control()));
+    let first = all.next();
+    match first {
+        Some(numbers) if all.all(|other| other == numbers) => Ok(numbers),
+        _ => Err(malformed(channel, "regions of two pairs")),
+    }
+}
+
+/// Whether the regions with these heads are of this pair, and not an answer to what was
+/// shown to somebody else, or earlier (protocol J13).
+pub(super) fn check_numbers(
+    channel: &sys::Channel,
+    heads: &[Region<Theirs>],
+    ours: Numbers,
+) -> Result<(), Refused> {
+    for head in heads {
+        let theirs = Numbers::of(head.control());
+        if theirs != ours {
+            return Err(malformed(
+                channel,
+                &format!("{theirs}, which is not {ours}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn malformed(channel: &sys::Channel, what: &str) -> Refused {
+    let id = channel.peer().process_id;
+    Refused::malformed(format!("process {id} shows {what}"))
 }
 
 /// All of the regions of which these are the first pages.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::Pair;
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
+use crate::join::Numbers;
 use crate::letters::{Inbox, Letter, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
 use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, LETTER_MAX, SENT_WORDS};
-use crate::region::{Block, Detached, Pool, View};
+use crate::region::{Block, Detached, Pool, Region, View};
 use crate::returns::{Errand, UNSENT};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::sys::{self, Origin, Wake};
@@ -80,6 +81,16 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 Pool::new(&pair.peer, &pair.geometry, is_foreign)
             }
         };
+        End::with_pool(core, pair, pool)
+    }
+
+    /// An end that has the blocks of another one, in the same region.
+    pub(crate) fn in_place_of(other: &mut Self, core: Arc<Core>, pair: Arc<Pair>) -> Self {
+        let pool = other.pool.hand_over(|| Arc::downgrade(&pair.link));
+        End::with_pool(core, pair, pool)
+    }
+
+    fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
         let recorded = match pair.side {
             Side::Reader => pair.geometry.block_count(),
             Side::Writer => 0,
@@ -498,6 +509,31 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             Wake::Gone => self.core.tell(self.pair.gone()),
             Wake::Message => Err(self.violation(Violation::Message)),
             _ => Ok(()),
+        }
+    }
+
+    /// Gives the session up, and lets nobody in this process reach its region any more.
+    pub(crate) fn leave(&self, why: &str) {
+        self.core.abort(why);
+        self.core.release();
+    }
+
+    /// Whether the system says that the partner's process has ended.
+    pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
+        self.pair.link.is_partner_dead()
+    }
+
+    /// This end's own region, for another pair.
+    pub(crate) fn own_region(&self) -> Region<Own> {
+        self.pair.own.again()
+    }
+
+    /// Which pair this is.
+    pub(crate) fn numbers(&self) -> Numbers {
+        let control = self.own.control();
+        Numbers {
+            session: control.session.load(Ordering::Relaxed),
+            epoch: control.epoch.load(Ordering::Relaxed),
         }
     }
 

@@ -67,6 +67,14 @@ impl Blocks {
         (blocks, mapping.memory.is_writable())
     }
 
+    /// The same region, and none of its blocks.
+    pub(super) fn none(&self) -> Blocks {
+        Blocks {
+            count: 0,
+            ..self.clone()
+        }
+    }
+
     /// Of each block, in bytes.
     #[inline(always)]
     pub(super) fn size(&self) -> usize {

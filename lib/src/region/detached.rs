@@ -1,7 +1,7 @@
 //! Tokens that any thread may have, and that outlive the end that they came from.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::blocks::{Block, Blocks};
 use super::copies::{self, Copy};
@@ -12,8 +12,8 @@ use crate::sys::{Link, Origin};
 pub(super) struct Home {
     blocks: Blocks,
     returns: Returns,
-    /// What wakes the end, as long as there is one.
-    link: Weak<Link>,
+    /// What wakes the end, as long as there is one; changed when another end takes over.
+    link: Mutex<Weak<Link>>,
     origin: Origin,
 }
 
@@ -22,7 +22,7 @@ impl Home {
         Home {
             returns: Returns::new(blocks.count()),
             blocks,
-            link,
+            link: Mutex::new(link),
             origin,
         }
     }
@@ -31,8 +31,15 @@ impl Home {
         &self.returns
     }
 
+    /// Another end, with `link`, has the blocks from now on.
+    pub(super) fn hand_over(&self, link: Weak<Link>) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+        self.returns.reopen();
+    }
+
     fn nudge(&self) {
-        if let Some(link) = self.link.upgrade() {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = link.upgrade() {
             link.nudge();
         }
     }

@@ -349,6 +349,24 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(clean).collect()
 }
 
+impl Control<Own> {
+    /// Makes all that changes zero again, for another partner.
+    pub(crate) fn clear(&self) {
+        let relaxed = Ordering::Relaxed;
+        self.published.0.blocks.store(0, relaxed);
+        self.published.0.bytes.store(0, relaxed);
+        self.asleep.0.store(0, relaxed);
+        self.status.0.state.store(RUNNING, relaxed);
+        self.status.0.reason_len.store(0, relaxed);
+        self.status.0.reason_code.store(0, relaxed);
+        self.letters.0.posted.store(0, relaxed);
+        self.letters.0.taken.store(0, relaxed);
+        for word in self.figures.0.iter().chain(&self.reason) {
+            word.store(0, relaxed);
+        }
+    }
+}
+
 /// A control page for tests and the model checker, in ordinary memory.
 #[cfg(test)]
 impl Control<Own> {

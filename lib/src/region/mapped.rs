@@ -39,6 +39,16 @@ impl Region<Own> {
     }
 }
 
+impl Region<Own> {
+    /// The same region, for another pair.
+    pub(crate) fn again(&self) -> Region<Own> {
+        Region {
+            mapping: Arc::clone(&self.mapping),
+            access: PhantomData,
+        }
+    }
+}
+
 impl Region<Theirs> {
     /// Takes charge of `memory`; `None` if it has not even a control page.
     pub(crate) fn theirs(memory: Memory) -> Option<Region<Theirs>> {

@@ -91,6 +91,28 @@ impl Pool {
         }
     }
 
+    /// The pool itself, for another end of this region, whose link is `link`; in its place
+    /// stays one without blocks.
+    pub(crate) fn hand_over(&mut self, link: impl FnOnce() -> Weak<Link>) -> Pool {
+        let nothing = Pool {
+            blocks: self.blocks.none(),
+            places: Box::default(),
+            spare: Box::default(),
+            spare_count: Cell::new(0),
+            copies: None,
+            home: OnceCell::new(),
+            detached: Cell::new(0),
+            asleep: Cell::new(false),
+            closed: Cell::new(true),
+        };
+        let pool = std::mem::replace(self, nothing);
+        pool.closed.set(false);
+        if let Some(home) = pool.home.get() {
+            home.hand_over(link());
+        }
+        pool
+    }
+
     pub(crate) fn block_size(&self) -> usize {
         self.blocks.size()
     }
@@ -247,6 +269,11 @@ impl Pool {
         if let Some(home) = self.home.get() {
             home.returns().wake();
         }
+    }
+
+    /// Whether nothing is sent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// No detached block is sent any more, but for those on their way home.

@@ -40,6 +40,7 @@
 //! | `Link::watch(deadline)` | `wait` without rings; any thread, any number, beside a `wait`; a look if the deadline is in the past |
 //! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block, whatever the partner does |
 //! | `Link::nudge()` | rings this process's own doorbell; any thread |
+//! | `Link::is_partner_dead()` | whether the system says that the partner's process has ended; false where it cannot tell |
 //! | `Link::hang_up()` | makes every wait of the partner return `Gone`, and every own one `HungUp`, now and later; what was stored in shared memory before MUST be visible to the partner then; idempotent; to drop the `Link` is to hang up |
 //! | `Link::handle()` | for the application's own loop: ready (readable, signalled) as long as `wait` would not sleep |
 //! | `wait_for_handles(handles, deadline)` | which of them are ready; none if the deadline passed; any number of handles, no polling |

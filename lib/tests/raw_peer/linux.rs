@@ -1,6 +1,7 @@
 //! The protocol's binding to Linux (sections 13 and 13a), by hand, and the tests of
 //! what only Linux has: seals, descriptors in messages, users by the kernel's word.
 
+use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -110,9 +111,27 @@ fn kind_of(message: &[u8]) -> u32 {
 }
 
 /// A connected socket.
-pub(super) struct Channel(OwnedFd);
+pub(super) struct Channel {
+    socket: OwnedFd,
+    version: Cell<u32>,
+}
 
 impl Channel {
+    fn new(socket: OwnedFd) -> Channel {
+        let version = Cell::new(VERSION);
+        Channel { socket, version }
+    }
+
+    pub(super) fn be_of_version_1(&self) {
+        self.version.set(1);
+    }
+
+    fn message(&self, kind: u32) -> Vec<u8> {
+        let mut bytes = message(kind);
+        bytes[8..12].copy_from_slice(&self.version.get().to_le_bytes());
+        bytes
+    }
+
     fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -121,7 +140,7 @@ impl Channel {
         }
         let parts = [IoSlice::new(bytes)];
         // The other end may have hung up already, which is what is tested then.
-        let _ = rustix::net::sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL);
+        let _ = rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL);
     }
 
     /// The next message, and the descriptors in it; empty at the end.
@@ -131,7 +150,8 @@ impl Channel {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let Ok(received) = rustix::net::recvmsg(&self.0, &mut parts, &mut ancillary, flags) else {
+        let Ok(received) = rustix::net::recvmsg(&self.socket, &mut parts, &mut ancillary, flags)
+        else {
             return (Vec::new(), Vec::new());
         };
         let fds = ancillary.drain().filter_map(|message| match message {
@@ -143,11 +163,11 @@ impl Channel {
     }
 
     pub(super) fn offer(&self, region: &Region, bell: &Bell) {
-        self.send(&message(OFFER), &[region.file.as_fd(), bell.0.as_fd()]);
+        self.send(&self.message(OFFER), &[region.file.as_fd(), bell.0.as_fd()]);
     }
 
     pub(super) fn refuse(&self, number: u16, text: &[u8]) {
-        let mut refusal = message(REFUSED);
+        let mut refusal = self.message(REFUSED);
         refusal[10..12].copy_from_slice(&number.to_le_bytes());
         refusal.extend(text);
         self.send(&refusal, &[]);
@@ -158,7 +178,7 @@ impl Channel {
     }
 
     pub(super) fn send_kind(&self, kind: u32) {
-        self.send(&message(kind), &[]);
+        self.send(&self.message(kind), &[]);
     }
 
     /// The kind of the next message; `None` at the end.
@@ -231,11 +251,16 @@ impl Place {
         self.directory.path().join(name)
     }
 
+    pub(super) fn is_there(&self) -> bool {
+        let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
+        rustix::net::connect(new_socket(), &address).is_ok()
+    }
+
     pub(super) fn connect(&self) -> Channel {
         let socket = new_socket();
         let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
         rustix::net::connect(&socket, &address).unwrap();
-        Channel(socket)
+        Channel::new(socket)
     }
 
     pub(super) fn raw_host(&self) -> RawHost {
@@ -264,7 +289,7 @@ pub(super) struct RawHost {
 
 impl RawHost {
     pub(super) fn accept(&self) -> Channel {
-        Channel(rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap())
+        Channel::new(rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap())
     }
 
     pub(super) fn accept_within(&self, limit: Duration) -> Option<Channel> {
@@ -586,7 +611,7 @@ fn a_guest_of_another_user_is_refused_with_both_named_before_it_is_shown_anythin
             let socket = new_socket();
             let address = SocketAddrUnix::new(path).unwrap();
             rustix::net::connect(&socket, &address).unwrap();
-            Channel(socket)
+            Channel::new(socket)
         });
         let (number, refusal) = channel.receive_refusal();
         assert_eq!(number, 1);
@@ -615,7 +640,8 @@ fn a_host_of_another_user_is_refused_with_both_named() {
             listener
         });
         let guest = place.real_guest();
-        let channel = Channel(rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap());
+        let channel =
+            Channel::new(rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap());
         let (number, told) = channel.receive_refusal();
         assert_eq!(number, 1);
         let Err(Error::Refused { reason, text }) = guest.join().unwrap() else {

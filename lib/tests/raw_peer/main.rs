@@ -17,6 +17,8 @@
 //! | `RawHost::{accept, accept_within}` | reaching the next guest |
 //! | `Channel::{offer, refuse, admit, send_kind}` | one message; none of them fails if nobody is there any more |
 //! | `Channel::{receive_kind, receive_offer, receive_refusal, receive_admitted}` | the next message |
+//! | `Channel::be_of_version_1()` | what it says from now on is of that version |
+//! | `Place::is_there()` | whether a host can be reached |
 //! | `Channel::into_link(bell)` | what is left of it after joining; to drop it is to hang up |
 //! | `Link::disturb(bell)` | what else the system lets a partner do to a link |
 //! | `BAD_OFFERS` | offers that are bad on this system only |
@@ -52,7 +54,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Label, Options, Reader, Refusal, Role, Seat, Side, Violation, Writer, join};
+use brigade::{
+    Error, Label, Options, Reader, Refusal, Role, Seat, Side, Unreturned, Violation, Writer, join,
+};
 use system::{Bell, Channel, Link, PeerBell, Place, RawHost, Region};
 
 // ---- the protocol, once more ----------------------------------------------------------
@@ -78,6 +82,8 @@ const AT_REASON_LEN: usize = 388;
 const AT_REASON_CODE: usize = 392;
 const AT_EPOCH: usize = 56;
 const AT_WAYS: usize = 64;
+const AT_LANE: usize = 68;
+const AT_LETTERS: usize = 640;
 const AT_GREETING: usize = 768;
 const AT_REASON: usize = 1792;
 const AT_QUEUE: usize = 20480;
@@ -128,6 +134,13 @@ impl Region {
         self.put(AT_BLOCK_COUNT, BLOCK_COUNT);
         self.put(AT_EPOCH, 1);
         self.put32(AT_WAYS, 1);
+    }
+
+    /// As a second does with its host's.
+    fn copy_numbers(&self, host: &Region) {
+        for at in [AT_SESSION, AT_EPOCH] {
+            self.put(at, host.get(at));
+        }
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
@@ -251,6 +264,7 @@ impl Place {
     fn join_raw(&self, own: Region) -> Raw {
         let (channel, bell) = (self.connect(), Bell::new());
         let (peer, peer_bell) = channel.receive_offer();
+        own.copy_numbers(&peer);
         channel.offer(&own, &bell);
         channel.receive_admitted();
         Raw {
@@ -259,6 +273,16 @@ impl Place {
             peer,
             peer_bell,
         }
+    }
+
+    /// [`Place::connect`], as soon as there is a host.
+    fn connect_when_there(&self) -> Channel {
+        let until = soon();
+        while !self.is_there() {
+            assert!(Instant::now() < until, "nobody comes");
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.connect()
     }
 
     /// A real second for the host here, to show that the name still works.
@@ -400,15 +424,17 @@ fn a_readers_control_page_begins_with_the_bytes_of_the_protocol() {
 }
 
 #[test]
-fn a_second_copies_the_sessions_number_from_its_host() {
+fn a_second_copies_the_numbers_of_session_and_epoch_from_its_host() {
     bounded(|| {
         for number in [0, 42, u64::MAX] {
             let place = Place::new();
             let (host, guest) = (place.raw_host(), place.real_guest());
             let own = Region::of(READER);
             own.put(AT_SESSION, number);
+            own.put(AT_EPOCH, !number);
             let raw = host.admit(own);
             assert_eq!(raw.peer.get(AT_SESSION), number);
+            assert_eq!(raw.peer.get(AT_EPOCH), !number);
             guest.join().unwrap().unwrap();
         }
     });
@@ -625,6 +651,90 @@ fn a_writer_that_hangs_up_after_its_verdict_has_not_died() {
     });
 }
 
+// ---- a Reader that goes on with another Writer -------------------------------------------
+
+/// A real Reader that has sent `water` and `fires`, of which the first was given back, and
+/// has lost its raw Writer. The number of their session.
+fn lost_writer(hosting: bool) -> (Unreturned, u64) {
+    let (reader, raw) = real_reader(hosting);
+    for (tag, bytes) in [(5, b"water"), (6, b"fires")] {
+        let mut block = reader.empty_block().unwrap();
+        block[..5].copy_from_slice(bytes);
+        block.send_as(5, Label::new(9, tag)).unwrap();
+    }
+    reader.post(1, b"a letter").unwrap();
+    raw.put_returned(0, 0);
+    raw.own.put(AT_PUBLISHED, 1);
+    let session = raw.peer.get(AT_SESSION);
+    drop(raw);
+    let error = reader.finish_until(soon()).unwrap_err();
+    assert!(matches!(error, Error::PartnerDied { .. }), "{error:?}");
+    (reader.into_unreturned().unwrap(), session)
+}
+
+/// And that this is all, and all of it is given back.
+fn assert_was_sent_again(raw: &Raw) {
+    // The end of the data, too.
+    while raw.peer.get32(AT_STATE) != ENDED {
+        thread::yield_now();
+    }
+    assert_eq!(raw.peer.get(AT_PUBLISHED), 1);
+    assert_eq!(raw.peer.get(AT_LETTERS), 0);
+    let entry = raw.peer.get(AT_QUEUE);
+    let block = (entry >> 32 & 0xffff) as usize;
+    assert_eq!(entry & !(0xffff << 32), 5 | 9 << 48);
+    assert_eq!(raw.peer.get(AT_QUEUE + 8), 6);
+    assert_eq!(raw.peer.bytes(AT_BLOCKS + block * 64, 5), b"fires");
+    raw.put_returned(0, block as u64);
+    raw.publish(1);
+    raw.set_state(ENDED);
+}
+
+#[test]
+fn a_reader_that_goes_on_as_host_shows_the_next_epoch_of_its_session_and_all_else_at_zero() {
+    bounded(|| {
+        let (mut unreturned, session) = lost_writer(true);
+        let place = Place::new();
+        let name = place.name.clone();
+        let reader = thread::spawn(move || unreturned.rejoin(&name, &options()));
+        let late = place.connect_when_there();
+        let (shown, _bell) = late.receive_offer();
+        assert_eq!(shown.get(AT_SESSION), session);
+        assert_eq!(shown.get(AT_EPOCH), 2);
+        assert!(shown.bytes(128, 640).iter().all(|byte| *byte == 0));
+        // An answer to what the first epoch showed.
+        let own = Region::of(WRITER);
+        own.put(AT_SESSION, session);
+        offer(&late, &own);
+        assert_eq!(late.receive_refusal().0, 7);
+        drop(late);
+        let raw = place.join_raw(Region::of(WRITER));
+        assert_was_sent_again(&raw);
+        let reader = reader.join().unwrap().unwrap();
+        assert_eq!(reader.verdict_until(soon()).unwrap().blocks, 1);
+    });
+}
+
+#[test]
+fn a_reader_that_goes_on_as_second_takes_the_hosts_numbers() {
+    bounded(|| {
+        let (mut unreturned, _) = lost_writer(false);
+        let place = Place::new();
+        let name = place.name.clone();
+        let host = place.raw_host();
+        let reader = thread::spawn(move || unreturned.rejoin(&name, &options()));
+        let own = Region::of(WRITER);
+        own.put(AT_SESSION, 42);
+        own.put(AT_EPOCH, 7);
+        let raw = host.admit(own);
+        assert_eq!(raw.peer.get(AT_SESSION), 42);
+        assert_eq!(raw.peer.get(AT_EPOCH), 7);
+        assert_was_sent_again(&raw);
+        let reader = reader.join().unwrap().unwrap();
+        assert_eq!(reader.verdict_until(soon()).unwrap().blocks, 1);
+    });
+}
+
 // ---- a raw Reader that breaks the protocol ------------------------------------------------
 
 #[track_caller]
@@ -805,12 +915,17 @@ fn sized(channel: &Channel, len: usize) {
 }
 
 /// Made as a Writer's, beside a real Reader.
-const BAD_OFFERS: [Offer; 12] = [
+const BAD_OFFERS: [Offer; 15] = [
     ("version 1", |c| changed(c, |r| r.put32(AT_VERSION, 1))),
     ("in layout 0x7", |c| changed(c, |r| r.put(AT_STAMP, 7))),
     ("is not brigade", |c| changed(c, |r| r.put(0, 0))),
     ("5 blocks", |c| changed(c, |r| r.put(AT_BLOCK_COUNT, 5))),
     ("65 bytes", |c| changed(c, |r| r.put(AT_BLOCK_SIZE, 65))),
+    ("both ways", |c| changed(c, |r| r.put32(AT_WAYS, 2))),
+    ("both ways", |c| changed(c, |r| r.put32(AT_WAYS, 0))),
+    ("a region of another lane", |c| {
+        changed(c, |r| r.put32(AT_LANE, 1))
+    }),
     ("a role that does not exist", |c| {
         changed(c, |r| r.put32(AT_ROLE, 0))
     }),
@@ -833,6 +948,7 @@ fn number_for(text: &str) -> u16 {
     match text {
         _ if text.starts_with("version") => 2,
         _ if text.ends_with("blocks") || text.ends_with("bytes") => 3,
+        _ if text == "both ways" => 4,
         _ if text.starts_with("want to be") => 5,
         _ => 7,
     }
@@ -858,6 +974,115 @@ fn a_guest_with_a_bad_offer_is_told_what_is_wrong_and_the_host_takes_the_next() 
         }
         assert!(!host.is_finished());
         place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_guest_that_shows_another_session_or_epoch_is_refused_and_told_both() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let changes: [fn(&Region); 5] = [
+            |r| r.put(AT_SESSION, !r.get(AT_SESSION)),
+            |r| r.put(AT_SESSION, 0),
+            |r| r.put(AT_EPOCH, 0),
+            |r| r.put(AT_EPOCH, 2),
+            |r| r.put(AT_EPOCH, u64::MAX),
+        ];
+        for change in changes {
+            let channel = place.connect();
+            let (shown, _bell) = channel.receive_offer();
+            let own = Region::of(WRITER);
+            own.copy_numbers(&shown);
+            change(&own);
+            offer(&channel, &own);
+            let (number, text) = channel.receive_refusal();
+            assert_eq!(number, 7, "{text}");
+            let named = |r: &Region| {
+                let (epoch, session) = (r.get(AT_EPOCH), r.get(AT_SESSION));
+                format!("epoch {epoch} of session {session:016x}")
+            };
+            assert!(text.contains(&named(&own)), "{text}");
+            assert!(text.contains(&named(&shown)), "{text}");
+        }
+        place.assert_real_pair_works(host);
+    });
+}
+
+/// Sizes of the regions that version 1 had for these blocks.
+const READER_REGION_1: usize = 12288;
+const WRITER_REGION_1: usize = 8192;
+
+/// As version 1 made it.
+fn region_1(role: u32, len: usize) -> Region {
+    let region = Region::new(len);
+    region.fill_head(role);
+    region.put32(AT_VERSION, 1);
+    region.put(AT_EPOCH, 0);
+    region.put32(AT_WAYS, 0);
+    region
+}
+
+fn assert_names_both_versions(text: &str) {
+    assert!(text.contains("version 1"), "{text}");
+    assert!(text.contains("version 2"), "{text}");
+}
+
+#[test]
+fn a_guest_of_version_1_sees_the_hosts_version_and_is_told_both() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        channel.be_of_version_1();
+        // What version 1 looks at first, where it looks for it.
+        let (shown, _bell) = channel.receive_offer();
+        assert_eq!(shown.bytes(0, 8), MAGIC);
+        assert_eq!(shown.get32(AT_VERSION), 2);
+        offer(&channel, &region_1(WRITER, WRITER_REGION_1));
+        let (number, text) = channel.receive_refusal();
+        assert_eq!(number, 2);
+        assert_names_both_versions(&text);
+        // What it would say itself is no reason to stop waiting.
+        let channel = place.connect();
+        channel.be_of_version_1();
+        let _shown = channel.receive_offer();
+        channel.refuse(0, b"process 7 has protocol version 1");
+        assert_eq!(channel.receive_kind(), None);
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_host_of_version_1_is_refused_with_both_versions_and_its_own_refusal_is_read() {
+    bounded(|| {
+        let place = Place::new();
+        let (host, guest) = (place.raw_host(), place.real_guest());
+        let channel = host.accept();
+        channel.be_of_version_1();
+        offer(&channel, &region_1(READER, READER_REGION_1));
+        let (number, told) = channel.receive_refusal();
+        assert_eq!(number, 2);
+        match guest.join().unwrap().unwrap_err() {
+            Error::Refused { reason, text } => {
+                assert_eq!(reason, Refusal::OtherVersion { version: 1 });
+                assert_eq!(text, told);
+                assert_names_both_versions(&text);
+            }
+            error => panic!("{error:?}"),
+        }
+        drop(channel);
+        let guest = place.real_guest();
+        let channel = host.accept();
+        channel.be_of_version_1();
+        channel.refuse(0, b"no room");
+        match guest.join().unwrap().unwrap_err() {
+            Error::Refused { reason, text } => {
+                assert_eq!(reason, Refusal::ByPartner { number: 0 });
+                assert_eq!(text, "no room");
+            }
+            error => panic!("{error:?}"),
+        }
     });
 }
 
@@ -888,8 +1113,10 @@ fn a_guest_that_leaves_after_its_offer_has_died_or_never_came() {
             let place = Place::new();
             let host = place.real_host(Side::Reader);
             let channel = place.connect();
-            let _shown = channel.receive_offer();
-            offer(&channel, &Region::of(WRITER));
+            let (shown, _bell) = channel.receive_offer();
+            let own = Region::of(WRITER);
+            own.copy_numbers(&shown);
+            offer(&channel, &own);
             drop(channel);
             // Whether the host could still admit it is a matter of luck.
             match Seat::take(&place.name, &options().wait(Duration::from_secs(5))) {

@@ -33,8 +33,8 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::{
-    ADMITTED, MAGIC, OFFER, Offer, Other, READER, REFUSED, VERSION, WRITER, WRITER_REGION,
-    assert_pair_works, at, bounded, offer, options, real_reader, soon,
+    ADMITTED, AT_VERSION, MAGIC, OFFER, Offer, Other, READER, REFUSED, VERSION, WRITER,
+    WRITER_REGION, assert_pair_works, at, bounded, offer, options, real_reader, soon,
 };
 
 // ---- objects --------------------------------------------------------------------------
@@ -307,7 +307,7 @@ const LETTERS: usize = 2;
 /// `late` after it was.
 fn create_card(name: &str, late: u64) -> Region {
     let card = Region::create(name, CARD_SIZE, 0, 0);
-    card.put32(super::AT_VERSION, VERSION);
+    card.put32(AT_VERSION, VERSION);
     card.put32(AT_PROCESS, std::process::id());
     card.put(AT_STARTED, own_start() + late);
     card.put(0, u64::from_le_bytes(MAGIC));
@@ -338,6 +338,10 @@ pub(super) struct Channel {
 }
 
 impl Channel {
+    pub(super) fn be_of_version_1(&self) {
+        self.own.put32(AT_VERSION, 1);
+    }
+
     fn send(&self, kind: u32, objects: [u64; 2], text: &[u8]) {
         let index = self.written.get();
         if index == LETTERS {
@@ -557,6 +561,10 @@ impl Place {
             assert!(Instant::now() < limit, "there is no host");
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        open_semaphore(&self.base()).is_ok()
     }
 
     pub(super) fn connect(&self) -> Channel {

@@ -101,6 +101,15 @@ impl Link {
         })
     }
 
+    pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
+        let Some(process) = &self.process else {
+            return Ok(false);
+        };
+        let now = Some(Instant::now());
+        let [process] = poll_until([(process.as_fd(), PollFlags::IN)], now)?;
+        Ok(process.contains(PollFlags::IN))
+    }
+
     pub(crate) fn ring(&self) {
         // The partner can let its doorbell block at any time. One of this user could do
         // worse; another user's is asked each time.

@@ -136,6 +136,11 @@ impl Link {
         death.as_ref().map(drop).map_err(unwatched)
     }
 
+    pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
+        let process = self.process.handle.as_handle();
+        Ok(wait_any(&[process], Some(Instant::now()))?.is_some())
+    }
+
     pub(crate) fn ring(&self) {
         self.remote_bell.ring();
     }
