@@ -1,0 +1,149 @@
+//! The examples, as the processes that they are: each checks itself, and says by its exit
+//! status whether all was as it should be.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects by unwrapping it"
+)]
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// No example takes this long; one that does hangs.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Between two looks at what cannot be waited for.
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn place() -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("{}/n", directory.path().display());
+    (directory, name)
+}
+
+/// Built with the tests, and beside them.
+fn program(example: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let file = format!("{example}{}", std::env::consts::EXE_SUFFIX);
+    let program = own
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples")
+        .join(file);
+    assert!(
+        program.exists(),
+        "{} is not built: see cargo build --examples",
+        program.display()
+    );
+    program
+}
+
+/// A process that ends with the test, however that ends.
+struct Process {
+    what: String,
+    child: Child,
+    output: Vec<JoinHandle<String>>,
+    start: Instant,
+}
+
+impl Process {
+    fn start(example: &str, arguments: &[&str]) -> Process {
+        let mut child = Command::new(program(example))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Process {
+            what: format!("{example} {}", arguments.join(" ")),
+            output: vec![
+                collect(child.stdout.take().unwrap()),
+                collect(child.stderr.take().unwrap()),
+            ],
+            child,
+            start: Instant::now(),
+        }
+    }
+
+    /// What it said, when it has ended.
+    fn end(&mut self) -> (ExitStatus, String) {
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if self.start.elapsed() > LIMIT => panic!("{} hangs", self.what),
+                None => thread::sleep(PAUSE),
+            }
+        };
+        let said = self.output.drain(..).map(|thread| thread.join().unwrap());
+        (status, said.collect())
+    }
+
+    /// What it said, when it has ended well.
+    fn succeed(&mut self) -> String {
+        let (status, said) = self.end();
+        assert!(status.success(), "{}: {status}\n{said}", self.what);
+        said
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        from.read_to_end(&mut said).unwrap();
+        String::from_utf8_lossy(&said).into_owned()
+    })
+}
+
+/// Runs an example twice with one name and the same arguments; what both have said.
+fn run_twice(example: &str, arguments: &[&str]) -> String {
+    let (_directory, name) = place();
+    let arguments: Vec<_> = [name.as_str()]
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .collect();
+    let mut processes = [0, 1].map(|_| Process::start(example, &arguments));
+    processes.iter_mut().map(Process::succeed).collect()
+}
+
+#[track_caller]
+fn assert_says(said: &str, what: &[&str]) {
+    for what in what {
+        assert!(said.contains(what), "not said: {what}\n{said}");
+    }
+}
+
+#[test]
+fn a_camera_never_waits_and_its_encoder_gets_the_newest_frames_and_the_key_frames() {
+    let said = run_twice("camera", &["60"]);
+    assert_says(&said, &["frames made", "skipped", "2 key frames"]);
+}
+
+#[test]
+fn small_messages_go_through_a_stream_and_large_ones_by_themselves() {
+    let said = run_twice("messages", &["100000"]);
+    assert_says(&said, &["100000 small messages", "5 large messages"]);
+}
+
+#[test]
+fn questions_and_answers_go_both_ways_with_several_on_the_way() {
+    let said = run_twice("duplex", &["10000"]);
+    assert_says(
+        &said,
+        &["10000 questions answered", "10000 answers", "up to 8"],
+    );
+}
