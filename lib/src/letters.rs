@@ -40,8 +40,12 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Whether there is room for one more letter.
     pub(crate) fn has_room(&self, peer: &Control<Theirs>) -> Result<bool, Violation> {
+        self.has_room_of(LETTERS as u64, peer)
+    }
+
+    fn has_room_of(&self, room: u64, peer: &Control<Theirs>) -> Result<bool, Violation> {
         let (posted, seen) = (self.posted.get(), self.seen.get());
-        if posted - seen < LETTERS as u64 {
+        if posted - seen < room {
             return Ok(true);
         }
         // Pairs with the Release in `Inbox::take`.
@@ -51,7 +55,7 @@ impl Outbox {
             return Err(Violation::LetterCount { found, least, most });
         }
         self.seen.set(found);
-        Ok(posted - found < LETTERS as u64)
+        Ok(posted - found < room)
     }
 
     /// Posts a letter of at most [`LETTER_MAX`] bytes; false if there is no room for it.
@@ -63,7 +67,8 @@ impl Outbox {
         kind: u16,
         bytes: &[u8],
     ) -> Result<bool, Violation> {
-        if !self.has_room(peer)? {
+        let room = slots.len() / LETTER_WORDS;
+        if !self.has_room_of(room as u64, peer)? {
             return Ok(false);
         }
         let posted = self.posted.get();
@@ -126,6 +131,88 @@ impl Inbox {
 fn slot<W>(slots: &[W], index: u64) -> &[W; LETTER_WORDS] {
     let (slots, _) = slots.as_chunks::<LETTER_WORDS>();
     &slots[index as usize % slots.len()]
+}
+
+/// Letters under loom: see `ring_model.rs`.
+#[cfg(all(test, loom))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it"
+)]
+mod model {
+    use super::*;
+    use crate::region::as_theirs;
+    use std::sync::Arc;
+
+    struct Region {
+        control: Control<Own>,
+        slots: Vec<AtomicU64>,
+    }
+
+    impl Region {
+        /// With room for two letters.
+        fn new() -> Region {
+            let words = 0..2 * LETTER_WORDS;
+            Region {
+                control: Control::for_test(),
+                slots: words.map(|_| AtomicU64::new(0)).collect(),
+            }
+        }
+    }
+
+    /// In words: loom's own choice is too small for a control page of its atomics.
+    const STACK_SIZE: usize = 1 << 16;
+
+    fn spawn(run: impl FnOnce() + Send + 'static) -> loom::thread::JoinHandle<()> {
+        let builder = loom::thread::Builder::new();
+        builder.stack_size(STACK_SIZE).spawn(run).unwrap()
+    }
+
+    fn post_all(here: &Region, there: &Region, letters: u64) {
+        let outbox = Outbox::default();
+        let peer = as_theirs::control(&there.control);
+        for number in 0..letters {
+            let bytes = (number + 7).to_ne_bytes();
+            while !outbox
+                .post(&here.control, &here.slots, peer, number as u16, &bytes)
+                .unwrap()
+            {
+                loom::thread::yield_now();
+            }
+        }
+    }
+
+    fn take_all(here: &Region, there: &Region, letters: u64) {
+        let inbox = Inbox::default();
+        let peer = as_theirs::control(&there.control);
+        let slots = as_theirs::queue(&there.slots);
+        for number in 0..letters {
+            let letter = loop {
+                match inbox.take(&here.control, peer, slots).unwrap() {
+                    Some(letter) => break letter,
+                    None => loom::thread::yield_now(),
+                }
+            };
+            assert_eq!(u64::from(letter.kind), number);
+            assert_eq!(letter.bytes, (number + 7).to_ne_bytes());
+        }
+    }
+
+    #[test]
+    fn model_letters_arrive_whole_and_in_order_and_no_slot_is_used_too_early() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let whole = spawn(|| {
+                let regions = Arc::new((Region::new(), Region::new()));
+                let taker = Arc::clone(&regions);
+                let taking = spawn(move || take_all(&taker.1, &taker.0, 4));
+                post_all(&regions.0, &regions.1, 4);
+                taking.join().unwrap();
+            });
+            whole.join().unwrap();
+        });
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -84,6 +84,8 @@ impl Region {
 #[derive(Clone, Copy)]
 enum Sleeper {
     Fences,
+    /// Likewise, by the steps of a wait.
+    Steps,
     /// The mistake that the model must find.
     Forgets,
 }
@@ -184,13 +186,43 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
         self.try_wait(look, sleep).unwrap()
     }
 
+    /// As somebody waits who has nothing but the steps and the handle.
+    fn wait_by_steps<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            if self.arm() {
+                self.own.bell.sleep();
+                self.sleeps.withdraw(&self.own.control);
+                self.own.bell.consume();
+            }
+        }
+    }
+
+    /// As `pair::End::arm`.
+    fn arm(&self) -> bool {
+        if self.rung.replace(false) {
+            self.own.bell.consume();
+        }
+        self.sleeps.announce(&self.own.control);
+        full_fence();
+        let peer = as_theirs::control(&self.peer.control);
+        if self.partner_ended() || self.incoming.is_ready(peer) {
+            self.sleeps.withdraw(&self.own.control);
+            return false;
+        }
+        self.rung.set(true);
+        true
+    }
+
     fn try_wait<T, E>(
         &self,
         look: impl Fn() -> Option<T>,
         sleep: impl FnMut() -> Result<(), E>,
     ) -> Result<T, E> {
         let barrier = || {
-            if let Sleeper::Fences = self.world.sleeper {
+            if !matches!(self.world.sleeper, Sleeper::Forgets) {
                 full_fence();
             }
             Ok(())
@@ -262,7 +294,11 @@ fn run_writer(world: &World) {
                 None => ended.then_some(None),
             }
         };
-        let Some(sent) = end.wait(look) else {
+        let found = match world.sleeper {
+            Sleeper::Steps => end.wait_by_steps(look),
+            _ => end.wait(look),
+        };
+        let Some(sent) = found else {
             break;
         };
         assert_eq!(sent.tag, payload(index), "out of order");
@@ -318,6 +354,13 @@ fn model_the_end_of_data_is_seen_only_after_the_last_block() {
 #[test]
 fn model_the_end_of_an_empty_session_is_seen_by_a_sleeper() {
     explore(6, || World::new(1, 0, Sleeper::Fences));
+}
+
+#[test]
+fn model_who_waits_by_steps_loses_no_wake() {
+    explore(3, || World::new(2, 3, Sleeper::Steps));
+    explore(4, || World::new(1, 2, Sleeper::Steps));
+    explore(6, || World::new(1, 0, Sleeper::Steps));
 }
 
 /// How a sleep would have gone.

@@ -335,11 +335,12 @@ pub(crate) fn store_text(words: &[AtomicU64], bytes: &[u8]) {
 
 /// The first `len` bytes of such text, or as many as there are.
 pub(crate) fn load_text(words: &[ReadOnlyU64], len: u32) -> Vec<u8> {
-    let mut bytes: Vec<u8> = words
+    let len = (len as usize).min(words.len() * 8);
+    let mut bytes: Vec<u8> = words[..len.div_ceil(8)]
         .iter()
         .flat_map(|word| word.load().to_ne_bytes())
         .collect();
-    bytes.truncate(len as usize);
+    bytes.truncate(len);
     bytes
 }
 
