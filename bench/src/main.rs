@@ -50,6 +50,7 @@ fn main() -> Outcome<()> {
 
 fn all(rounds: usize) -> Outcome<()> {
     throughput::table(rounds, &throughput::SIZES)?;
+    throughput::owned_against_borrowed(rounds)?;
     latency::table(rounds)
 }
 

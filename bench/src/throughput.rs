@@ -56,6 +56,24 @@ pub fn table(rounds: usize, sizes: &[usize]) -> Outcome<()> {
     Ok(())
 }
 
+/// Blocks that any thread may have, against blocks that borrow their end.
+pub fn owned_against_borrowed(rounds: usize) -> Outcome<()> {
+    println!(
+        "\n{:>8}  {:>24}  {:>24}  {:>20}",
+        "block", "owned", "borrowed", "owned/borrowed"
+    );
+    for size in [64, 4096] {
+        let [owned, borrowed] = rates(rounds, ["owned", "brigade"], size)?;
+        println!(
+            "{size:>8}  {:>24}  {:>24}  {:>20}",
+            show(&owned, size),
+            show(&borrowed, size),
+            spread(&ratios(&owned, &borrowed), 1.0, "")
+        );
+    }
+    Ok(())
+}
+
 /// Blocks a second of each rival, round by round.
 fn rates<const RIVALS: usize>(
     rounds: usize,
@@ -116,6 +134,7 @@ fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
     match rival {
         "bare" => drain_bare::<SIZE>(&place, count),
         "brigade" => drain_brigade::<SIZE>(&place, count),
+        "owned" => drain_owned::<SIZE>(&place, count),
         "pipe" => drain_pipe::<SIZE>(&place, count),
         _ => Err("no such rival".into()),
     }
@@ -129,6 +148,7 @@ fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> 
             Ok(())
         }
         "brigade" => fill_brigade::<SIZE>(place, &data, count),
+        "owned" => fill_owned::<SIZE>(place, &data, count),
         "pipe" => fill_pipe(&data, count),
         _ => Err("no such rival".into()),
     }
@@ -161,6 +181,34 @@ fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration
     let mut start = None;
     while let Some(block) = writer.data_block()? {
         start.get_or_insert_with(Instant::now);
+        out[..SIZE].copy_from_slice(&block[..SIZE]);
+        black_box(&out);
+    }
+    let took = start.ok_or("nothing came")?.elapsed();
+    assert_eq!(writer.finish()?.blocks, count);
+    partner::wait(child)?;
+    Ok(took)
+}
+
+fn fill_owned<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcome<()> {
+    let reader = partner::join_as_reader(place, options(SIZE))?;
+    for index in 0..count {
+        let mut block = reader.empty_block()?.detach();
+        block[..SIZE].copy_from_slice(&black_box(data)[..SIZE]);
+        block.send(SIZE, index)?;
+    }
+    reader.finish()?;
+    Ok(())
+}
+
+fn drain_owned<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+    let child = partner::spawn("owned", place, SIZE, count)?;
+    let writer = partner::join_as_writer(place, options(SIZE))?;
+    let mut out = vec![0u8; SIZE];
+    let mut start = None;
+    while let Some(block) = writer.data_block()? {
+        start.get_or_insert_with(Instant::now);
+        let block = block.detach();
         out[..SIZE].copy_from_slice(&block[..SIZE]);
         black_box(&out);
     }
