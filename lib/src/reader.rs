@@ -263,6 +263,10 @@ impl Reader {
         match &verdict {
             Ok(()) => self.end.set_over(),
             Err(Error::TimedOut) => {}
+            // There is nobody to tell; and an end of the other lane is to find it, too.
+            Err(Error::PartnerDied { .. } | Error::PartnerAborted { .. }) => {
+                self.end.give_up_name();
+            }
             Err(error) => self.end.abort(&format!("no verdict: {error}")),
         }
         verdict.map(|()| self.delivered())

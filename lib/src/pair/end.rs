@@ -512,6 +512,11 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
     }
 
+    /// The session cannot go on.
+    pub(crate) fn give_up_name(&self) {
+        self.core.give_up_name();
+    }
+
     /// Gives the session up, and lets nobody in this process reach its region any more.
     pub(crate) fn leave(&self, why: &str) {
         self.core.abort(why);
