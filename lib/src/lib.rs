@@ -140,7 +140,8 @@ pub use crate::block::{DataBlock, EmptyBlock, Label, Newest, OwnedDataBlock, Own
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
 pub use crate::join::{
-    BothWays, Invitation, Role, Seat, accept, invite, join, join_both_ways, prepare,
+    BothWays, Invitation, Role, Seat, accept, accept_both_ways, invite, invite_both_ways, join,
+    join_both_ways, prepare,
 };
 pub use crate::letters::Letter;
 pub use crate::monitor::Monitor;

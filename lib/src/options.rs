@@ -62,7 +62,7 @@ pub struct Options {
     pub(crate) side: Option<Side>,
     pub(crate) guests: Vec<String>,
     pub(crate) expected: Option<u32>,
-    /// How many lanes the session has: set by `join_both_ways`.
+    /// How many lanes the session has: set by `both_ways`.
     pub(crate) ways: usize,
 }
 

@@ -11,7 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use brigade::{Error, Options, Reader, Refusal, Role, Seat, Side, Writer, accept, invite};
+use brigade::{
+    BothWays, Error, Options, Reader, Refusal, Role, Seat, Side, Writer, accept, accept_both_ways,
+    invite, invite_both_ways,
+};
 use common::{bounded, invalid_use, send};
 
 /// What the started process is to do.
@@ -42,6 +45,19 @@ fn the_process_that_other_tests_start() {
     match task.as_str() {
         "drain" => drain(&writer_of(accept(&options()).unwrap())),
         "fill" => fill(&reader_of(accept(&options()).unwrap())),
+        "echo" => {
+            let BothWays { reader, writer, .. } = accept_both_ways(&options()).unwrap();
+            while let Some(block) = writer.data_block().unwrap() {
+                send(&reader, &block, block.tag() + 1);
+            }
+            reader.close().unwrap();
+            writer.finish().unwrap();
+            reader.verdict().unwrap();
+        }
+        "want both ways" => {
+            let reason = reason_of(accept_both_ways(&options()).unwrap_err());
+            assert_eq!(reason, Refusal::OtherWays);
+        }
         "end" => {}
         "stay" => thread::sleep(Duration::from_secs(60)),
         "accept twice" => {
@@ -183,6 +199,48 @@ fn two_invitations_at_once_lead_each_to_its_own() {
         let right = thread::spawn(move || work(right, right_seat));
         work(left, left_seat);
         right.join().unwrap();
+    });
+}
+
+#[test]
+fn data_goes_both_ways_by_one_invitation() {
+    bounded(|| {
+        let invitation = invite_both_ways(&options()).unwrap();
+        let (child, seat) = invitation.spawn(&mut command("echo")).unwrap();
+        let BothWays {
+            reader,
+            writer,
+            is_first,
+        } = seat.wait_both_ways().unwrap();
+        assert!(is_first);
+        for tag in 0..10 {
+            send(&reader, b"water", tag);
+            let block = writer.data_block().unwrap().unwrap();
+            assert_eq!((&*block, block.tag()), (&b"water"[..], tag + 1));
+        }
+        reader.close().unwrap();
+        assert!(writer.data_block().unwrap().is_none());
+        writer.finish().unwrap();
+        reader.verdict().unwrap();
+        assert_succeeds(child);
+    });
+}
+
+#[test]
+fn one_way_and_both_ways_do_not_fit_by_invitation_either() {
+    bounded(|| {
+        let (child, seat) = start(&options(), &mut command("want both ways"));
+        let reason = reason_of(seat.wait().unwrap_err());
+        assert_eq!(reason, Refusal::OtherWays);
+        assert_succeeds(child);
+        // Nor does a seat of the one give an end of the other.
+        let (child, seat) = start(&options(), &mut command("find nobody"));
+        invalid_use(seat.wait_both_ways());
+        assert_succeeds(child);
+        let both = invite_both_ways(&options()).unwrap();
+        let (child, seat) = both.spawn(&mut command("find nobody")).unwrap();
+        invalid_use(seat.wait());
+        assert_succeeds(child);
     });
 }
 

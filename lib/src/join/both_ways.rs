@@ -1,6 +1,6 @@
 //! A session in which data goes both ways: two lanes, joined as one.
 
-use super::Seat;
+use super::{Invitation, Seat, invite};
 use crate::error::Error;
 use crate::options::Options;
 use crate::reader::Reader;
@@ -83,9 +83,33 @@ pub struct BothWays {
 /// # assert_eq!(heard, [b"that".to_vec(), b"what?".to_vec()]);
 /// ```
 pub fn join_both_ways(name: &str, options: &Options) -> Result<BothWays, Error> {
-    let options = Options {
+    Seat::take(name, &both_ways(options))?.wait_both_ways()
+}
+
+/// As [`invite`](crate::invite), for a session in which data goes both ways: the seat that
+/// [`Invitation::spawn`] gives is for [`Seat::wait_both_ways`], and the started process
+/// calls [`accept_both_ways`].
+///
+/// # Errors
+///
+/// As [`invite`](crate::invite).
+pub fn invite_both_ways(options: &Options) -> Result<Invitation, Error> {
+    invite(&both_ways(options))
+}
+
+/// As [`accept`](crate::accept), for a session in which data goes both ways.
+///
+/// # Errors
+///
+/// As [`accept`](crate::accept); [`Error::Refused`] with
+/// [`Refusal::OtherWays`](crate::Refusal::OtherWays) if the other process wants one way.
+pub fn accept_both_ways(options: &Options) -> Result<BothWays, Error> {
+    Seat::accept(&both_ways(options))?.wait_both_ways()
+}
+
+fn both_ways(options: &Options) -> Options {
+    Options {
         ways: 2,
         ..options.clone()
-    };
-    Seat::take(name, &options)?.into_both_ways()
+    }
 }

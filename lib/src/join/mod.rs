@@ -15,7 +15,7 @@ mod seat;
 mod second;
 mod terms;
 
-pub use both_ways::{BothWays, join_both_ways};
+pub use both_ways::{BothWays, accept_both_ways, invite_both_ways, join_both_ways};
 pub(crate) use intent::{Again, Numbers};
 pub use invitation::{Invitation, accept, invite};
 pub use seat::Seat;

@@ -171,14 +171,28 @@ impl Seat {
     /// [`Error::NoPartner`] after [`Options::wait`]; [`Error::Aborted`] after
     /// [`Monitor::abort`].
     pub fn wait(mut self) -> Result<Role, Error> {
+        const TWO: Error = Error::InvalidUse("a session of both ways has two ends");
+        // Before anybody is met: the seat is given up then.
+        if self.cores.len() != 1 {
+            return Err(TWO);
+        }
         let Ok([lane]) = <[_; 1]>::try_from(self.meet()?) else {
-            return Err(Error::InvalidUse("a session of both ways has two ends"));
+            return Err(TWO);
         };
         Ok(role(lane))
     }
 
-    /// As [`Seat::wait`], where data goes both ways.
-    pub(super) fn into_both_ways(mut self) -> Result<BothWays, Error> {
+    /// As [`Seat::wait`], for a seat that [`invite_both_ways`](crate::invite_both_ways) led
+    /// to.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::InvalidUse`] for another seat.
+    pub fn wait_both_ways(mut self) -> Result<BothWays, Error> {
+        const ONE: Error = Error::InvalidUse("a session of one way has one end");
+        if self.cores.len() != 2 {
+            return Err(ONE);
+        }
         let is_first = self.is_first();
         let ends = <[_; 2]>::try_from(self.meet()?).map(|lanes| lanes.map(role));
         match ends {
@@ -188,7 +202,7 @@ impl Seat {
                 writer,
                 is_first,
             }),
-            _ => Err(Error::InvalidUse("a session of one way has one end")),
+            _ => Err(ONE),
         }
     }
 
