@@ -165,7 +165,9 @@ fn check(writer: &Writer, mut pieces: Vec<Piece>) -> Outcome<usize> {
         end += unpacked.len() as u64;
         packed_size += packed.len();
     }
-    let letter = writer.letter()?.ok_or("the first process posted no digest")?;
+    let letter = writer
+        .letter()?
+        .ok_or("the first process posted no digest")?;
     if letter.kind != DIGEST || letter.bytes != digest.0.to_le_bytes() {
         return Err("what was unpacked is not what was sent".into());
     }

@@ -35,10 +35,15 @@ impl Reader {
         }
     }
 
-    /// One that has the blocks of `other`, in the same region.
-    pub(crate) fn in_place_of(other: &mut Reader, core: Arc<Core>, pair: Arc<Pair>) -> Reader {
+    /// One that has the blocks of `other`, in the same region; see [`End::in_place_of`].
+    pub(crate) fn in_place_of(
+        other: &mut Reader,
+        closed: bool,
+        core: Arc<Core>,
+        pair: Arc<Pair>,
+    ) -> Reader {
         Reader {
-            end: End::in_place_of(&mut other.end, core, pair),
+            end: End::in_place_of(&mut other.end, closed, core, pair),
             unsent_bytes: Cell::new(0),
         }
     }

@@ -154,6 +154,13 @@ impl Returns {
         oldest
     }
 
+    /// The end is about to sleep and lets go of a block: whoever pushes next will be told to
+    /// nudge it, as after a [`Returns::take`]. Nothing can be missed, since that block was not
+    /// pushed yet.
+    pub(crate) fn sleep(&self) {
+        self.head.fetch_or(ASLEEP, Ordering::Relaxed);
+    }
+
     /// The end is awake again.
     pub(crate) fn wake(&self) {
         if self.head.load(Ordering::Relaxed) & ASLEEP != 0 {

@@ -101,10 +101,15 @@ impl World {
 
     /// Takes until there are `count`, sleeping in between.
     fn wait_for(&self, count: usize) -> Vec<(usize, Errand)> {
+        self.wait(count, true)
+    }
+
+    /// Without `says_so`, the mistake that the model must find.
+    fn wait(&self, count: usize, says_so: bool) -> Vec<(usize, Errand)> {
         let mut taken = Vec::new();
         self.take(false, &mut taken);
         while taken.len() < count {
-            self.take(true, &mut taken);
+            self.take(says_so, &mut taken);
             if taken.len() < count {
                 self.bell.sleep();
             }
@@ -143,6 +148,32 @@ fn model_blocks_of_two_threads_come_home_whole_and_no_wake_is_lost() {
         for worker in workers {
             worker.join().unwrap();
         }
+    });
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn model_a_wake_is_lost_if_the_end_does_not_say_that_it_sleeps() {
+    explore(3, || {
+        let world = Arc::new(World::new(1));
+        let worker = spawn(&world, |world| world.fill_and_put(0));
+        world.wait(1, false);
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn model_a_block_that_is_let_go_by_an_end_about_to_sleep_wakes_it() {
+    explore(4, || {
+        let world = Arc::new(World::new(1));
+        // Armed while nothing was out, so nothing was taken then.
+        world.returns.sleep();
+        let worker = spawn(&world, |world| world.fill_and_put(0));
+        world.bell.sleep();
+        let mut taken = Vec::new();
+        world.take(true, &mut taken);
+        assert_eq!(taken, [(0, errand(0))]);
+        worker.join().unwrap();
     });
 }
 

@@ -14,6 +14,7 @@ enum Step {
     Put(usize),
     Send(usize),
     Take,
+    TakeAndSleep,
     Sleep,
     Wake,
     Close,
@@ -25,7 +26,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..BLOCKS).prop_map(Step::Put),
         8 => (0..BLOCKS).prop_map(Step::Send),
         3 => Just(Step::Take),
-        3 => Just(Step::Sleep),
+        3 => Just(Step::TakeAndSleep),
+        1 => Just(Step::Sleep),
         1 => Just(Step::Wake),
         1 => Just(Step::Close),
         1 => Just(Step::Leave),
@@ -74,8 +76,12 @@ proptest! {
                     prop_assert_eq!(returns.send(number, errand), model.send(number, errand));
                 }
                 Step::Put(_) | Step::Send(_) => {}
-                Step::Take | Step::Sleep => {
-                    let sleep = matches!(step, Step::Sleep);
+                Step::Sleep => {
+                    returns.sleep();
+                    model.asleep = true;
+                }
+                Step::Take | Step::TakeAndSleep => {
+                    let sleep = matches!(step, Step::TakeAndSleep);
                     // A take that finds nothing leaves all as it is.
                     model.asleep = sleep || model.asleep && model.pushed.is_empty();
                     let taken: Vec<_> = returns.take(sleep).collect();

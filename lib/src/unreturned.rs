@@ -142,7 +142,7 @@ impl Unreturned {
 
     /// In the same region, where the bytes are already.
     fn send_again(&mut self, core: Arc<Core>, pair: Arc<Pair>) -> Result<Reader, Error> {
-        let reader = Reader::in_place_of(&mut self.reader, core, pair);
+        let reader = Reader::in_place_of(&mut self.reader, self.closed, core, pair);
         for (block, label) in self.blocks.drain(..) {
             let len = block.len();
             reader.token(block).send_as(len, label)?;

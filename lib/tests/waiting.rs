@@ -211,6 +211,31 @@ fn one_wait_serves_many_sessions_and_says_which() {
     });
 }
 
+#[test]
+fn a_block_that_is_detached_once_its_end_is_armed_makes_the_handle_ready_when_it_comes_home() {
+    bounded(|| {
+        let (reader, writer) = pair(&Options::new().block_size(64).block_count(1));
+        send(&reader, b"water");
+        let block = writer.try_data_block().unwrap().unwrap();
+        assert!(writer.arm(Interest::BLOCKS).unwrap());
+        let block = block.detach();
+        thread::spawn(move || drop(block)).join().unwrap();
+        common::sleep_on(writer.handle());
+        writer.disarm().unwrap();
+        // Given back by this.
+        assert!(writer.try_data_block().unwrap().is_none());
+        let block = reader.empty_block().unwrap();
+        assert!(reader.arm(Interest::BLOCKS).unwrap());
+        let block = block.detach();
+        let sent = thread::spawn(move || block.send(1, 0));
+        common::sleep_on(reader.handle());
+        reader.disarm().unwrap();
+        assert!(reader.try_empty_block().unwrap().is_none());
+        sent.join().unwrap().unwrap();
+        assert_eq!(writer.data_block().unwrap().unwrap().len(), 1);
+    });
+}
+
 /// With nothing but the handle and the steps, as a reactor does it.
 #[test]
 fn a_loop_of_the_callers_own_over_the_handle_loses_nothing() {

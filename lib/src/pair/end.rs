@@ -84,9 +84,16 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         End::with_pool(core, pair, pool)
     }
 
-    /// An end that has the blocks of another one, in the same region.
-    pub(crate) fn in_place_of(other: &mut Self, core: Arc<Core>, pair: Arc<Pair>) -> Self {
-        let pool = other.pool.hand_over(|| Arc::downgrade(&pair.link));
+    /// An end that has the blocks of another one, in the same region; if that was `closed`,
+    /// other threads send nothing more.
+    pub(crate) fn in_place_of(
+        other: &mut Self,
+        closed: bool,
+        core: Arc<Core>,
+        pair: Arc<Pair>,
+    ) -> Self {
+        let link = || Arc::downgrade(&pair.link);
+        let pool = other.pool.hand_over(closed, link);
         End::with_pool(core, pair, pool)
     }
 

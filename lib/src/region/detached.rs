@@ -31,10 +31,12 @@ impl Home {
         &self.returns
     }
 
-    /// Another end, with `link`, has the blocks from now on.
-    pub(super) fn hand_over(&self, link: Weak<Link>) {
+    /// Another end, with `link`, has the blocks from now on; it sends, if it is not `closed`.
+    pub(super) fn hand_over(&self, closed: bool, link: Weak<Link>) {
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
-        self.returns.reopen();
+        if !closed {
+            self.returns.reopen();
+        }
     }
 
     fn nudge(&self) {

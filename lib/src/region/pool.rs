@@ -93,7 +93,9 @@ impl Pool {
 
     /// The pool itself, for another end of this region, whose link is `link`; in its place
     /// stays one without blocks.
-    pub(crate) fn hand_over(&mut self, link: impl FnOnce() -> Weak<Link>) -> Pool {
+    ///
+    /// If it was `closed`, it stays so: its end has said that no more data will come.
+    pub(crate) fn hand_over(&mut self, closed: bool, link: impl FnOnce() -> Weak<Link>) -> Pool {
         let nothing = Pool {
             blocks: self.blocks.none(),
             places: Box::default(),
@@ -106,9 +108,10 @@ impl Pool {
             closed: Cell::new(true),
         };
         let pool = std::mem::replace(self, nothing);
-        pool.closed.set(false);
+        pool.set_awake();
+        pool.closed.set(closed);
         if let Some(home) = pool.home.get() {
-            home.hand_over(link());
+            home.hand_over(closed, link());
         }
         pool
     }
@@ -237,6 +240,9 @@ impl Pool {
             Arc::new(home)
         });
         self.detached.set(self.detached.get() + 1);
+        if self.asleep.get() {
+            home.returns().sleep();
+        }
         let copy = self.copies.as_ref().map(|copies| copies.take(block));
         Detached::new(block.take_out(), Arc::clone(home), copy)
     }
@@ -302,6 +308,7 @@ mod tests {
     use super::*;
     use crate::region::access::Own;
     use crate::region::blocks::PIECE;
+    use crate::returns::{Refused, UNSENT};
     use crate::sys::Memory;
 
     const SIZE: usize = 3 * PIECE + 5;
@@ -401,6 +408,25 @@ mod tests {
             let block = arrive(&pool, 1, 2);
             assert_eq!(pool.bytes(&block), [3; 2]);
             pool.depart(block, 0);
+        }
+    }
+
+    #[test]
+    fn a_detached_block_of_a_pool_that_was_handed_over_is_sent_only_if_that_was_not_closed() {
+        for closed in [false, true] {
+            let mut old = pool(false);
+            let mut block = old.take_spare().unwrap();
+            let origin = Origin::here().unwrap();
+            let mut detached = old.detach(&mut block, Weak::new, origin);
+            old.close_home();
+            assert_eq!(detached.send([0, 0]), Err(Refused::Closed));
+            let new = old.hand_over(closed, Weak::new);
+            assert_eq!(detached.send([0, 0]).is_err(), closed);
+            detached.put(UNSENT);
+            // Sent or put back, it comes home to the new one, and once.
+            let home: Vec<_> = new.take_home().map(|(block, _)| block.number()).collect();
+            assert_eq!(home, [0]);
+            assert!(!new.has_detached());
         }
     }
 
