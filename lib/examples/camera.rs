@@ -2,7 +2,7 @@
 //!
 //! Run it twice with the same name: the first is the camera, the second the encoder.
 //!
-//!     cargo run --example camera -- my-camera 300
+//!     cargo run -p brigade --example camera -- my-camera 300
 //!
 //! The camera drops a frame for which there is no empty block; the encoder passes over what
 //! has become old while it worked. A letter asks for a key frame: all frames are key frames

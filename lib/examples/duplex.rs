@@ -3,7 +3,7 @@
 //!
 //! Run it twice with the same name: the first answers, the second asks.
 //!
-//!     cargo run --release --example duplex -- my-service 100000
+//!     cargo run -p brigade --release --example duplex -- my-service 100000
 #![allow(clippy::print_stdout, reason = "a program that tells what it does")]
 
 use std::error::Error;

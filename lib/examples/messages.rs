@@ -2,7 +2,7 @@
 //!
 //! Run it twice with the same name: the first sends, the second receives.
 //!
-//!     cargo run --release --example messages -- my-messages 1000000
+//!     cargo run -p brigade --release --example messages -- my-messages 1000000
 //!
 //! Small messages are written to a stream, each after its length: so one block, and one wake
 //! of the partner, serves thousands of them. A large one needs no frame of its own.

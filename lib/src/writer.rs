@@ -168,6 +168,9 @@ impl Writer {
     /// and not how they came to: older ones that lie there are given back unread (and count
     /// as delivered). Waits if there is none; `None` at the end of the data.
     ///
+    /// A Reader that finds no empty block has no place for a newer one: let the pool have
+    /// more blocks than are sent while one is looked at.
+    ///
     /// # Errors
     ///
     /// As [`Writer::data_block`].

@@ -6,6 +6,7 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -92,6 +93,21 @@ impl Process {
         assert!(status.success(), "{}: {status}\n{said}", self.what);
         said
     }
+
+    /// That it has neither ended nor hangs.
+    fn check(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            let (_, said) = self.end();
+            panic!("{} ended: {status}\n{said}", self.what);
+        }
+        let is_late = self.start.elapsed() > LIMIT;
+        assert!(!is_late, "{} hangs", self.what);
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 impl Drop for Process {
@@ -145,5 +161,41 @@ fn questions_and_answers_go_both_ways_with_several_on_the_way() {
     assert_says(
         &said,
         &["10000 questions answered", "10000 answers", "up to 8"],
+    );
+}
+
+/// A block of what the example copies.
+const COPIED: u64 = 64 << 10;
+
+#[test]
+fn a_copy_goes_on_with_the_next_writer_when_one_is_killed() {
+    let (directory, name) = place();
+    let path = directory.path().join("copy");
+    let file = path.to_str().unwrap();
+    let mut fill = Process::start("restart", &[&name, "fill", "4"]);
+    for blocks in [2, 4] {
+        // Slow: it is killed long before the end.
+        let mut drain = Process::start("restart", &[&name, "drain", file, "500"]);
+        while fs::metadata(&path).map_or(0, |found| found.len()) < blocks * COPIED {
+            drain.check();
+            thread::sleep(PAUSE);
+        }
+        drain.kill();
+    }
+    Process::start("restart", &[&name, "drain", file, "0"]).succeed();
+    assert_says(
+        &fill.succeed(),
+        &["blocks are sent again", "after 2 restarts"],
+    );
+    let block = |index| (0..COPIED).map(move |offset| ((index * COPIED + offset) % 251) as u8);
+    assert!((0..64).flat_map(block).eq(fs::read(&path).unwrap()));
+}
+
+#[test]
+fn a_host_goes_on_with_another_plugin_when_one_crashes() {
+    let said = Process::start("plugin_host", &["20"]).succeed();
+    assert_says(
+        &said,
+        &["question 7", "died", "20 questions asked, 1 without"],
     );
 }
