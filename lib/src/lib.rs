@@ -19,6 +19,11 @@
 //! once and pass them on in any order. An `EmptyBlock` that is dropped unsent is
 //! empty again.
 //!
+//! A block can be detached from its end ([`EmptyBlock::detach`], [`DataBlock::detach`]). Then
+//! any thread may fill and send it, or drain and drop it, and it outlives the end. It comes
+//! home through its end, which passes it on in its next call; an end that waits is woken for
+//! it. A detached block costs some 20 ns more.
+//!
 //! What travels with a block beside its bytes is its [`Label`]. A message of any length goes
 //! in several blocks ([`Reader::send_message`], [`Writer::message`]); a stream of bytes takes no
 //! notice of blocks at all ([`Reader::stream`], [`Writer::stream`], and `into_stream`); and who
