@@ -44,7 +44,7 @@ impl Reader {
     ) -> Reader {
         Reader {
             end: End::in_place_of(&mut other.end, closed, core, pair),
-            unsent_bytes: Cell::new(0),
+            unsent_bytes: other.unsent_bytes.clone(),
         }
     }
 

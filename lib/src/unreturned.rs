@@ -152,6 +152,8 @@ impl Unreturned {
 
     fn send_copies(&self, core: Arc<Core>, pair: Arc<Pair>) -> Result<Reader, Error> {
         let reader = Reader::new(core, pair);
+        // What a stream has lost is lost here, too.
+        reader.unsent_bytes().set(self.reader.unsent_bytes().get());
         for (label, bytes) in self.iter() {
             let mut block = reader.empty_block()?;
             block[..bytes.len()].copy_from_slice(bytes);
@@ -190,12 +192,12 @@ impl Reader {
     }
 }
 
-/// Whether nobody was let in before joining failed with `error`.
+/// Whether nobody was let in before joining failed with `error`. A host that did not answer
+/// may have let this process in just when that had waited long enough.
 fn is_before_admission(error: &Error) -> bool {
     matches!(
         error,
         Error::TooManyInstances { .. }
-            | Error::NotAnswering { .. }
             | Error::NoPartner { .. }
             | Error::Refused { .. }
             | Error::InvalidOption(_)

@@ -27,6 +27,12 @@ fn options() -> Options {
     options.wait(Duration::from_secs(30))
 }
 
+/// No end of patience, and a pool whose allocation is given some seconds more.
+fn for_ever() -> Options {
+    let options = Options::new().block_size(1 << 20).block_count(64);
+    options.wait(Duration::MAX)
+}
+
 fn command(task: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -58,6 +64,7 @@ fn the_process_that_other_tests_start() {
             let reason = reason_of(accept_both_ways(&options()).unwrap_err());
             assert_eq!(reason, Refusal::OtherWays);
         }
+        "wait for ever" => drain(&writer_of(accept(&for_ever()).unwrap())),
         "end" => {}
         "stay" => thread::sleep(Duration::from_secs(60)),
         "accept twice" => {
@@ -164,6 +171,15 @@ fn who_invites_can_be_the_writer() {
     bounded(|| {
         let (child, seat) = start(&options().side(Side::Writer), &mut command("fill"));
         drain(&writer_of(seat.wait().unwrap()));
+        assert_succeeds(child);
+    });
+}
+
+#[test]
+fn both_can_wait_beyond_what_a_clock_can_count() {
+    bounded(|| {
+        let (child, seat) = start(&for_ever(), &mut command("wait for ever"));
+        fill(&reader_of(seat.wait().unwrap()));
         assert_succeeds(child);
     });
 }

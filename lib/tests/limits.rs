@@ -65,6 +65,7 @@ fn the_process_that_other_tests_start() {
         Ok("few files") => few_files(),
         Ok("many sessions") => many_sessions(),
         Ok("many partners") => many_partners(),
+        Ok("many descriptors under way") => many_descriptors_under_way(),
         Ok("small files") => small_files(),
         Ok("little address space") => little_address_space(),
         Ok("no private directory") => no_private_directory(),
@@ -183,6 +184,54 @@ fn sessions(place: &str) {
     }
     drop(roles);
     assert_eq!(count(), before);
+}
+
+#[test]
+fn a_host_that_can_send_no_descriptors_says_so_and_does_not_drop_joiner_after_joiner() {
+    assert_does("many descriptors under way");
+}
+
+fn many_descriptors_under_way() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::PermissionsExt;
+    let (directory, name) = place();
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    if rustix::process::geteuid().is_root() {
+        // Whom the limit does not bind; threads that are started later are this user, too.
+        let user = rustix::process::Uid::from_raw(65534);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+    }
+    let seat = Seat::take(&name, &Options::new().wait(Duration::from_secs(20))).unwrap();
+    limit(Resource::Nofile, 64);
+    let (from, _to) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::NONBLOCK,
+        None,
+    )
+    .unwrap();
+    // As many as the limit, and a few more.
+    let refused = (0..40).find_map(|_| {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = [from.as_fd(), from.as_fd()];
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        let parts = [std::io::IoSlice::new(b"x")];
+        rustix::net::sendmsg(&from, &parts, &mut ancillary, SendFlags::NOSIGNAL).err()
+    });
+    assert_eq!(refused, Some(rustix::io::Errno::TOOMANYREFS));
+    let host = thread::spawn(move || seat.wait());
+    let _ = join(&name, &Options::new().wait(Duration::from_millis(100)));
+    match host.join().unwrap().unwrap_err() {
+        Error::Os { operation, source } => {
+            assert!(operation.contains("send"), "{operation}");
+            let number = rustix::io::Errno::TOOMANYREFS.raw_os_error();
+            assert_eq!(source.raw_os_error(), Some(number));
+        }
+        error => panic!("{error:?}"),
+    }
 }
 
 #[test]

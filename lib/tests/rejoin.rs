@@ -189,6 +189,26 @@ fn a_reader_that_was_closed_is_closed_again_and_only_the_verdict_is_missing() {
 }
 
 #[test]
+fn bytes_that_a_forgotten_stream_took_still_forbid_the_end_of_the_data() {
+    bounded(|| {
+        let (_directory, name) = place();
+        let (reader, writer) = pair(8, 4);
+        let mut stream = reader.stream();
+        stream.write_all(b"lost").unwrap();
+        std::mem::forget(stream);
+        writer.abort("no room");
+        let mut unreturned = reader.into_unreturned().unwrap();
+        let other = name.clone();
+        let writer = thread::spawn(move || as_writer(&other).data_block_until(soon()).map(drop));
+        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let why = invalid_use(reader.close());
+        assert!(why.contains("never sent"), "{why}");
+        let error = writer.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::PartnerAborted { .. }), "{error:?}");
+    });
+}
+
+#[test]
 fn the_name_of_a_lost_pair_can_be_used_for_the_next_whoever_had_it() {
     bounded(|| {
         for reader_first in [true, false] {

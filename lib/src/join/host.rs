@@ -180,10 +180,10 @@ impl Showing {
         let Some(peers) = whole(&heads)? else {
             return Ok(Joiner::Left);
         };
-        match channel.admit() {
-            Ok(()) => Ok(Joiner::Admitted(peers)),
-            Err(_) => Ok(Joiner::Left),
-        }
+        Ok(match channel.admit()? {
+            true => Joiner::Admitted(peers),
+            false => Joiner::Left,
+        })
     }
 
     /// What the joiner shows, if it fits. `None` if it is not even a head.

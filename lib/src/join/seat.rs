@@ -110,10 +110,13 @@ impl Seat {
     pub fn accept(options: &Options) -> Result<Seat, Error> {
         let intent = Intent::new(options, None)?;
         let cores = new_cores(options.ways)?;
-        let channel = sys::accept()?;
         let patience = options.wait.unwrap_or_default();
         let since = Instant::now();
-        match join_host(channel, &cores[0], &intent, INVITED, patience)? {
+        let pairs = match sys::accept()? {
+            Some(channel) => join_host(channel, &cores[0], &intent, INVITED, patience)?,
+            None => None,
+        };
+        match pairs {
             Some(pairs) => Ok(Seat::of_second(pairs, &cores, options)),
             None => {
                 let waited = since.elapsed();

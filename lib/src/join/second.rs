@@ -31,7 +31,8 @@ pub(super) fn join_host(
     if let Err(refused) = intent.check_who(&channel) {
         return refuse(&channel, refused);
     }
-    let limit = patience.max(ANSWER_LIMIT) + allocation_limit(&intent.geometry);
+    let limit = patience.max(ANSWER_LIMIT);
+    let limit = limit.saturating_add(allocation_limit(&intent.geometry));
     let alarm = core.alarm()?;
     let answer = || {
         // A limit beyond what a clock can count is no limit.

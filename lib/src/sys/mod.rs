@@ -32,7 +32,7 @@
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's; an invited process is known from its offer on, and is the spawned child of this user until then: who joins MUST look again after each offer |
 //! | `Channel::offer(lanes)` | shows one region for each lane of the session, one or two, with all that the link of each lane needs, which it makes; false if the peer has left; MUST NOT block |
-//! | `Channel::{refuse, admit}` | the other two messages of joining (protocol, J7 to J14); MUST NOT block |
+//! | `Channel::{refuse, admit}` | the other two messages of joining (protocol, J7 to J14); `admit` is false if the peer has left; MUST NOT block |
 //! | `Channel::receive(alarm, deadline)` | the next [`Message`]; an offer has one region or two; what the peer sends MUST NOT be able to block this process, now or when it lets go of it |
 //! | `Channel::into_links()` | what is left of a channel when both have joined: one link for each lane that both have shown, in order, each with doorbells of its own; they share the partner's process handle |
 //! | `Link::wait(deadline)` | sleeps until `handle()` is ready or the deadline passed; does NOT consume. `HungUp` if this process has hung up, else `Gone` if the partner hung up or died, each again on every later call; else `Rung`; may wake early. One thread at a time, which is also the one that consumes |
@@ -48,7 +48,7 @@
 //! | `Origin::{here, is_here}` | the process in which something is made; whether it is this one, or this one was forked off it: costs a load; a back end whose system has no fork always says yes |
 //! | `Invitation::new()` | the two ends of a channel, in this process |
 //! | `Invitation::spawn(command)` | starts `command` with one end, of which [`INVITATION`] tells it; the child and the channel to it, for which this process is the host; `command` is as it was before, and no other child inherits anything |
-//! | `accept()` | the channel that this process was invited to, as its second; `InvalidUse` if there is none or it was taken |
+//! | `accept()` | the channel that this process was invited to, as its second; none if the inviting process is gone; `InvalidUse` if there is no invitation or it was taken |
 //! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
 //! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
 //! | `observe()` | for who looks from outside: each region that a process of this user owns, with the process's id; at least its first page, mapped read-only; what cannot be seen is left out |

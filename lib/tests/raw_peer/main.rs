@@ -735,6 +735,58 @@ fn a_reader_that_goes_on_as_second_takes_the_hosts_numbers() {
     });
 }
 
+/// A real Reader whose Writer, another process, was killed with two blocks.
+fn killed_writer() -> Unreturned {
+    let place = Place::new();
+    let host = place.real_host(Side::Reader);
+    let mut second = Other::start("second", &place.name);
+    second.reaches("paired");
+    let Role::Reader(reader) = host.join().unwrap().unwrap() else {
+        panic!("the host is no Reader");
+    };
+    for tag in 0..2 {
+        let block = reader.empty_block().unwrap();
+        block.send(1, tag).unwrap();
+    }
+    second.kill();
+    let error = reader.finish_until(soon()).unwrap_err();
+    assert!(matches!(error, Error::PartnerDied { .. }), "{error:?}");
+    reader.into_unreturned().unwrap()
+}
+
+#[test]
+fn what_was_shown_to_a_host_that_may_have_let_this_process_in_is_not_shown_to_another() {
+    bounded(|| {
+        let mut unreturned = killed_writer();
+        let (silent, place) = (Place::new(), Place::new());
+        let name = silent.name.clone();
+        let host = silent.raw_host();
+        let rejoining = thread::spawn(move || {
+            let result = unreturned.rejoin(&name, &options());
+            (unreturned, result)
+        });
+        let channel = host.accept();
+        offer(&channel, &Region::of(WRITER));
+        let (shown, _bell) = channel.receive_offer();
+        let (mut unreturned, result) = rejoining.join().unwrap();
+        assert!(matches!(result, Err(Error::NotAnswering { .. })));
+        // It may take itself for the partner.
+        channel.admit();
+        let name = place.name.clone();
+        let writer = thread::spawn(move || {
+            let Role::Writer(writer) = join(&name, &options().side(Side::Writer)).unwrap() else {
+                panic!("no Writer");
+            };
+            while writer.data_block_until(soon()).unwrap().is_some() {}
+            writer.finish().unwrap().blocks
+        });
+        let reader = unreturned.rejoin(&place.name, &options()).unwrap();
+        reader.verdict_until(soon()).unwrap();
+        assert_eq!(writer.join().unwrap(), 2);
+        assert_eq!(shown.get(AT_PUBLISHED), 0);
+    });
+}
+
 // ---- a raw Reader that breaks the protocol ------------------------------------------------
 
 #[track_caller]

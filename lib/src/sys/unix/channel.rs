@@ -143,11 +143,11 @@ impl Channel {
             fds.push(bell.as_fd());
         }
         if lanes.len() < 2 || !self.is_host() {
-            return Ok(self.send(Kind::Offer, "", &fds).is_ok());
+            return self.send(Kind::Offer, "", &fds);
         }
         let (socket, shown) = new_pair()?;
         fds.push(shown.as_fd());
-        let sent = self.send(Kind::Offer, "", &fds).is_ok();
+        let sent = self.send(Kind::Offer, "", &fds)?;
         ours.second_socket = Some(Socket::new(socket)?);
         Ok(sent)
     }
@@ -157,11 +157,13 @@ impl Channel {
         let _ = self.send(Kind::Refused(number), reason, &[]);
     }
 
-    pub(crate) fn admit(&self) -> Result<(), Error> {
+    /// False if the peer has left.
+    pub(crate) fn admit(&self) -> Result<bool, Error> {
         self.send(Kind::Admitted, "", &[])
     }
 
-    fn send(&self, kind: Kind, text: &str, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    /// False if the peer has left, or lets messages lie.
+    fn send(&self, kind: Kind, text: &str, fds: &[BorrowedFd<'_>]) -> Result<bool, Error> {
         let (head, text) = (message::head(kind), message::cut(text).as_bytes());
         let mut space = [MaybeUninit::uninit(); CONTROL_SPACE];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -176,9 +178,12 @@ impl Channel {
             }));
         }
         let parts = [IoSlice::new(&head), IoSlice::new(text)];
-        rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)
-            .map_err(|errno| failed("send to the joining process", errno))?;
-        Ok(())
+        match rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(true),
+            Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::AGAIN) => Ok(false),
+            // What this process lacks, it would lack for the next one, too.
+            Err(errno) => Err(failed("send to the joining process", errno)),
+        }
     }
 
     /// `Ok(None)` when the deadline has passed or the alarm rang.

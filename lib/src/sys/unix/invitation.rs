@@ -76,7 +76,7 @@ fn number_of(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
 /// That the invitation of this process was accepted.
 static ACCEPTED: AtomicBool = AtomicBool::new(false);
 
-pub(crate) fn accept() -> Result<Channel, Error> {
+pub(crate) fn accept() -> Result<Option<Channel>, Error> {
     let none = Error::InvalidUse("this process was not started by an invitation");
     let Some((fd, number)) = std::env::var(INVITATION).ok().as_deref().and_then(parse) else {
         return Err(none);
@@ -94,7 +94,7 @@ pub(crate) fn accept() -> Result<Channel, Error> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)
         .map_err(|errno| failed("keep the invitation to this process", errno))?;
-    Channel::to_inviting(Socket::new(socket)?)
+    Channel::to_inviting(Socket::new(socket)?).map(Some)
 }
 
 /// Descriptor and number, as `Invitation::spawn` writes them.

@@ -63,7 +63,7 @@ fn links(lanes: usize) -> (Vec<Link>, Vec<Link>) {
     assert_eq!(received_lanes(&second), lanes);
     assert!(second.offer(&shown).unwrap());
     assert_eq!(received_lanes(&host), lanes);
-    host.admit().unwrap();
+    assert!(host.admit().unwrap());
     assert!(matches!(receive(&second), Message::Admitted));
     (host.into_links().unwrap(), second.into_links().unwrap())
 }
@@ -232,7 +232,7 @@ fn the_invited_process() {
 }
 
 fn be_second() {
-    let channel = accept().unwrap();
+    let channel = accept().unwrap().unwrap();
     let parent = std::os::unix::process::parent_id();
     let host = channel.peer().process_id;
     assert!(host == parent || std::env::var("BRIGADE_TEST_WRAPPED").is_ok());
@@ -260,7 +260,7 @@ fn be_host(command: &mut Command, lanes: usize) -> (std::process::Child, Vec<Lin
     assert_eq!(received_lanes(&channel), lanes);
     assert_eq!(channel.peer().user, User::own());
     let process_id = channel.peer().process_id;
-    channel.admit().unwrap();
+    assert!(channel.admit().unwrap());
     let links = channel.into_links().unwrap();
     for link in &links {
         link.ring();

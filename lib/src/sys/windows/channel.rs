@@ -188,13 +188,13 @@ impl Channel {
         let _ = self.send(Kind::Refused(number), numbers, reason);
     }
 
-    pub(crate) fn admit(&self) -> Result<(), Error> {
+    /// False if the other has left.
+    pub(crate) fn admit(&self) -> Result<bool, Error> {
         // Not of a process whose letters are of another version, whatever its region says.
         if self.remote_bells.get().is_none_or(Vec::is_empty) {
-            let error = io::ErrorKind::InvalidData;
-            return Err(Error::os("find the joining process's doorbell", error));
+            return Ok(false);
         }
-        self.send(Kind::Admitted, [[0; 2]; LANES], "")
+        Ok(self.send(Kind::Admitted, [[0; 2]; LANES], "").is_ok())
     }
 
     fn send(&self, kind: Kind, lanes: [LaneNumbers; LANES], text: &str) -> Result<(), Error> {

@@ -111,8 +111,8 @@ impl Invitation {
     }
 }
 
-/// The channel to the process that invited this one.
-pub(crate) fn accept() -> Result<Channel, Error> {
+/// The channel to the process that invited this one, unless that is gone.
+pub(crate) fn accept() -> Result<Option<Channel>, Error> {
     static TAKEN: Mutex<bool> = Mutex::new(false);
     let none = Error::InvalidUse("this process was not started by an invitation");
     let handle = std::env::var(INVITATION).ok();
@@ -133,14 +133,10 @@ pub(crate) fn accept() -> Result<Channel, Error> {
     // SAFETY: it is an invitation's, so it was inherited for this function, which takes
     // it once.
     drop(unsafe { OwnedHandle::from_raw_handle(handle) });
-    let gone = || {
-        Error::os(
-            "reach the process that invited this one",
-            io::ErrorKind::NotFound,
-        )
-    };
-    let host = Process::open(host.0, host.1).ok_or_else(gone)?;
-    Channel::to_host(&name(number), ONLY_TURN, host)?.ok_or_else(gone)
+    match Process::open(host.0, host.1) {
+        Some(host) => Channel::to_host(&name(number), ONLY_TURN, host),
+        None => Ok(None),
+    }
 }
 
 fn name(number: [u64; 2]) -> Name {
