@@ -86,7 +86,6 @@ pub(crate) use unix::{
     users::User,
 };
 #[cfg(unix)]
-#[allow(unused_imports, reason = "waiting in parts is yet to come")]
 pub(crate) use unix::{
     invitation::{Invitation, accept},
     link::wait_for_handles,
@@ -95,7 +94,6 @@ pub(crate) use unix::{
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-#[allow(unused_imports, reason = "waiting in parts is yet to come")]
 pub(crate) use windows::{
     Alarm, Arriving, Channel, Host, Invitation, Link, Memory, Name, Origin, Seat, User, accept,
     available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_handles,

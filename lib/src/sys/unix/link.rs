@@ -120,7 +120,6 @@ impl Link {
         self.remote_bell.ring();
     }
 
-    #[allow(dead_code, reason = "waiting in parts is yet to come")]
     pub(crate) fn nudge(&self) {
         self.bell.ring();
     }
@@ -132,7 +131,6 @@ impl Link {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 
-    #[allow(dead_code, reason = "waiting in parts is yet to come")]
     pub(crate) fn handle(&self) -> Handle<'_> {
         self.ready.as_fd()
     }
@@ -147,7 +145,6 @@ impl Drop for Link {
     }
 }
 
-#[allow(dead_code, reason = "waiting in parts is yet to come")]
 pub(crate) fn wait_for_handles(
     handles: &[Handle<'_>],
     deadline: Option<Instant>,

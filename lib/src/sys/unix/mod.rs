@@ -14,7 +14,6 @@
 
 pub(super) mod channel;
 pub(super) mod discard;
-#[allow(dead_code, reason = "joining by invitation is yet to come")]
 pub(super) mod invitation;
 pub(super) mod link;
 pub(super) mod lock;

@@ -145,7 +145,6 @@ impl Link {
         self.remote_bell.ring();
     }
 
-    #[allow(dead_code, reason = "detached blocks are yet to come")]
     pub(crate) fn nudge(&self) {
         set(&self.bell.ring);
     }

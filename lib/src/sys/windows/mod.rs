@@ -20,7 +20,6 @@
 mod card;
 mod channel;
 mod inspect;
-#[allow(dead_code, reason = "joining by invitation is yet to come")]
 mod invitation;
 mod link;
 mod memory;
