@@ -32,6 +32,8 @@ pub struct Member {
 
 /// All sessions of this user's processes on this machine, in no particular order.
 ///
+/// A session in which data goes both ways is two here, one for each way.
+///
 /// It looks at memory that the processes share and that only they can write; they
 /// notice nothing. Processes that this one cannot see (in another container, say) are
 /// not found, nor, on Windows, the later ones of many sessions of one process.
@@ -56,26 +58,51 @@ pub fn sessions() -> Result<Vec<Session>, Error> {
         let Some(region) = Region::theirs(memory) else {
             continue;
         };
-        if let Some((number, side, geometry)) = head(&region) {
-            let session = found.entry(number).or_insert_with(|| Session {
-                block_size: geometry.block_size(),
-                block_count: geometry.block_count(),
-                reader: None,
-                writer: None,
-            });
-            let member = match side {
-                Side::Reader => &mut session.reader,
-                Side::Writer => &mut session.writer,
-            };
-            *member = Some(Member::of(process_id, &region));
+        let Some(head) = head(&region) else {
+            continue;
+        };
+        let new = || (head.epoch, head.session());
+        let (newest, session) = found.entry((head.number, head.lane)).or_insert_with(new);
+        // What is left of a pair whose partner was replaced is no session any more.
+        if head.epoch < *newest {
+            continue;
         }
+        if head.epoch > *newest {
+            (*newest, *session) = new();
+        }
+        let member = match head.side {
+            Side::Reader => &mut session.reader,
+            Side::Writer => &mut session.writer,
+        };
+        *member = Some(Member::of(process_id, &region));
     }
-    Ok(found.into_values().collect())
+    Ok(found.into_values().map(|(_, session)| session).collect())
 }
 
-/// The session's number, and what the region's owner is in it; `None` if it speaks
-/// another version.
-fn head(region: &Region<Theirs>) -> Option<(u64, Side, Geometry)> {
+/// Which pair a region is of, and what its owner is in it.
+struct Head {
+    /// The session's.
+    number: u64,
+    lane: u32,
+    epoch: u64,
+    side: Side,
+    geometry: Geometry,
+}
+
+impl Head {
+    /// Without anybody in it yet.
+    fn session(&self) -> Session {
+        Session {
+            block_size: self.geometry.block_size(),
+            block_count: self.geometry.block_count(),
+            reader: None,
+            writer: None,
+        }
+    }
+}
+
+/// `None` if it speaks another version.
+fn head(region: &Region<Theirs>) -> Option<Head> {
     let control = region.control();
     let is_ours = control.magic.load_acquire() == layout::MAGIC
         && control.version.load() == layout::VERSION
@@ -87,7 +114,13 @@ fn head(region: &Region<Theirs>) -> Option<(u64, Side, Geometry)> {
     let (block_size, count) = (size(&control.block_size), size(&control.block_count));
     let geometry = Geometry::new(block_size.ok()?, count.ok()?).ok()?;
     let side = Side::from_role(control.role.load())?;
-    Some((control.session.load(), side, geometry))
+    Some(Head {
+        number: control.session.load(),
+        lane: control.lane.load(),
+        epoch: control.epoch.load(),
+        side,
+        geometry,
+    })
 }
 
 impl Session {

@@ -97,9 +97,9 @@ impl Monitor {
     /// If `index` is not below [`FIGURES`].
     pub fn set_figure(&self, index: usize, value: u64) {
         assert!(index < FIGURES);
-        if let Some(pair) = self.core.pair() {
+        self.core.with_pair(|pair| {
             pair.own.control().figures.0[index].store(value, Ordering::Relaxed);
-        }
+        });
     }
 
     /// This process's own numbers, each as last set; zeros before.

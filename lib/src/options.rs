@@ -180,7 +180,7 @@ impl Partner {
     /// in a user namespace all that have no number there look like one, the overflow user
     /// (65534 as a rule), so that one is nobody's own.
     pub fn is_own_user(&self) -> bool {
-        self.peer.user == sys::User::own() && self.peer.user.is_certain()
+        self.peer.is_own_user()
     }
 
     /// The number of its user, by the system's word; `None` where users have none

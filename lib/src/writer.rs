@@ -371,7 +371,8 @@ impl Writer {
     /// Posts a letter to the Reader: at most [`LETTER_MAX`](crate::LETTER_MAX) bytes, with a
     /// number of the application's choice. Waits as long as
     /// [`LETTERS`](crate::LETTERS) of them lie unread. Letters arrive in the order of
-    /// posting, but not in any order with the blocks.
+    /// posting, but not in any order with the blocks. A Reader that waits for the verdict
+    /// takes none: use a deadline where it may.
     ///
     /// # Errors
     ///

@@ -301,6 +301,9 @@ fn one_way_and_both_ways_refuse_each_other_and_the_host_waits_on() {
 
 const NAME: &str = "BRIGADE_BOTH_WAYS_NAME";
 
+/// To close its Reader before it is killed.
+const CLOSES: &str = "BRIGADE_BOTH_WAYS_CLOSES";
+
 /// Joins, says so, and waits to be killed.
 #[test]
 #[ignore = "a process that another test starts"]
@@ -308,19 +311,26 @@ fn the_process_that_is_killed() {
     if let Ok(name) = std::env::var(NAME) {
         let ends = join_both_ways(&name, &small()).unwrap();
         say(&ends.reader, 7);
+        if std::env::var_os(CLOSES).is_some() {
+            ends.reader.close().unwrap();
+        }
         writeln!(std::io::stdout(), "joined").unwrap();
         thread::sleep(LIMIT);
     }
 }
 
-fn start(name: &str) -> Child {
+fn start(name: &str, closes: bool) -> Child {
     let arguments = [
         "--exact",
         "the_process_that_is_killed",
         "--ignored",
         "--nocapture",
     ];
-    Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if closes {
+        command.env(CLOSES, "1");
+    }
+    command
         .args(arguments)
         .env(NAME, name)
         .stdout(Stdio::piped())
@@ -329,14 +339,51 @@ fn start(name: &str) -> Child {
         .unwrap()
 }
 
+fn wait_until_joined(other: &mut Child) {
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("joined")));
+}
+
+#[test]
+fn what_one_end_does_about_a_death_takes_nothing_from_the_other() {
+    bounded(|| {
+        let (_directory, name) = place();
+        let mut other = start(&name, true);
+        let BothWays { reader, writer, .. } = join_both_ways(&name, &small()).unwrap();
+        wait_until_joined(&mut other);
+        say(&reader, 1);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // All was received, and the end, so there is a verdict, though nobody hears it.
+        let error = reader.finish().unwrap_err();
+        assert!(matches!(error, Error::PartnerDied { .. }), "{error:?}");
+        let unreturned = reader.into_unreturned().unwrap();
+        assert_eq!(unreturned.len(), 1);
+        drop(unreturned);
+        assert_eq!((hear(&writer), hear(&writer)), (Some(7), None));
+        writer.finish().unwrap();
+    });
+    bounded(|| {
+        let (_directory, name) = place();
+        let mut other = start(&name, true);
+        let BothWays { reader, writer, .. } = join_both_ways(&name, &small()).unwrap();
+        wait_until_joined(&mut other);
+        say(&reader, 1);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // Given up before it saw the end.
+        drop(writer);
+        assert_eq!(reader.into_unreturned().unwrap().len(), 1);
+    });
+}
+
 #[test]
 fn a_death_ends_both_ways_after_all_that_was_sent() {
     bounded(|| {
         let (_directory, name) = place();
-        let mut other = start(&name);
+        let mut other = start(&name, false);
         let BothWays { reader, writer, .. } = join_both_ways(&name, &small()).unwrap();
-        let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("joined")));
+        wait_until_joined(&mut other);
         let draining = thread::spawn(move || {
             assert_eq!(hear(&writer), Some(7));
             let error = writer.data_block().unwrap_err();

@@ -8,7 +8,7 @@
 
 use std::thread;
 
-use brigade::{Member, Options, Role, Seat, Session, join, sessions};
+use brigade::{Member, Options, Role, Seat, Session, join, join_both_ways, sessions};
 
 /// The session whose processes greet with `greeting`.
 fn find(greeting: &[u8]) -> Option<Session> {
@@ -59,4 +59,30 @@ fn who_looks_from_outside_sees_a_session_from_its_first_process_to_its_end() {
 
     drop((reader, writer));
     assert!(find(greeting).is_none());
+}
+
+#[test]
+fn of_a_session_of_both_ways_each_way_is_seen_for_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("{}/n", directory.path().display());
+    let options = Options::new().block_size(8).greeting(name.as_bytes());
+    let (other, same) = (name.clone(), options.clone());
+    let second = thread::spawn(move || join_both_ways(&other, &same).unwrap());
+    let here = join_both_ways(&name, &options).unwrap();
+    let there = second.join().unwrap();
+    for _ in 0..3 {
+        here.reader.empty_block().unwrap().send(1, 0).unwrap();
+    }
+    there.reader.empty_block().unwrap().send(1, 0).unwrap();
+
+    let is_here = |member: &Member| member.greeting() == name.as_bytes();
+    let mut under_way: Vec<u64> = brigade::sessions()
+        .unwrap()
+        .iter()
+        .filter(|session| session.reader().is_some_and(is_here))
+        .inspect(|session| assert!(session.writer().is_some_and(is_here)))
+        .map(|session| session.blocks_under_way())
+        .collect();
+    under_way.sort_unstable();
+    assert_eq!(under_way, [1, 3]);
 }

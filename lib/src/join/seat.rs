@@ -211,6 +211,7 @@ impl Seat {
 
     /// Waits for the partner: each lane's core and pair.
     pub(crate) fn meet(&mut self) -> Result<Vec<Lane>, Error> {
+        self.core().check_here()?;
         let pairs = match self.stage.take() {
             Some(Stage::Second(pairs)) => pairs,
             Some(Stage::Host(host)) => {

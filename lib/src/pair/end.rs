@@ -348,7 +348,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 }
                 Wake::Message => Err(self.violation(Violation::Message)),
                 Wake::HungUp => self.core.check().and(Err(OVER)),
-                Wake::Timeout => Err(Error::TimedOut),
+                Wake::Timeout => {
+                    late.set(true);
+                    Ok(())
+                }
             },
         );
         self.pool.set_awake();
@@ -525,8 +528,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     /// Gives the session up, and lets nobody in this process reach its region any more.
+    /// The other lane shall find out itself what became of the partner.
     pub(crate) fn leave(&self, why: &str) {
-        self.core.abort(why);
+        self.core.abort_lane(0, why);
+        self.core.give_up_name();
         self.core.release();
     }
 
@@ -554,9 +559,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.check_here()?;
         match self.pair.partner_ended() {
             Err(Error::PartnerAborted { .. }) => return Ok(()),
-            Ok(true) => return Err(Error::InvalidUse("the partner has given its verdict")),
+            Ok(true) if self.pair.side == Side::Reader => {
+                return Err(Error::InvalidUse("the partner has given its verdict"));
+            }
             Err(error) => return Err(error),
-            Ok(false) => {}
+            // A Reader that has said that no more will come is missed until the verdict.
+            Ok(_) => {}
         }
         if self.pair.was_found_dead() {
             return Ok(());

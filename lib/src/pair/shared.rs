@@ -122,6 +122,7 @@ impl Core {
 
     /// What ends the waits of joining.
     pub(crate) fn alarm(&self) -> Result<Arc<sys::Alarm>, Error> {
+        self.check_here()?;
         let joined = Error::InvalidUse("this process has joined already");
         self.state().alarm.clone().ok_or(joined)
     }
@@ -150,9 +151,13 @@ impl Core {
         self.paired.notify_all();
     }
 
-    pub(crate) fn pair(&self) -> Option<Arc<Pair>> {
-        self.check_here().ok()?;
-        self.state().pair.clone()
+    /// Lets `use_it` use the pair, if it is there, before anybody can end it.
+    pub(crate) fn with_pair(&self, use_it: impl FnOnce(&Pair)) {
+        if self.check_here().is_ok()
+            && let Some(pair) = &self.state().pair
+        {
+            use_it(pair);
+        }
     }
 
     /// Waits until the pair is complete; `None` if the session was over before.

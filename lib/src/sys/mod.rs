@@ -161,3 +161,10 @@ pub(crate) struct Peer {
     /// As seen from this process; 0 if it cannot be seen from here.
     pub(crate) process_id: u32,
 }
+
+impl Peer {
+    /// Whether its user is surely this process's own.
+    pub(crate) fn is_own_user(&self) -> bool {
+        self.user == User::own() && self.user.is_certain()
+    }
+}

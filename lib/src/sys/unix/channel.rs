@@ -323,7 +323,7 @@ impl Channel {
     }
 
     pub(crate) fn into_links(self) -> Result<Vec<Link>, Error> {
-        let is_foreign = self.peer().user != User::own();
+        let is_foreign = !self.peer().is_own_user();
         let process = self.invited.into_inner().map_or(self.process, |(_, p)| p);
         let (ours, theirs) = (self.ours.into_inner(), self.theirs.into_inner());
         let second_socket = ours.second_socket.or(theirs.second_socket);
