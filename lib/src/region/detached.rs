@@ -133,10 +133,12 @@ impl Detached {
 
     /// Lets the block come home to be sent; if that cannot be, it stays in this token.
     pub(crate) fn send(&mut self, errand: Errand) -> Result<(), Refused> {
-        if self.home.returns.send(self.block.number(), errand)? {
+        let asleep = self.home.returns.send(self.block.number(), errand)?;
+        // Before all else: from here on the block is not this token's.
+        self.block.take_out();
+        if asleep {
             self.home.nudge();
         }
-        self.block.take_out();
         Ok(())
     }
 }
