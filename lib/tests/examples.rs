@@ -157,11 +157,23 @@ fn small_messages_go_through_a_stream_and_large_ones_by_themselves() {
 
 #[test]
 fn questions_and_answers_go_both_ways_with_several_on_the_way() {
-    let said = run_twice("duplex", &["10000"]);
+    let said = run_twice("duplex", &["2000"]);
     assert_says(
         &said,
-        &["10000 questions answered", "10000 answers", "up to 8"],
+        &["2000 questions answered", "2000 answers", "up to 8"],
     );
+}
+
+#[test]
+fn four_threads_compress_blocks_and_what_they_keep_is_good() {
+    let said = run_twice("workers", &[]);
+    assert_says(&said, &["sent", "kept"]);
+}
+
+#[test]
+fn blocks_become_arrow_buffers() {
+    let said = run_twice("arrow", &[]);
+    assert_says(&said, &["sent", "summed up"]);
 }
 
 /// A block of what the example copies.
