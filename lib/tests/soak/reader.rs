@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use brigade::{EmptyBlock, Error, Label, OwnedEmptyBlock, Reader, Role, Side, join};
+use brigade::{EmptyBlock, Error, Label, Options, OwnedEmptyBlock, Reader, Role, Side, join};
 
 use crate::content::{assert_intact, fill, lane_and_index, tag, take_any};
 use crate::flat::Flat;
@@ -24,7 +24,10 @@ pub(crate) fn run(task: &Task) {
         resent: Vec::new(),
         next: [0; LANES],
     };
-    let mut reader = session.join();
+    let mut reader = match patiently(|| join(&name(task), &session.options())) {
+        Role::Reader(reader) => reader,
+        Role::Writer(_) => panic!("not the reader"),
+    };
     Sending::begin(&task.directory);
     loop {
         flat.observe();
@@ -46,13 +49,8 @@ struct Session {
 }
 
 impl Session {
-    fn join(&self) -> Reader {
-        let greeting = self.opening.to_bytes();
-        let options = options(&self.task, Side::Reader).greeting(&greeting);
-        match patiently(|| join(&name(&self.task), &options)) {
-            Role::Reader(reader) => reader,
-            Role::Writer(_) => panic!("not the reader"),
-        }
+    fn options(&self) -> Options {
+        options(&self.task, Side::Reader).greeting(&self.opening.to_bytes())
     }
 
     fn send_all(&mut self, reader: &Reader) -> Result<(), Error> {
@@ -77,7 +75,7 @@ impl Session {
     fn survive(&mut self, reader: Reader) -> Reader {
         let mut tally = Tally::new(&self.opening, &self.resent, &self.next);
         let delivered = reader.delivered().blocks;
-        let unreturned = reader.into_unreturned().unwrap();
+        let mut unreturned = reader.into_unreturned().unwrap();
         assert_eq!(unreturned.len() as u64, tally.sent() as u64 - delivered);
         self.resent.clear();
         for (label, bytes) in unreturned.iter() {
@@ -92,22 +90,7 @@ impl Session {
             resent: self.resent.len() as u64,
             next: self.next,
         };
-        self.rejoin(unreturned)
-    }
-
-    fn rejoin(&self, unreturned: brigade::Unreturned) -> Reader {
-        let blocks: Vec<_> = unreturned
-            .iter()
-            .map(|(label, bytes)| (label, bytes.to_vec()))
-            .collect();
-        drop(unreturned);
-        let reader = self.join();
-        for (label, bytes) in blocks {
-            let mut block = reader.empty_block().unwrap();
-            block[..bytes.len()].copy_from_slice(&bytes);
-            block.send_as(bytes.len(), label).unwrap();
-        }
-        reader
+        patiently(|| unreturned.rejoin(&name(&self.task), &self.options()))
     }
 }
 
