@@ -44,8 +44,8 @@ const SLACK_DESCRIPTORS: usize = 1;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looked at each time that this process has a new partner.
-#[derive(Default)]
 pub(crate) struct Flat {
+    role: &'static str,
     pairs: u64,
     /// When all that is made only once was there.
     first: Option<Size>,
@@ -53,6 +53,15 @@ pub(crate) struct Flat {
 }
 
 impl Flat {
+    pub(crate) fn new(role: &'static str) -> Flat {
+        Flat {
+            role,
+            pairs: 0,
+            first: None,
+            last: None,
+        }
+    }
+
     pub(crate) fn observe(&mut self) {
         self.pairs += 1;
         self.last = Size::now();
@@ -74,12 +83,18 @@ impl Flat {
             thread::sleep(Duration::from_millis(1));
             self.last = Size::now();
         }
+        if self.pairs.is_multiple_of(10) {
+            self.tell();
+        }
     }
 
     /// For who reads along.
-    pub(crate) fn tell(&self, role: &str) {
+    fn tell(&self) {
         if let (Some(first), Some(last)) = (self.first, self.last) {
-            println!("{role}, {} pairs: from {first:?} to {last:?}", self.pairs);
+            println!(
+                "{}, {} pairs: from {first:?} to {last:?}",
+                self.role, self.pairs
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Mutex;
 
 use crate::LANES;
 
@@ -68,23 +69,19 @@ fn open(directory: &Path, name: &str) -> File {
 }
 
 /// The Writer's: the tags of the blocks that it has drained in this session, each written
-/// before the block is given back. Any number of handles append to it.
-pub(crate) struct Drained(File);
+/// before the block is given back. All its threads share the file: not every system
+/// appends as a whole.
+pub(crate) struct Drained(Mutex<File>);
 
 impl Drained {
     /// Of a new session.
-    pub(crate) fn begin(directory: &Path) {
-        File::create(directory.join("drained")).unwrap();
+    pub(crate) fn begin(directory: &Path) -> Drained {
+        Drained(Mutex::new(File::create(directory.join("drained")).unwrap()))
     }
 
-    pub(crate) fn open(directory: &Path) -> Drained {
-        let path = directory.join("drained");
-        Drained(File::options().append(true).open(path).unwrap())
-    }
-
-    pub(crate) fn write(&mut self, tags: impl Iterator<Item = u64>) {
+    pub(crate) fn write(&self, tags: impl Iterator<Item = u64>) {
         let bytes: Vec<u8> = tags.flat_map(u64::to_ne_bytes).collect();
-        self.0.write_all(&bytes).unwrap();
+        self.0.lock().unwrap().write_all(&bytes).unwrap();
     }
 
     pub(crate) fn for_each(directory: &Path, mut see: impl FnMut(u64)) {

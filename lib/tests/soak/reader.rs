@@ -17,7 +17,7 @@ use crate::{BATCH, BORROWED, LANES, Task, WORKERS};
 const KEPT: usize = 3;
 
 pub(crate) fn run(task: &Task) {
-    let mut flat = Flat::default();
+    let mut flat = Flat::new("reader");
     let mut session = Session {
         task: task.clone(),
         opening: Opening::default(),
@@ -32,7 +32,7 @@ pub(crate) fn run(task: &Task) {
     loop {
         flat.observe();
         match session.send_all(&reader) {
-            Ok(()) => return flat.tell("reader"),
+            Ok(()) => return,
             Err(Error::PartnerDied { .. }) => reader = session.survive(reader),
             Err(error) => panic!("{error}"),
         }

@@ -14,17 +14,17 @@ use crate::ledger::{Drained, ProgressFile, Sending};
 use crate::{BATCH, BORROWED, LANES, Task, WORKERS};
 
 pub(crate) fn run(task: &Task) {
-    let mut flat = Flat::default();
+    let mut flat = Flat::new("writer");
     loop {
         let writer = pair(task);
-        Drained::begin(&task.directory);
+        let drained = Drained::begin(&task.directory);
         flat.observe();
         let mut arrivals = Arrivals::new(Opening::from_bytes(writer.partner().greeting()));
-        match drain_all(&writer, task, &mut arrivals) {
+        match drain_all(&writer, task, &drained, &mut arrivals) {
             Ok(()) => {
                 let delivered = writer.finish().unwrap();
                 assert_eq!(delivered.blocks, arrivals.count);
-                return flat.tell("writer");
+                return;
             }
             Err(Error::PartnerDied { .. }) => arrivals.assert_all_came(&task.directory),
             Err(error) => panic!("{error}"),
@@ -89,17 +89,22 @@ impl Arrivals {
 
 /// Takes all blocks, and has them drained by the workers and here, by chance. Whatever ends
 /// it, all are drained then.
-fn drain_all(writer: &Writer, task: &Task, arrivals: &mut Arrivals) -> Result<(), Error> {
+fn drain_all(
+    writer: &Writer,
+    task: &Task,
+    drained: &Drained,
+    arrivals: &mut Arrivals,
+) -> Result<(), Error> {
     let mut progress = ProgressFile::go_on(&task.directory);
     let ended = thread::scope(|scope| {
         let senders = (0..WORKERS).map(|_| {
             let (sender, receiver) = mpsc::channel();
-            scope.spawn(move || drain_owned(receiver, task));
+            scope.spawn(move || drain_owned(receiver, task, drained));
             sender
         });
         // Dropped at the end, they end the workers.
         let senders: Vec<_> = senders.collect();
-        hand_on(writer, &senders, task, |label, len| {
+        hand_on(writer, &senders, task, drained, |label, len| {
             arrivals.arrived(label);
             progress.count(len);
         })
@@ -112,9 +117,9 @@ fn hand_on(
     writer: &Writer,
     workers: &[Sender<Vec<OwnedDataBlock>>],
     task: &Task,
+    drained: &Drained,
     mut arrived: impl FnMut(Label, usize),
 ) -> Result<(), Error> {
-    let mut drained = Drained::open(&task.directory);
     let mut owned = Vec::new();
     let mut borrowed = Vec::new();
     let mut workers = workers.iter().cycle();
@@ -130,7 +135,7 @@ fn hand_on(
             false => owned.push(block.detach()),
         }
         if borrowed.len() == BATCH {
-            drain(&mut borrowed, &mut drained, task);
+            drain(&mut borrowed, drained, task);
         }
         if owned.len() == BATCH
             && let Some(worker) = workers.next()
@@ -138,7 +143,7 @@ fn hand_on(
             worker.send(std::mem::take(&mut owned)).unwrap();
         }
     };
-    drain(&mut borrowed, &mut drained, task);
+    drain(&mut borrowed, drained, task);
     if let Some(worker) = workers.next() {
         worker.send(owned).unwrap();
     }
@@ -146,19 +151,18 @@ fn hand_on(
 }
 
 /// A worker.
-fn drain_owned(batches: Receiver<Vec<OwnedDataBlock>>, task: &Task) {
-    let mut drained = Drained::open(&task.directory);
+fn drain_owned(batches: Receiver<Vec<OwnedDataBlock>>, task: &Task, drained: &Drained) {
     for batch in batches {
         let mut blocks = batch
             .into_iter()
             .map(|block| (block.tag(), block))
             .collect();
-        drain(&mut blocks, &mut drained, task);
+        drain(&mut blocks, drained, task);
     }
 }
 
 /// Checks blocks, writes down that they were drained, and gives them back in any order.
-fn drain<B: Deref<Target = [u8]>>(blocks: &mut Vec<(u64, B)>, drained: &mut Drained, task: &Task) {
+fn drain<B: Deref<Target = [u8]>>(blocks: &mut Vec<(u64, B)>, drained: &Drained, task: &Task) {
     for (tag, block) in blocks.iter() {
         assert_intact(block, *tag, task.block_size);
     }
