@@ -424,6 +424,7 @@ impl Reader {
     }
 
     /// As [`Reader::letter`], but does not wait: `None` also if there is none now.
+    /// [`Reader::have_letters_ended`] tells the two apart.
     ///
     /// # Errors
     ///
@@ -431,6 +432,12 @@ impl Reader {
     pub fn try_letter(&self) -> Result<Option<Letter>, Error> {
         let found = self.end.look_once(|| self.end.take_letter())?;
         Ok(found.flatten())
+    }
+
+    /// Whether it was seen that no letter can come any more: the partner has ended, and all
+    /// of its letters were taken.
+    pub fn have_letters_ended(&self) -> bool {
+        self.end.have_letters_ended()
     }
 
     /// A [`std::io::Write`] that fills and sends blocks.

@@ -106,7 +106,7 @@ mod sealed {
 }
 
 /// Waits until one of several ends has something to look at, of one session or of many;
-/// returns which, by their index: none if `deadline` passed. A call without waiting (`try_…`)
+/// returns which, by their index: none if `deadline` passed, or if there are no ends. A call without waiting (`try_…`)
 /// on each of those then finds something, or an error. Ends that were armed are not any more.
 ///
 /// Costs some loads for each end, two system calls in all and, where the system needs it,
@@ -146,6 +146,9 @@ pub fn wait_any(
         .iter()
         .map(|(end, interest)| (end.steps(), *interest))
         .collect();
+    if ends.is_empty() {
+        return Ok(Vec::new());
+    }
     loop {
         let announced = Announced::all(&ends)?;
         let ready = indices(&ends, |end, interest| Ok(end.is_ready(interest)))?;

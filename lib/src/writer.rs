@@ -423,6 +423,7 @@ impl Writer {
     }
 
     /// As [`Writer::letter`], but does not wait: `None` also if there is none now.
+    /// [`Writer::have_letters_ended`] tells the two apart.
     ///
     /// # Errors
     ///
@@ -430,6 +431,12 @@ impl Writer {
     pub fn try_letter(&self) -> Result<Option<Letter>, Error> {
         let found = self.end.look_once(|| self.end.take_letter())?;
         Ok(found.flatten())
+    }
+
+    /// Whether it was seen that no letter can come any more: the partner has ended, and all
+    /// of its letters were taken.
+    pub fn have_letters_ended(&self) -> bool {
+        self.end.have_letters_ended()
     }
 
     /// A [`std::io::Read`] and [`std::io::BufRead`] over the blocks' bytes, one after the

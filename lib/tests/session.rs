@@ -818,7 +818,8 @@ fn nothing_is_sent_after_the_end_and_there_is_no_verdict_before_it() {
         invalid(late.send(1, 0));
         invalid(reader.try_post(0, b"late").map(drop));
         assert!(writer.data_block().unwrap().is_none() && writer.at_end());
-        assert!(writer.letter().unwrap().is_none());
+        assert!(!writer.have_letters_ended());
+        assert!(writer.try_letter().unwrap().is_none() && writer.have_letters_ended());
         writer.finish().unwrap();
         invalid(writer.finish().map(drop));
         invalid(writer.try_post(0, b"late").map(drop));

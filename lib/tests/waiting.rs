@@ -236,6 +236,11 @@ fn a_block_that_is_detached_once_its_end_is_armed_makes_the_handle_ready_when_it
     });
 }
 
+#[test]
+fn to_wait_for_nobody_returns_at_once() {
+    assert!(wait_any(&[], None).unwrap().is_empty());
+}
+
 /// With nothing but the handle and the steps, as a reactor does it.
 #[test]
 fn a_loop_of_the_callers_own_over_the_handle_loses_nothing() {

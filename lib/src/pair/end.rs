@@ -57,6 +57,7 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     records: Box<[Cell<[u64; SENT_WORDS]>]>,
     /// Entries that were taken when the partner was last rung.
     rang_at: Cell<Option<u64>>,
+    letters_ended: Cell<bool>,
     /// There may be a ring to consume.
     pub(super) rung: Cell<bool>,
     origin: Origin,
@@ -123,6 +124,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             pool,
             records: vec![Cell::default(); recorded].into(),
             rang_at: Cell::new(None),
+            letters_ended: Cell::new(false),
             rung: Cell::new(false),
             origin: core.origin(),
             core,
@@ -467,10 +469,18 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 self.ring_if_wanted();
                 Ok(Some(Some(letter)))
             }
-            (None, Ok(true)) => Ok(Some(None)),
+            (None, Ok(true)) => {
+                self.letters_ended.set(true);
+                Ok(Some(None))
+            }
             (None, Ok(false)) => Ok(None),
             (None, Err(error)) => Err(error),
         }
+    }
+
+    /// Whether it was seen that no letter can come any more.
+    pub(crate) fn have_letters_ended(&self) -> bool {
+        self.letters_ended.get()
     }
 
     fn state(&self) -> u32 {

@@ -10,7 +10,7 @@ use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Refusal, Side, Violation};
+use brigade::{Error, Interest, Refusal, Side, Violation, Waitable, wait_any};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -672,5 +672,26 @@ fn a_doorbell_that_could_block_whoever_rings_it_is_refused() {
             assert!(refusal.contains("doorbell"), "{refusal}");
         }
         place.assert_real_pair_works(host);
+    });
+}
+
+/// Both ends have the same eventfd, so its maker's is not more its own than the partner's.
+#[test]
+fn a_partner_that_lets_the_doorbell_block_holds_up_nobody() {
+    bounded(|| {
+        let (reader, raw) = real_reader(true);
+        // The Reader has one empty block after the other, and no letter.
+        assert!(reader.arm(Interest::LETTERS).unwrap());
+        let flags = rustix::fs::fcntl_getfl(&raw.peer_bell.0).unwrap();
+        rustix::fs::fcntl_setfl(&raw.peer_bell.0, flags - OFlags::NONBLOCK).unwrap();
+        reader.disarm().unwrap();
+        let ends: [(&dyn Waitable, Interest); 1] = [(&reader, Interest::LETTERS)];
+        assert!(wait_any(&ends, Some(super::soon())).unwrap().is_empty());
+        raw.ring();
+        let late = reader.letter_until(super::soon());
+        assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+        drop(raw);
+        let died = reader.letter().unwrap_err();
+        assert!(matches!(died, Error::PartnerDied { .. }), "{died:?}");
     });
 }

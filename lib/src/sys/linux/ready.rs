@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::PollFlags;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::limits::failed;
@@ -34,7 +34,9 @@ impl<const N: usize> Ready<N> {
 
     /// The events of each place; none if the deadline passed.
     pub(in crate::sys) fn wait(&self, deadline: Option<Instant>) -> Result<[EventFlags; N], Error> {
-        // epoll_wait counts in milliseconds where the kernel is older than 5.11.
+        // epoll_wait counts in milliseconds where the kernel is older than 5.11. What was
+        // ready may not be any more, since others can read from it.
+        let now = Timespec::default();
         if deadline.is_some() {
             let [ready] = poll_until([(self.0.as_fd(), PollFlags::IN)], deadline)?;
             if ready.is_empty() {
@@ -46,7 +48,7 @@ impl<const N: usize> Ready<N> {
             data: EventData::new_u64(0),
         }; N];
         let count = loop {
-            match epoll::wait(&self.0, &mut events, None) {
+            match epoll::wait(&self.0, &mut events, deadline.map(|_| &now)) {
                 Ok(count) => break count,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(failed("wait", errno)),

@@ -1,10 +1,11 @@
 //! Doorbell and alarm (`eventfd`), and the remote barrier (`membarrier`).
 
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::thread::{MembarrierCommand, MembarrierQuery};
 
 use super::limits::failed;
@@ -64,10 +65,25 @@ impl Bell {
     }
 
     pub(in crate::sys) fn consume(&self) -> Result<(), Error> {
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0; 8])) {
+        match rustix::io::retry_on_intr(|| self.read()) {
             // Nothing to read is a ring that was consumed already.
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
             Err(errno) => Err(failed("read a doorbell", errno)),
+        }
+    }
+
+    /// Does not block, though the partner, who has the same eventfd, can let it.
+    fn read(&self) -> Result<usize, Errno> {
+        // Where the eventfd is: it has no position.
+        const HERE: u64 = u64::MAX;
+        let mut count = [0; 8];
+        let parts = &mut [IoSliceMut::new(&mut count)];
+        match rustix::io::preadv2(&self.0, parts, HERE, ReadWriteFlags::NOWAIT) {
+            // Before Linux 5.9, eventfds do not know how.
+            Err(Errno::OPNOTSUPP) if is_nonblocking(self.0.as_fd()) => {
+                rustix::io::read(&self.0, &mut count)
+            }
+            done => done,
         }
     }
 }

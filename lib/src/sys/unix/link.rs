@@ -22,6 +22,7 @@ use crate::sys::{Handle, Wake};
 const BELL: usize = 0;
 const SOCKET: usize = 1;
 const PROCESS: usize = 2;
+const NUDGES: usize = 3;
 
 /// What connects two processes that have joined.
 pub(crate) struct Link {
@@ -29,10 +30,11 @@ pub(crate) struct Link {
     remote_bell: RemoteBell,
     socket: Socket,
     process: Option<Arc<OwnedFd>>,
-    ready: Ready<3>,
+    /// What this process rings to wake itself, where the partner is of another user: it
+    /// has the doorbell, too, and could let that block.
+    nudges: Option<Bell>,
+    ready: Ready<4>,
     hung_up: AtomicBool,
-    /// The partner is of another user.
-    is_foreign: bool,
 }
 
 impl Link {
@@ -49,19 +51,23 @@ impl Link {
         if let Some(process) = &process {
             ready.add(PROCESS, process.as_fd(), EventFlags::IN)?;
         }
+        let nudges = is_foreign.then(Bell::new).transpose()?;
+        if let Some(nudges) = &nudges {
+            ready.add(NUDGES, nudges.as_fd(), EventFlags::IN)?;
+        }
         Ok(Link {
             bell,
             remote_bell,
             socket,
             process,
+            nudges,
             ready,
             hung_up: false.into(),
-            is_foreign,
         })
     }
 
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
-        let [bell, socket, process] = self.ready.wait(deadline)?;
+        let [bell, socket, process, nudges] = self.ready.wait(deadline)?;
         let hung_up = EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR;
         Ok(if self.hung_up.load(Ordering::Acquire) {
             Wake::HungUp
@@ -69,7 +75,7 @@ impl Link {
             Wake::Gone
         } else if !socket.is_empty() {
             Wake::Message
-        } else if !bell.is_empty() {
+        } else if !bell.is_empty() || !nudges.is_empty() {
             Wake::Rung
         } else {
             Wake::Timeout
@@ -77,6 +83,7 @@ impl Link {
     }
 
     pub(crate) fn consume(&self) -> Result<(), Error> {
+        self.nudges.as_ref().map_or(Ok(()), Bell::consume)?;
         self.bell.consume()
     }
 
@@ -113,7 +120,7 @@ impl Link {
     pub(crate) fn ring(&self) {
         // The partner can let its doorbell block at any time. One of this user could do
         // worse; another user's is asked each time.
-        if self.is_foreign && !self.remote_bell.is_nonblocking() {
+        if self.nudges.is_some() && !self.remote_bell.is_nonblocking() {
             let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
             return;
         }
@@ -121,7 +128,7 @@ impl Link {
     }
 
     pub(crate) fn nudge(&self) {
-        self.bell.ring();
+        self.nudges.as_ref().unwrap_or(&self.bell).ring();
     }
 
     /// Also wakes this process's own waits: they see the socket's hang-up.
