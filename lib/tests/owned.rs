@@ -20,7 +20,7 @@ use brigade::{
 };
 
 /// No test takes this long; one that does hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Long enough for another thread to have gone to sleep in a call.
 const A_WHILE: Duration = Duration::from_millis(50);
@@ -47,7 +47,13 @@ fn pair(block_size: usize, block_count: usize) -> (Reader, Writer) {
         .block_count(block_count);
     let seat = Seat::take(&name, &options).unwrap();
     let host = thread::spawn(move || seat.wait().unwrap());
-    let second = join(&name, &options).unwrap();
+    let second = loop {
+        match join(&name, &options) {
+            // A busy machine may not have let the host run for half a second.
+            Err(Error::TooManyInstances { .. }) => {}
+            second => break second.unwrap(),
+        }
+    };
     match (host.join().unwrap(), second) {
         (Role::Reader(reader), Role::Writer(writer)) => (reader, writer),
         both => panic!("{both:?}"),
@@ -380,7 +386,7 @@ fn the_first_block_to_be_detached_after_the_end_of_the_data_cannot_be_sent() {
 #[test]
 fn of_blocks_sent_while_the_reader_closes_exactly_those_arrive_whose_sending_succeeded() {
     bounded(|| {
-        for round in 0..200 {
+        for round in 0..100 {
             let (reader, writer) = pair(8, 8);
             let start = Arc::new(Barrier::new(5));
             let senders: Vec<_> = (0..4)
