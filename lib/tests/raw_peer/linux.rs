@@ -2,6 +2,7 @@
 //! what only Linux has: seals, descriptors in messages, users by the kernel's word.
 
 use std::cell::Cell;
+use std::ffi::CString;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -110,6 +111,9 @@ fn kind_of(message: &[u8]) -> u32 {
     u32::from_le_bytes(message[12..16].try_into().unwrap())
 }
 
+/// In one message (SCM_MAX_FD of Linux).
+const MOST_DESCRIPTORS: usize = 253;
+
 /// A connected socket.
 pub(super) struct Channel {
     socket: OwnedFd,
@@ -133,7 +137,7 @@ impl Channel {
     }
 
     fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
             assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)));
@@ -433,6 +437,64 @@ fn more_descriptors_than_two_are_too_many() {
 }
 
 #[test]
+fn however_many_descriptors_a_guest_sends_it_is_refused_and_the_host_waits_on() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let bell = Bell::new();
+        for count in [6, 14, 16, 17, 40, MOST_DESCRIPTORS] {
+            let channel = place.connect();
+            let _shown = channel.receive_offer();
+            channel.send(&message(OFFER), &vec![bell.0.as_fd(); count]);
+            let (_, text) = channel.receive_refusal();
+            assert!(text.contains("too many descriptors"), "{count}: {text}");
+        }
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn a_guest_that_leaves_while_the_host_looks_at_its_message_does_not_end_the_hosts_wait() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let bell = Bell::new();
+        // When the host is between its look and its taking is not known: so often enough.
+        for turn in 0..300 {
+            let channel = place.connect();
+            let mut offer = [PollFd::new(&channel.socket, PollFlags::IN)];
+            assert_eq!(poll(&mut offer, None).unwrap(), 1);
+            // Descriptors keep the host busy in between, and the offer is left unread.
+            channel.send(&message(ADMITTED), &[bell.0.as_fd(); 14]);
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_micros(turn * 37 % 900) {
+                std::hint::spin_loop();
+            }
+        }
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
+fn why_a_host_refuses_is_told_though_it_left_the_offer_unread() {
+    bounded(|| {
+        let place = Place::new();
+        let raw = place.raw_host();
+        let guest = place.real_guest();
+        let channel = raw.accept();
+        channel.offer(&Region::of(super::READER), &Bell::new());
+        let mut answer = [PollFd::new(&channel.socket, PollFlags::IN)];
+        assert_eq!(poll(&mut answer, None).unwrap(), 1);
+        channel.refuse(0, b"not today");
+        drop(channel);
+        let Err(Error::Refused { text, .. }) = guest.join().unwrap() else {
+            panic!("not refused");
+        };
+        assert!(text.contains("not today"), "{text}");
+    });
+}
+
+#[test]
 fn a_region_that_is_not_allocated_is_refused_at_once_and_never_is() {
     bounded(|| {
         let place = Place::new();
@@ -693,5 +755,45 @@ fn a_partner_that_lets_the_doorbell_block_holds_up_nobody() {
         drop(raw);
         let died = reader.letter().unwrap_err();
         assert!(matches!(died, Error::PartnerDied { .. }), "{died:?}");
+    });
+}
+
+/// The root of a file system whose server never answers, and the server's end.
+fn unanswering_directory(at: &std::path::Path) -> Option<(OwnedFd, OwnedFd)> {
+    let server = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let server = server.ok()?;
+    let options = format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0",
+        server.as_raw_fd()
+    );
+    let [at, options] = [at.to_str()?, options.as_str()].map(|text| CString::new(text).unwrap());
+    let (kind, flags) = (c"fuse".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
+    // SAFETY: texts that end with a zero and live until the call has returned.
+    let mounted = unsafe { libc::mount(kind, at.as_ptr(), kind, flags, options.as_ptr().cast()) };
+    if mounted != 0 {
+        return None;
+    }
+    let root = rustix::fs::open(&*at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    // SAFETY: as above. Who has it open keeps it.
+    unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
+    Some((root.unwrap(), server))
+}
+
+#[test]
+fn a_doorbell_in_a_file_system_that_does_not_answer_does_not_keep_a_host() {
+    bounded(|| {
+        let place = Place::new();
+        let Some((root, server)) = unanswering_directory(place.directory.path()) else {
+            eprintln!("skipped: no file system can be mounted here");
+            return;
+        };
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        channel.offer(&Region::of(WRITER), &Bell(root));
+        let (_, text) = channel.receive_refusal();
+        assert!(text.contains("doorbell"), "{text}");
+        place.assert_real_pair_works(host);
+        drop(server);
     });
 }

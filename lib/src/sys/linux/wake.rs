@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::thread::{MembarrierCommand, MembarrierQuery};
 
@@ -33,9 +33,12 @@ impl RemoteBell {
     /// Ringing must never block, so it has to be an eventfd (which is of no file
     /// type), and not a pipe or a socket that may be full, and non-blocking.
     pub(in crate::sys) fn open(bell: Stranger) -> Result<RemoteBell, &'static str> {
-        const FILE_TYPE: u32 = 0o170_000;
-        let stat = rustix::fs::fstat(&bell).map_err(|_| "its doorbell is unknown")?;
-        if stat.st_mode & FILE_TYPE != 0 || !is_nonblocking(bell.as_fd()) {
+        const FILE_TYPE: u16 = 0o170_000;
+        // Without asking a file system, which may answer to nobody.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = rustix::fs::statx(&bell, c"", flags, StatxFlags::TYPE)
+            .map_err(|_| "its doorbell is unknown")?;
+        if stat.stx_mode & FILE_TYPE != 0 || !is_nonblocking(bell.as_fd()) {
             return Err("its doorbell is no non-blocking eventfd");
         }
         Ok(RemoteBell(bell.into_known()))

@@ -205,9 +205,9 @@ impl Channel {
     /// what was received: never here, where it might block.
     fn next_message(&self) -> Result<Message, Error> {
         let mut bytes = [0; message::LONGEST];
-        let peeked = match self.peek(&mut bytes) {
+        let peeked = match despite_reset(|| self.peek(&mut bytes)) {
             Ok(peeked) => peeked,
-            Err(Errno::CONNRESET) => return Ok(Message::HungUp),
+            Err(Errno::CONNRESET | Errno::AGAIN) => return Ok(Message::HungUp),
             Err(errno) => return Err(failed("receive from the joining process", errno)),
         };
         if peeked.len == 0 {
@@ -217,7 +217,8 @@ impl Channel {
             return Ok(Message::Malformed("its message is too long"));
         }
         let cut = peeked.flags.contains(ReturnFlags::CTRUNC);
-        if cut && peeked.fds.len() == TWO_LANES_FROM_HOST {
+        // There is room for more of them, if the sender's identity does not come, too.
+        if cut && peeked.fds.len() >= TWO_LANES_FROM_HOST {
             return Ok(Message::Malformed(TOO_MANY));
         }
         if cut {
@@ -231,8 +232,8 @@ impl Channel {
             ));
         }
         let message = self.parse(&bytes[..peeked.len], peeked.fds);
-        if !matches!(message, Message::Malformed(_)) {
-            self.discard_message()?;
+        if !matches!(message, Message::Malformed(_)) && self.discard_message().is_err() {
+            return Ok(Message::HungUp);
         }
         Ok(message)
     }
@@ -262,11 +263,12 @@ impl Channel {
 
     /// Takes out the message that was looked at: what came with it has other
     /// descriptors, so nothing is closed for good.
-    fn discard_message(&self) -> Result<(), Error> {
-        let mut no_room = RecvAncillaryBuffer::default();
-        rustix::net::recvmsg(&self.socket, &mut [], &mut no_room, RecvFlags::DONTWAIT)
-            .map_err(|errno| failed("receive from the joining process", errno))?;
-        Ok(())
+    fn discard_message(&self) -> Result<(), Errno> {
+        despite_reset(|| {
+            let mut no_room = RecvAncillaryBuffer::default();
+            rustix::net::recvmsg(&self.socket, &mut [], &mut no_room, RecvFlags::DONTWAIT)?;
+            Ok(())
+        })
     }
 
     /// The kernel's word on who sent a message. False if it is another than before.
@@ -335,6 +337,15 @@ impl Channel {
                 Link::new(bell, remote, socket, process.clone(), is_foreign)
             })
             .collect()
+    }
+}
+
+/// That the peer has left, with something unread, is reported once, and before what it sent
+/// last.
+fn despite_reset<T>(mut receive: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match receive() {
+        Err(Errno::CONNRESET) => receive(),
+        received => received,
     }
 }
 
