@@ -114,6 +114,13 @@ fn reason_of(error: Error) -> Refusal {
     }
 }
 
+/// That who invited learned why the child would not join, by the number of the reason.
+fn assert_was_refused(error: &Error, number: i32) {
+    // Of a process that has ended, not even its last words are left on Windows.
+    let is_gone = cfg!(windows) && matches!(error, Error::NoPartner { .. });
+    assert!(is_gone || error.code() == 100 + number, "{error:?}");
+}
+
 fn reader_of(role: Role) -> Reader {
     match role {
         Role::Reader(reader) => reader,
@@ -246,8 +253,7 @@ fn data_goes_both_ways_by_one_invitation() {
 fn one_way_and_both_ways_do_not_fit_by_invitation_either() {
     bounded(|| {
         let (child, seat) = start(&options(), &mut command("want both ways"));
-        let reason = reason_of(seat.wait().unwrap_err());
-        assert_eq!(reason, Refusal::OtherWays);
+        assert_was_refused(&seat.wait().unwrap_err(), 4);
         assert_succeeds(child);
         // Nor does a seat of the one give an end of the other.
         let (child, seat) = start(&options(), &mut command("find nobody"));
@@ -345,8 +351,7 @@ fn an_invitation_that_is_dropped_or_whose_seat_is_leaves_the_child_with_nobody()
 fn a_child_that_does_not_fit_ends_the_wait_and_both_know_why() {
     bounded(|| {
         let (child, seat) = start(&options(), &mut command("want other blocks"));
-        let reason = reason_of(seat.wait().unwrap_err());
-        assert_eq!(reason, Refusal::ByPartner { number: 3 });
+        assert_was_refused(&seat.wait().unwrap_err(), 3);
         assert_succeeds(child);
     });
 }
@@ -363,9 +368,13 @@ fn a_child_can_expect_a_certain_process_and_meets_no_other() {
 
         let mut expecting = command("be refused");
         expecting.env(NUMBER, (own + 1).to_string());
-        let (child, seat) = start(&options(), &mut expecting);
-        let reason = reason_of(seat.wait().unwrap_err());
-        assert_eq!(reason, Refusal::OtherProcess { process_id: own });
-        assert_succeeds(child);
+        for ends_first in [false, true] {
+            let (mut child, seat) = start(&options(), &mut expecting);
+            if ends_first {
+                child.wait().unwrap();
+            }
+            assert_was_refused(&seat.wait().unwrap_err(), 6);
+            assert_succeeds(child);
+        }
     });
 }

@@ -162,7 +162,14 @@ impl Showing {
         // A message that cannot be sent is a joiner that has left.
         let shown: Vec<_> = self.own.iter().map(Region::memory).collect();
         if !channel.offer(&shown)? {
-            return Ok(Joiner::Left);
+            // It may have said why.
+            let last = channel.receive(alarm, Some(Instant::now()))?;
+            return Ok(match last {
+                Some(Message::Refused(number, text)) => {
+                    Joiner::Refused(refused_by(channel, number, &text))
+                }
+                _ => Joiner::Left,
+            });
         }
         let memories = match channel.receive(alarm, limit)? {
             Some(Message::Offer(memories)) => memories,

@@ -90,7 +90,8 @@ impl Invitation {
     /// until that process, or one to which it has passed the invitation on, joins, and for
     /// [`Options::wait`] at most. It fails with [`Error::NoPartner`] if the process ends or
     /// closes what it inherited before it has joined, and with [`Error::Refused`] if it does
-    /// not fit: nobody else can come.
+    /// not fit: nobody else can come. (On Windows, what a process says that ends at once may be
+    /// lost with it: then it has ended, and that is all.)
     ///
     /// # Errors
     ///
