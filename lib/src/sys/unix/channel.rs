@@ -180,7 +180,9 @@ impl Channel {
         let parts = [IoSlice::new(&head), IoSlice::new(text)];
         match rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
             Ok(_) => Ok(true),
-            Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::AGAIN) => Ok(false),
+            Err(
+                Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN | Errno::AGAIN,
+            ) => Ok(false),
             // What this process lacks, it would lack for the next one, too.
             Err(errno) => Err(failed("send to the joining process", errno)),
         }
