@@ -98,9 +98,10 @@
 //! | alignment of a block | 64 bytes; 4096 if the block has 4096 bytes or more, as direct I/O wants |
 //! | bytes of an `EmptyBlock` | what was in the block the last time, not zeros; after sending, only the first `len` bytes are shown to the Writer, which could look at the rest (it maps all of the pool): clear what must stay secret |
 //! | descriptors (Linux) | five for each end: the own region (for [`sessions`]), the partner's doorbell, the own one, the socket that tells of its leaving, and the handle for waits; one more for the partner's process, shared by all sessions with it; and the host's lock file |
-//! | `try_` that finds something | no system call; 10 to 40 ns |
-//! | `try_` that finds nothing | one system call, to see whether the partner is alive: 0.3 to 1 µs |
-//! | `check` | one system call |
+//! | `try_` that finds something | no system call; from 12 ns, and what a cache line takes from one processor to the other |
+//! | `try_` that finds nothing | one system call, to see whether the partner is alive: some 2 µs |
+//! | `check` | one system call: some 1 µs |
+//! | a letter, posted and taken | no system call; 0.14 µs |
 //! | longest name | on Linux, the socket's path has 107 bytes at most: directory, name and `.sock` |
 //!
 //! # Systems
