@@ -29,9 +29,9 @@ impl Monitor {
 
     /// Ends the session from this side: the partner gets `reason` (cut to 1024
     /// bytes) as [`Error::PartnerAborted`], and each call of this process that
-    /// waits, or would wait, fails with [`Error::Aborted`]. Calls that need not
-    /// wait still succeed. Only the first reason counts; after the end of the
-    /// session nothing happens.
+    /// waits, or would wait, fails with [`Error::Aborted`], as does each that sends a block
+    /// or posts a letter. Calls that need not wait and only take something still succeed.
+    /// Only the first reason counts; after the end of the session nothing happens.
     pub fn abort(&self, reason: &str) {
         self.abort_with(0, reason);
     }

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Options, Reader, Role, Seat, Side, Writer, join};
+use brigade::{Error, Options, Reader, Role, Seat, Side, Writer, accept, invite, join};
 use tempfile::TempDir;
 
 /// The variables that say which task the process that a test starts has, and on what name.
@@ -71,6 +71,10 @@ fn the_process_that_other_tests_start() {
     match task.as_str() {
         "drain" => drain(&as_writer(&name)),
         "fill" => fill(&as_reader(&name)),
+        "accept" => match accept(&options()).unwrap() {
+            Role::Writer(writer) => drain(&writer),
+            role => panic!("{role:?}"),
+        },
         "fork and die" => fork_and_die(&name),
         task => panic!("there is no task {task}"),
     }
@@ -224,6 +228,31 @@ fn what_a_forked_child_calls_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_forked_child_can_neither_use_its_copy_of_an_invitation_nor_write_to_one_of_a_stream() {
+    let invitation = invite(&options().wait(Duration::from_secs(20))).unwrap();
+    let place = place();
+    let name = place.name.clone();
+    let mut partner = start("drain", &name);
+    let reader = as_reader(&name);
+    let mut stream = reader.stream();
+    stream.write_all(b"x").unwrap();
+    let child = in_fork(|| {
+        // SAFETY: the child, whose memory is a copy, never uses it again.
+        let copy = unsafe { std::ptr::read(&raw const invitation) };
+        let spawned = copy.spawn(&mut std::process::Command::new("true"));
+        is_refused(spawned) && stream.write(b"y").is_err()
+    });
+    assert_was_good(child);
+    drop(stream);
+    for tag in 1..BLOCKS {
+        reader.empty_block().unwrap().send(8, tag).unwrap();
+    }
+    assert_eq!(reader.finish().unwrap().bytes, 1 + 8 * (BLOCKS - 1));
+    assert!(partner.wait().unwrap().success());
+    drop(invitation);
+}
+
+#[test]
 fn a_forked_child_of_a_waiting_host_drops_the_seat_and_the_host_stays_reachable() {
     let place = place();
     let name = place.name.clone();
@@ -354,4 +383,30 @@ fn a_forked_child_can_join_a_session_of_its_own() {
     assert_was_good(child);
     assert!(partner.wait().unwrap().success());
     assert!(other_partner.wait().unwrap().success());
+}
+
+#[test]
+fn a_process_whose_first_three_descriptors_are_closed_can_invite() {
+    let _place = place();
+    let child = in_fork(|| {
+        for standard in 0..3 {
+            // SAFETY: this process is about to end, and uses none of them.
+            unsafe { libc::close(standard) };
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["the_process_that_other_tests_start", "--exact"])
+            .env(TASK, "accept")
+            .env(NAME, "")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let (mut invited, seat) = invite(&options()).unwrap().spawn(&mut command).unwrap();
+        let Ok(Role::Reader(reader)) = seat.wait() else {
+            return false;
+        };
+        fill(&reader);
+        invited.wait().unwrap().success()
+    });
+    assert_was_good(child);
 }

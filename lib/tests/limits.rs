@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Options, Role, Seat, join};
+use brigade::{Error, Options, Role, Seat, Side, join};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -63,6 +63,7 @@ fn assert_succeeds(output: &Output) {
 fn the_process_that_other_tests_start() {
     match std::env::var(TASK).as_deref() {
         Ok("few files") => few_files(),
+        Ok("join with few files") => join_with_few_files(),
         Ok("many sessions") => many_sessions(),
         Ok("many partners") => many_partners(),
         Ok("many descriptors under way") => many_descriptors_under_way(),
@@ -102,6 +103,48 @@ fn pair(name: &str) -> Result<(Role, Role), Error> {
             (_, Err(error @ Error::Os { .. })) | (Err(error), _) | (_, Err(error)) => Err(error),
         }
     })
+}
+
+/// The variables of a process that joins with so many more descriptors than it has.
+const NAME: &str = "BRIGADE_TEST_NAME";
+const MORE: &str = "BRIGADE_TEST_MORE";
+
+/// What such a process ends with if it could not join.
+const COULD_NOT: i32 = 3;
+
+fn join_with_few_files() {
+    let (name, more) = (std::env::var(NAME).unwrap(), std::env::var(MORE).unwrap());
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    limit(Resource::Nofile, open + more.parse::<u64>().unwrap());
+    match join(&name, &Options::new().side(Side::Writer)) {
+        Ok(Role::Writer(writer)) => {
+            assert!(writer.data_block().unwrap().is_none());
+            writer.finish().unwrap();
+        }
+        Ok(role) => panic!("{role:?}"),
+        Err(_) => std::process::exit(COULD_NOT),
+    }
+}
+
+#[test]
+fn a_joiner_that_lacks_a_descriptor_finds_out_before_it_is_let_in() {
+    let (_directory, name) = place();
+    let options = Options::new().wait(Duration::from_secs(60));
+    let seat = Seat::take(&name, &options).unwrap();
+    let host = thread::spawn(move || match seat.wait().unwrap() {
+        Role::Reader(reader) => reader.finish().map(drop),
+        role => panic!("{role:?}"),
+    });
+    for more in 0..40 {
+        let mut joiner = command(None, "join with few files");
+        joiner.env(NAME, &name).env(MORE, more.to_string());
+        let output = joiner.output().unwrap();
+        if output.status.code() != Some(COULD_NOT) {
+            assert_succeeds(&output);
+            break;
+        }
+    }
+    host.join().unwrap().unwrap();
 }
 
 #[test]

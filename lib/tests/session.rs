@@ -1034,6 +1034,24 @@ fn after_an_abort_what_need_not_wait_succeeds_and_what_would_wait_fails() {
 }
 
 #[test]
+fn after_an_abort_nothing_more_is_sent() {
+    bounded(|| {
+        let (reader, writer) = pair(&blocks(64, 2));
+        let block = reader.empty_block().unwrap();
+        reader.monitor().abort("stop");
+        assert_aborts(block.send(1, 0));
+        assert_aborts(reader.post(0, b"late"));
+        assert_eq!(partner_aborted(writer.letter()), "stop");
+        assert_eq!(partner_aborted(writer.data_block()), "stop");
+
+        let (reader, writer) = pair(&blocks(64, 2));
+        writer.monitor().abort("stop");
+        assert_aborts(writer.post(0, b"late"));
+        assert_eq!(partner_aborted(reader.letter()), "stop");
+    });
+}
+
+#[test]
 fn an_abort_wakes_a_partner_that_sleeps() {
     bounded(|| {
         let (reader, writer) = pair(&Options::new());

@@ -323,3 +323,26 @@ fn what_is_written_after_the_end_is_an_error() {
         assert!(writing.join().unwrap().is_empty());
     });
 }
+
+#[test]
+fn a_stream_takes_nothing_after_the_end_of_the_data_or_an_abort() {
+    bounded(|| {
+        let (reader, writer) = pair(64, 2);
+        let mut stream = reader.stream();
+        reader.close().unwrap();
+        let error = stream.write(b"lost").unwrap_err();
+        let error = error.get_ref().unwrap().downcast_ref().unwrap();
+        assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
+        drop(stream);
+        assert_eq!(drain(writer), b"");
+        reader.verdict().unwrap();
+
+        let (reader, _writer) = pair(64, 2);
+        let mut stream = reader.stream();
+        stream.write_all(b"begun").unwrap();
+        reader.monitor().abort("enough");
+        let error = stream.write(b"lost").unwrap_err();
+        let error = error.get_ref().unwrap().downcast_ref().unwrap();
+        assert!(matches!(error, Error::Aborted { .. }), "{error:?}");
+    });
+}

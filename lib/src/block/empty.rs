@@ -24,7 +24,8 @@ impl EmptyBlock<'_> {
     /// # Errors
     ///
     /// [`Error::InvalidUse`] if `len` is beyond the block, or after
-    /// [`Reader::close`]; nothing is sent then.
+    /// [`Reader::close`]; [`Error::Aborted`] if this process has given up: nothing is sent
+    /// then.
     #[inline(always)]
     pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
         self.send_as(len, Label::new(0, tag))
@@ -42,10 +43,9 @@ impl EmptyBlock<'_> {
         if len > reader.block_size() {
             return Err(Error::InvalidUse("the length sent is beyond the block"));
         }
-        reader.end().check_here()?;
-        if reader.end().has_ended() {
-            return Err(Error::InvalidUse("a block sent after the end of the data"));
-        }
+        reader
+            .end()
+            .can_publish("a block sent after the end of the data")?;
         let Some(block) = self.block.take() else {
             return Ok(());
         };

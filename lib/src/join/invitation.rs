@@ -83,8 +83,9 @@ pub fn invite(options: &Options) -> Result<Invitation, Error> {
 
 impl Invitation {
     /// Starts `command` with this invitation, which it learns of by an environment variable,
-    /// and which no other process inherits, whatever is started at the same time.
-    /// `command` is as it was then, and may be used again.
+    /// and which no other process that is started inherits. (On Windows one that is started
+    /// in the same moment does, without knowing.) `command` is as it was then, and may be
+    /// used again.
     ///
     /// Call [`Seat::wait`] soon: only there is the started process answered. It waits
     /// until that process, or one to which it has passed the invitation on, joins, and for
@@ -93,10 +94,16 @@ impl Invitation {
     /// not fit: nobody else can come. (On Windows, what a process says that ends at once may be
     /// lost with it: then it has ended, and that is all.)
     ///
+    /// A process that was forked off this one after [`invite`], and runs no program of its
+    /// own, has a copy of what is inherited: the end of the started process is then noticed
+    /// no sooner than that of the forked one.
+    ///
     /// # Errors
     ///
-    /// What the system says of `command`.
+    /// What the system says of `command`. [`Error::InvalidUse`] in a process that was forked
+    /// off the one that invited.
     pub fn spawn(self, command: &mut Command) -> Result<(Child, Seat), Error> {
+        self.cores[0].check_here()?;
         let (child, channel) = self.invitation.spawn(command)?;
         let host = Host::new(Door::Invited(channel), self.showing);
         Ok((child, Seat::of_host(host, &self.cores, &self.options)))

@@ -159,7 +159,9 @@ impl Seat {
         matches!(self.stage, Some(Stage::Host(_)))
     }
 
-    /// A second handle, for other threads, on this seat and on what becomes of it.
+    /// A second handle, for other threads, on this seat and on what becomes of it. Of a
+    /// session of both ways that is the first lane, and all as long as that is not over:
+    /// each of the two ends has a monitor of its own.
     pub fn monitor(&self) -> Monitor {
         Monitor::new(self.core())
     }

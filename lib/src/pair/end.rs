@@ -420,13 +420,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// Posts a letter; false if there is no room for it.
     pub(crate) fn post(&self, kind: u16, bytes: &[u8]) -> Result<bool, Error> {
-        self.check_here()?;
         if bytes.len() > LETTER_MAX {
             return Err(Error::InvalidUse("the letter is longer than LETTER_MAX"));
         }
-        if self.has_ended() {
-            return Err(Error::InvalidUse("a letter after the end"));
-        }
+        self.can_publish("a letter after the end")?;
         let (own, slots) = (self.own.control(), self.own.letters());
         let posted = self
             .outbox
@@ -496,6 +493,16 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.state() == layout::ENDED
     }
 
+    /// An error once this end has said its last word, or has given up.
+    #[inline(always)]
+    pub(crate) fn can_publish(&self, if_ended: &'static str) -> Result<(), Error> {
+        self.check_here()?;
+        match self.is_running() {
+            true => Ok(()),
+            false => self.refuse_use(if_ended),
+        }
+    }
+
     /// This end's last word: no more data, or the verdict.
     pub(crate) fn end(&self) -> Result<(), Error> {
         self.check_here()?;
@@ -516,6 +523,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     /// What the caller did wrong; but if the session was aborted in this process, then that.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn refuse_use<T>(&self, why: &'static str) -> Result<T, Error> {
         self.core.check()?;
         Err(Error::InvalidUse(why))

@@ -514,6 +514,28 @@ fn a_region_that_is_not_allocated_is_refused_at_once_and_never_is() {
 }
 
 #[test]
+fn a_region_of_huge_pages_is_refused() {
+    bounded(|| {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        let Ok(file) = rustix::fs::memfd_create(c"huge", flags) else {
+            eprintln!("skipped: there are no huge pages");
+            return;
+        };
+        rustix::fs::ftruncate(&file, 64 << 20).unwrap();
+        rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        let bell = Bell::new();
+        channel.send(&message(OFFER), &[file.as_fd(), bell.0.as_fd()]);
+        let (_, text) = channel.receive_refusal();
+        assert!(text.contains("plain pages"), "{text}");
+        place.assert_real_pair_works(host);
+    });
+}
+
+#[test]
 fn a_region_of_the_wrong_size_is_refused_before_more_than_its_head_is_mapped() {
     bounded(|| {
         let place = Place::new();

@@ -1471,7 +1471,10 @@ fn a_real_reader_survives_a_writer_that_writes_random_bytes_everywhere() {
                     match reader.empty_block_until(deadline) {
                         Ok(mut block) => {
                             block.fill(1);
-                            block.send(64, 0).unwrap();
+                            // A breach found on the way to the block has ended all.
+                            if let Err(error) = block.send(64, 0) {
+                                break error;
+                            }
                         }
                         Err(error) => break error,
                     }

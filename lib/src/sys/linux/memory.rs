@@ -38,6 +38,9 @@ pub(in crate::sys) const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::FUTURE_WRITE)
     .union(SealFlags::SEAL);
 
+/// What the file system of huge pages is known by.
+const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
+
 impl Memory {
     pub(crate) fn create(size: u64) -> Result<Memory, Error> {
         let failed = |what: &str| {
@@ -79,6 +82,11 @@ impl Memory {
         let file = file.into_known();
         if !seals.contains(SEALS) {
             return Err("its region is not sealed");
+        }
+        // Of huge pages less than one can be mapped, but not unmapped.
+        match rustix::fs::fstatfs(&file) {
+            Ok(of) if of.f_type as u32 != HUGETLBFS_MAGIC => {}
+            _ => return Err("its region is not of plain pages"),
         }
         let stat = rustix::fs::fstat(&file).map_err(|_| "its region has no size")?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);

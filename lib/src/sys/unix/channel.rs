@@ -15,13 +15,14 @@ use rustix::net::{
 };
 
 use super::discard::{Socket, Stranger};
-use super::link::{Link, poll_until};
+use super::link::{LINKED, Link, poll_until};
 use super::users::User;
 use crate::error::Error;
 use crate::join::message::{self, Kind};
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::memory::Memory;
 use crate::sys::kernel::process::{named_process, peer_process, socket_peercred};
+use crate::sys::kernel::ready::Ready;
 use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell};
 use crate::sys::{Message, Peer};
 
@@ -45,7 +46,8 @@ pub(crate) struct Channel {
     process: Option<Arc<OwnedFd>>,
     /// Of a process that was invited: who it is by the kernel's word on its messages.
     invited: OnceCell<(Peer, Option<Arc<OwnedFd>>)>,
-    ours: RefCell<Shown<Bell>>,
+    /// With what waits for it: made before anybody is admitted, as all that may fail.
+    ours: RefCell<Shown<(Bell, Ready<LINKED>)>>,
     theirs: RefCell<Shown<RemoteBell>>,
 }
 
@@ -131,13 +133,15 @@ impl Channel {
     }
 
     pub(crate) fn offer(&self, lanes: &[&Memory]) -> Result<bool, Error> {
+        // Known from here on, whatever this process lacks later.
+        let _ = self.peer().is_own_user();
         let mut ours = self.ours.borrow_mut();
         ours.bells = lanes
             .iter()
-            .map(|_| Bell::new())
-            .collect::<Result<_, _>>()?;
+            .map(|_| Ok((Bell::new()?, Ready::new()?)))
+            .collect::<Result<_, Error>>()?;
         let mut fds = Vec::with_capacity(TWO_LANES_FROM_HOST);
-        for (memory, bell) in lanes.iter().zip(&ours.bells) {
+        for (memory, (bell, _)) in lanes.iter().zip(&ours.bells) {
             let file = memory.file();
             fds.push(file.map_err(|errno| failed("show shared memory", errno))?);
             fds.push(bell.as_fd());
@@ -335,8 +339,8 @@ impl Channel {
         let bells = ours.bells.into_iter().zip(theirs.bells);
         bells
             .zip(sockets)
-            .map(|((bell, remote), socket)| {
-                Link::new(bell, remote, socket, process.clone(), is_foreign)
+            .map(|(((bell, set), remote), socket)| {
+                Link::new(bell, remote, socket, process.clone(), is_foreign, set)
             })
             .collect()
     }

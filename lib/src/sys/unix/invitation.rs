@@ -25,9 +25,15 @@ pub(crate) struct Invitation {
     childs: OwnedFd,
 }
 
+/// Below it are a program's input, output and error.
+const FIRST_INHERITED: RawFd = 3;
+
 impl Invitation {
     pub(crate) fn new() -> Result<Invitation, Error> {
         let (own, childs) = new_pair()?;
+        // Of this process the first three may be closed, and a child is given its own.
+        let childs = rustix::io::fcntl_dupfd_cloexec(&childs, FIRST_INHERITED)
+            .map_err(|errno| failed("keep a socket for a child", errno))?;
         // Both ends were made here, so only its messages can tell who has the other.
         rustix::net::sockopt::set_socket_passcred(&own, true)
             .map_err(|errno| failed("ask who the invited process is", errno))?;

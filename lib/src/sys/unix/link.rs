@@ -23,6 +23,7 @@ const BELL: usize = 0;
 const SOCKET: usize = 1;
 const PROCESS: usize = 2;
 const NUDGES: usize = 3;
+pub(super) const LINKED: usize = 4;
 
 /// What connects two processes that have joined.
 pub(crate) struct Link {
@@ -33,7 +34,7 @@ pub(crate) struct Link {
     /// What this process rings to wake itself, where the partner is of another user: it
     /// has the doorbell, too, and could let that block.
     nudges: Option<Bell>,
-    ready: Ready<4>,
+    ready: Ready<LINKED>,
     hung_up: AtomicBool,
 }
 
@@ -44,8 +45,8 @@ impl Link {
         socket: Socket,
         process: Option<Arc<OwnedFd>>,
         is_foreign: bool,
+        ready: Ready<LINKED>,
     ) -> Result<Link, Error> {
-        let ready = Ready::new()?;
         ready.add(BELL, bell.as_fd(), EventFlags::IN)?;
         ready.add(SOCKET, socket.as_fd(), EventFlags::IN | EventFlags::RDHUP)?;
         if let Some(process) = &process {

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::OnceLock;
 
 use crate::error::Error;
 
@@ -25,9 +26,7 @@ impl User {
     /// have none in this user namespace; and if it cannot be found out which one that is
     /// (no `/proc`), any number may.
     pub(crate) fn is_certain(&self) -> bool {
-        let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
-        let overflow = overflow.ok().and_then(|text| text.trim().parse().ok());
-        overflow.is_some_and(|overflow: u32| overflow != self.0)
+        overflow_user().is_some_and(|overflow| overflow != self.0)
     }
 
     /// Who owns what `stat` is of.
@@ -93,4 +92,15 @@ impl fmt::Display for User {
             None => write!(f, "{}", self.0),
         }
     }
+}
+
+/// Looked up once: later there may be no descriptor left to do so.
+fn overflow_user() -> Option<u32> {
+    static OVERFLOW: OnceLock<u32> = OnceLock::new();
+    if let Some(&known) = OVERFLOW.get() {
+        return Some(known);
+    }
+    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+    let overflow = text.trim().parse().ok()?;
+    Some(*OVERFLOW.get_or_init(|| overflow))
 }
