@@ -14,9 +14,9 @@ use super::objects::{REGION, is_own, unique};
 use crate::error::Error;
 use crate::region::layout::CONTROL_SIZE;
 
-/// How many numbers of each process to look for: a region gets the first of them, if
-/// the process is in one session.
-const OBSERVED_NUMBERS: u64 = 8;
+/// How many numbers of each process to look for: its first sessions' regions get the
+/// first of them, and their doorbells; a session of both ways takes four.
+const OBSERVED_NUMBERS: u64 = 32;
 
 pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
     let failed = |error| Error::os("list the processes", error);
