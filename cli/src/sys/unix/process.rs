@@ -62,13 +62,14 @@ pub(crate) fn watch_interruptions(
     let is_wanted = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
     let wanted = INTERRUPTIONS.into_iter().filter(is_wanted);
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
+    for signal in REAL_TIME.filter(is_wanted) {
+        match signals.add_signal(signal) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            added => added?,
+        }
+    }
     let thread = std::thread::Builder::new().name("signals".into());
     let started = thread.spawn(move || {
-        // Here, so that the copy need not wait for so many; nothing is made yet that they
-        // could leave behind. The only error is that there is no such signal.
-        for signal in REAL_TIME.filter(|signal| ignored >> (signal - 1) & 1 == 0) {
-            let _ = signals.add_signal(signal);
-        }
         for signal in signals.forever() {
             tell(Interruption {
                 // As shells show a death by this signal.

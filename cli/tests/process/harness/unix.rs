@@ -104,15 +104,7 @@ pub(crate) const INTERRUPTIONS: &[Interruption] = &[
     interruption(Signal::USR2, "SIGUSR2"),
     interruption(Signal::XCPU, "SIGXCPU"),
     interruption(Signal::IO, "SIGIO"),
-    Interruption {
-        number: REAL_TIME,
-        code: 128 + REAL_TIME as i32,
-        name: "a real-time signal",
-    },
 ];
-
-/// One of those that the C library leaves to others.
-const REAL_TIME: u32 = 40;
 
 const fn interruption(signal: Signal, name: &'static str) -> Interruption {
     let number = signal.as_raw() as u32;
@@ -128,14 +120,8 @@ pub(crate) fn can_interrupt() -> bool {
 }
 
 pub(crate) fn interrupt(child: &Child, interruption: &Interruption) {
-    match Signal::from_named_raw(interruption.number as i32) {
-        Some(signal) => send(child, signal),
-        None => {
-            let kill = format!("kill -{} {}", interruption.number, child.id());
-            let sent = Command::new("sh").args(["-c", &kill]).status();
-            assert!(sent.unwrap().success());
-        }
-    }
+    let signal = Signal::from_named_raw(interruption.number as i32).unwrap();
+    send(child, signal);
 }
 
 pub(crate) fn freeze(child: &Child) {
