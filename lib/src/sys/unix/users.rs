@@ -22,11 +22,11 @@ impl User {
         User(number)
     }
 
-    /// Whether the number stands for one user. The overflow user's stands for all that
-    /// have none in this user namespace; and if it cannot be found out which one that is
-    /// (no `/proc`), any number may.
+    /// Whether the number stands for one user. Where not all users have numbers, in a user
+    /// namespace, the overflow user's stands for all that have none; and if it cannot be
+    /// found out which one that is (no `/proc`), any number may.
     pub(crate) fn is_certain(&self) -> bool {
-        overflow_user().is_some_and(|overflow| overflow != self.0)
+        uncertain_user().is_some_and(|uncertain| uncertain != Some(self.0))
     }
 
     /// Who owns what `stat` is of.
@@ -95,12 +95,46 @@ impl fmt::Display for User {
 }
 
 /// Looked up once: later there may be no descriptor left to do so.
-fn overflow_user() -> Option<u32> {
-    static OVERFLOW: OnceLock<u32> = OnceLock::new();
-    if let Some(&known) = OVERFLOW.get() {
+/// `None` if it cannot be, `Some(None)` if each number stands for one user.
+fn uncertain_user() -> Option<Option<u32>> {
+    static UNCERTAIN: OnceLock<Option<u32>> = OnceLock::new();
+    if let Some(&known) = UNCERTAIN.get() {
         return Some(known);
     }
-    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
-    let overflow = text.trim().parse().ok()?;
-    Some(*OVERFLOW.get_or_init(|| overflow))
+    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+    let uncertain = if names_all_users(&map) {
+        None
+    } else {
+        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+        Some(text.trim().parse().ok()?)
+    };
+    Some(*UNCERTAIN.get_or_init(|| uncertain))
+}
+
+/// Whether `map`, of a process's user namespace, gives each user its own number: lines of
+/// first number here, first number outside, and how many (user_namespaces(7)).
+fn names_all_users(map: &str) -> bool {
+    const ALL: [&str; 3] = ["0", "0", "4294967295"];
+    let mut lines = map.lines();
+    let is_all = |line: &str| line.split_ascii_whitespace().eq(ALL);
+    lines.next().is_some_and(is_all) && lines.next().is_none()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::names_all_users;
+
+    #[test]
+    fn only_a_namespace_that_names_all_users_has_no_overflow_user() {
+        assert!(names_all_users("         0          0 4294967295\n"));
+        for map in [
+            "",
+            "0 1000 1\n",
+            "0 100000 65536\n",
+            "0 0 4294967295\n1 1 1\n",
+            "0 0 65534\n",
+        ] {
+            assert!(!names_all_users(map), "{map}");
+        }
+    }
 }
