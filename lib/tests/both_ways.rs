@@ -5,9 +5,10 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,23 +16,8 @@ use brigade::{
     BothWays, Error, Interest, Options, Reader, Refusal, Waitable, Writer, join, join_both_ways,
     wait_any,
 };
+use common::{LIMIT, bounded};
 use tempfile::TempDir;
-
-/// No test takes this long; one that does hangs.
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn bounded(test: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        let _ = done.send(());
-    });
-    let ended = finished.recv_timeout(LIMIT);
-    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "the test hangs");
-    if let Err(why) = thread.join() {
-        std::panic::resume_unwind(why);
-    }
-}
 
 fn place() -> (TempDir, String) {
     let directory = tempfile::tempdir().unwrap();

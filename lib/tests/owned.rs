@@ -6,10 +6,12 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,26 +20,10 @@ use brigade::{
     EmptyBlock, Error, Interest, Label, Options, OwnedDataBlock, OwnedEmptyBlock, Reader, Role,
     Seat, Writer, join, wait_any,
 };
-
-/// No test takes this long; one that does hangs.
-const LIMIT: Duration = Duration::from_secs(300);
+use common::{LIMIT, bounded};
 
 /// Long enough for another thread to have gone to sleep in a call.
 const A_WHILE: Duration = Duration::from_millis(50);
-
-/// Runs `test`, and fails when it hangs.
-fn bounded(test: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        let _ = done.send(());
-    });
-    let ended = finished.recv_timeout(LIMIT);
-    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "the test hangs");
-    if let Err(why) = thread.join() {
-        std::panic::resume_unwind(why);
-    }
-}
 
 fn pair(block_size: usize, block_count: usize) -> (Reader, Writer) {
     let directory = tempfile::tempdir().unwrap();

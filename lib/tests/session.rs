@@ -7,10 +7,11 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+mod common;
+
 use std::collections::VecDeque;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,28 +20,12 @@ use brigade::{
     GREETING_MAX, LETTER_MAX, LETTERS, Label, Monitor, Options, Reader, Role, Seat, Side, Writer,
     join,
 };
+use common::bounded;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// No test takes this long; one that does hangs.
-const LIMIT: Duration = Duration::from_secs(30);
-
 /// Long enough for another thread to have gone to sleep in a call.
 const A_WHILE: Duration = Duration::from_millis(50);
-
-/// Runs `test`, and fails when it hangs.
-fn bounded(test: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        let _ = done.send(());
-    });
-    let ended = finished.recv_timeout(LIMIT);
-    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "the test hangs");
-    if let Err(why) = thread.join() {
-        panic::resume_unwind(why);
-    }
-}
 
 /// A name that nobody else has.
 struct Place {

@@ -5,27 +5,13 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+mod common;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade::{Error, Interest, Options, Reader, Role, Waitable, Writer, join, wait_any};
-
-/// No test takes this long; one that does hangs.
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn bounded(test: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        let _ = done.send(());
-    });
-    let ended = finished.recv_timeout(LIMIT);
-    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "the test hangs");
-    if let Err(why) = thread.join() {
-        std::panic::resume_unwind(why);
-    }
-}
+use common::bounded;
 
 fn small() -> Options {
     Options::new().block_size(64).block_count(2)
@@ -220,7 +206,7 @@ fn a_block_that_is_detached_once_its_end_is_armed_makes_the_handle_ready_when_it
         assert!(writer.arm(Interest::BLOCKS).unwrap());
         let block = block.detach();
         thread::spawn(move || drop(block)).join().unwrap();
-        common::sleep_on(writer.handle());
+        system::sleep_on(writer.handle());
         writer.disarm().unwrap();
         // Given back by this.
         assert!(writer.try_data_block().unwrap().is_none());
@@ -228,7 +214,7 @@ fn a_block_that_is_detached_once_its_end_is_armed_makes_the_handle_ready_when_it
         assert!(reader.arm(Interest::BLOCKS).unwrap());
         let block = block.detach();
         let sent = thread::spawn(move || block.send(1, 0));
-        common::sleep_on(reader.handle());
+        system::sleep_on(reader.handle());
         reader.disarm().unwrap();
         assert!(reader.try_empty_block().unwrap().is_none());
         sent.join().unwrap().unwrap();
@@ -265,7 +251,7 @@ fn a_loop_of_the_callers_own_over_the_handle_loses_nothing() {
                 expected += 1;
             }
             if !writer.at_end() && writer.arm(Interest::BLOCKS).unwrap() {
-                common::sleep_on(writer.handle());
+                system::sleep_on(writer.handle());
                 writer.disarm().unwrap();
             }
         }
@@ -276,7 +262,7 @@ fn a_loop_of_the_callers_own_over_the_handle_loses_nothing() {
 }
 
 #[cfg(unix)]
-mod common {
+mod system {
     use rustix::event::{PollFd, PollFlags, poll};
 
     pub(super) fn sleep_on(handle: brigade::Handle<'_>) {
@@ -286,7 +272,7 @@ mod common {
 }
 
 #[cfg(windows)]
-mod common {
+mod system {
     #![allow(unsafe_code, reason = "the system's interface is all unsafe functions")]
 
     use std::os::windows::io::AsRawHandle;
