@@ -94,7 +94,7 @@
 //!
 //! | What | How much |
 //! |---|---|
-//! | memory of a session | the pool, each block rounded up to 64 bytes, or to 4096 if it has 4096 or more; and about 48 KiB with 16 bytes for each block. The Reader's process allocates the pool, and both map it |
+//! | memory of a session | the pool, each block rounded up to 64 bytes, or to 4096 if it has 4096 or more; and 40 KiB with 24 bytes for each block, whose number is rounded up to a power of two. The Reader's process allocates the pool, and both map it |
 //! | alignment of a block | 64 bytes; 4096 if the block has 4096 bytes or more, as direct I/O wants |
 //! | bytes of an `EmptyBlock` | what was in the block the last time, not zeros; after sending, only the first `len` bytes are shown to the Writer, which could look at the rest (it maps all of the pool): clear what must stay secret |
 //! | descriptors (Linux) | five for each end: the own region (for [`sessions`]), the partner's doorbell, the own one, the socket that tells of its leaving, and the handle for waits; one more for the partner's process, shared by all sessions with it; and the host's lock file |

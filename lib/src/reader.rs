@@ -258,6 +258,7 @@ impl Reader {
 
     /// All that the Writer has given back so far.
     pub(crate) fn take_all_back(&self) -> Result<(), Error> {
+        self.end.check_here()?;
         while let Some(block) = self.take_back()? {
             self.end.pool().put_back(block);
         }

@@ -220,6 +220,7 @@ impl Writer {
 
     #[inline(always)]
     fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        self.end.check_here()?;
         self.end.bring_home();
         // All but those that are here.
         let out = || {

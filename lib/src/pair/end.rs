@@ -260,10 +260,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     /// The partner's next entry, if there is one; `out` blocks are with it at
-    /// most.
+    /// most. Not in a forked child.
     #[inline(always)]
     pub(crate) fn take(&self, out: impl FnOnce() -> u64) -> Result<Option<[u64; IN]>, Error> {
-        self.check_here()?;
         self.incoming
             .take(self.peer.control(), self.peer.queue(), out)
             .map_err(|violation| self.violation(violation))
