@@ -9,11 +9,11 @@ use super::Pair;
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
 use crate::join::Numbers;
-use crate::letters::{Inbox, Letter, Outbox};
+use crate::letters::{Inbox, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
 use crate::region::access::{Own, Theirs};
-use crate::region::layout::{self, LETTER_MAX, SENT_WORDS};
+use crate::region::layout::{self, SENT_WORDS};
 use crate::region::{Block, Detached, Pool, Region, View};
 use crate::returns::{Errand, UNSENT};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
@@ -56,8 +56,8 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     /// may be overwritten before the block is back.
     records: Box<[Cell<[u64; SENT_WORDS]>]>,
     /// Entries that were taken when the partner was last rung.
-    rang_at: Cell<Option<u64>>,
-    letters_ended: Cell<bool>,
+    pub(super) rang_at: Cell<Option<u64>>,
+    pub(super) letters_ended: Cell<bool>,
     /// There may be a ring to consume.
     pub(super) rung: Cell<bool>,
     origin: Origin,
@@ -181,7 +181,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// After everything that the partner may wait for.
     #[inline(always)]
-    fn ring_if_wanted(&self) {
+    pub(super) fn ring_if_wanted(&self) {
         if self
             .sleeps
             .partner_wants_ring(self.peer.control(), self.barrier)
@@ -415,68 +415,6 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             Wake::Message => Err(self.violation(Violation::Message)),
             _ => Ok(None),
         }
-    }
-
-    /// Posts a letter; false if there is no room for it.
-    pub(crate) fn post(&self, kind: u16, bytes: &[u8]) -> Result<bool, Error> {
-        if bytes.len() > LETTER_MAX {
-            return Err(Error::InvalidUse("the letter is longer than LETTER_MAX"));
-        }
-        self.can_publish("a letter after the end")?;
-        let (own, slots) = (self.own.control(), self.own.letters());
-        let posted = self
-            .outbox
-            .post(own, slots, self.peer.control(), kind, bytes)
-            .map_err(|violation| self.violation(violation))?;
-        if posted {
-            self.ring_if_wanted();
-        }
-        Ok(posted)
-    }
-
-    /// As [`End::post`], for a look: an error, too, if nobody will make room.
-    pub(crate) fn post_or_find_why_not(
-        &self,
-        kind: u16,
-        bytes: &[u8],
-    ) -> Result<Option<()>, Error> {
-        let ended = self.partner_ended();
-        match (self.post(kind, bytes)?, ended) {
-            (true, _) => Ok(Some(())),
-            (false, Ok(_)) => Ok(None),
-            (false, Err(error)) => Err(error),
-        }
-    }
-
-    /// The partner's next letter, for a look: `Some(None)` if none can come any more.
-    pub(crate) fn take_letter(&self) -> Result<Option<Option<Letter>>, Error> {
-        self.check_here()?;
-        // The state first: a letter posted before it changed is then found.
-        let ended = self.partner_ended();
-        let (own, slots) = (self.own.control(), self.peer.letters());
-        let letter = self
-            .inbox
-            .take(own, self.peer.control(), slots)
-            .map_err(|violation| self.violation(violation))?;
-        match (letter, ended) {
-            (Some(letter), _) => {
-                self.rang_at.set(None);
-                // The partner may wait for room.
-                self.ring_if_wanted();
-                Ok(Some(Some(letter)))
-            }
-            (None, Ok(true)) => {
-                self.letters_ended.set(true);
-                Ok(Some(None))
-            }
-            (None, Ok(false)) => Ok(None),
-            (None, Err(error)) => Err(error),
-        }
-    }
-
-    /// Whether it was seen that no letter can come any more.
-    pub(crate) fn have_letters_ended(&self) -> bool {
-        self.letters_ended.get()
     }
 
     fn state(&self) -> u32 {

@@ -8,6 +8,7 @@
 mod arm;
 mod clock;
 mod end;
+mod mail;
 mod shared;
 
 pub(crate) use end::End;
