@@ -4,12 +4,11 @@
 //!
 //! ```text
 //! arrow NAME     # twice: the first sends a column, the second sums it up
-//! arrow          # both, as a check
 //! ```
 #![allow(clippy::print_stdout, reason = "a program that says how it went")]
 
 use std::error::Error;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::thread;
 
 use arrow_buffer::{Buffer, ScalarBuffer};
@@ -29,7 +28,7 @@ const WIDTH: usize = size_of::<i64>();
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1) {
         Some(name) => run(&name),
-        None => run_both(),
+        None => Err("usage: arrow NAME, twice".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,19 +45,6 @@ fn run(name: &str) -> Outcome<()> {
         Role::Reader(reader) => send_column(&reader),
         Role::Writer(writer) => sum_up(writer),
     }
-}
-
-/// Both of them.
-fn run_both() -> Outcome<()> {
-    let name = format!("example-arrow-{}", std::process::id());
-    let program = std::env::current_exe()?;
-    let start = || Command::new(&program).arg(&name).spawn();
-    for mut process in [start()?, start()?] {
-        if !process.wait()?.success() {
-            return Err("one of the two processes failed".into());
-        }
-    }
-    Ok(())
 }
 
 /// The first process: the numbers in order, each block with the first of its own as its tag.

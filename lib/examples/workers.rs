@@ -4,7 +4,6 @@
 //!
 //! ```text
 //! workers NAME     # twice: the first fills, the second compresses
-//! workers          # both, as a check
 //! ```
 //!
 //! The second process unpacks what it has kept and compares it with what the first says that
@@ -13,7 +12,7 @@
 #![allow(clippy::print_stdout, reason = "a program that says how it went")]
 
 use std::error::Error;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
@@ -34,7 +33,7 @@ const DIGEST: u16 = 1;
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1) {
         Some(name) => run(&name),
-        None => run_both(),
+        None => Err("usage: workers NAME, twice".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,19 +50,6 @@ fn run(name: &str) -> Outcome<()> {
         Role::Reader(reader) => send_source(&reader),
         Role::Writer(writer) => back_up(writer),
     }
-}
-
-/// Both of them.
-fn run_both() -> Outcome<()> {
-    let name = format!("example-workers-{}", std::process::id());
-    let program = std::env::current_exe()?;
-    let start = || Command::new(&program).arg(&name).spawn();
-    for mut process in [start()?, start()?] {
-        if !process.wait()?.success() {
-            return Err("one of the two processes failed".into());
-        }
-    }
-    Ok(())
 }
 
 // ---- the first process ----------------------------------------------------------------
