@@ -136,6 +136,7 @@ mod refusal;
 mod region;
 mod returns;
 mod ring;
+mod steps;
 mod stream;
 mod sys;
 mod unreturned;
@@ -157,6 +158,8 @@ pub use crate::refusal::Refusal;
 pub use crate::region::layout::{
     BLOCK_COUNT_MAX, BLOCK_SIZE_MAX, FIGURES, GREETING_MAX, LETTER_MAX, LETTERS,
 };
+#[doc(hidden)]
+pub use crate::steps::at_step;
 pub use crate::stream::{ReceiveStream, SendStream};
 pub use crate::sys::Handle;
 pub use crate::unreturned::Unreturned;

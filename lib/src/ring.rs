@@ -28,6 +28,7 @@ use std::cell::Cell;
 use crate::error::Violation;
 use crate::region::access::{Own, ReadOnlyU64, Theirs};
 use crate::region::layout::{AtomicU64, Control};
+use crate::steps::at_step;
 
 #[cfg(not(loom))]
 use std::sync::atomic::{Ordering, fence};
@@ -92,6 +93,7 @@ impl<const WORDS: usize> Outgoing<WORDS> {
         for (word, value) in entry_words::<_, WORDS>(queue, published).iter().zip(entry) {
             word.store(value, Ordering::Relaxed);
         }
+        at_step("entry written");
         self.published.set(published + 1);
         // Pairs with the Acquire in `Incoming::observe`.
         own.published

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use brigade::{Error, Monitor, Options, Reader, Role, Seat, Side};
+use brigade::{Error, Monitor, Options, Reader, Role, Seat, Side, at_step};
 
 use crate::copy::child;
 use crate::failure::{Exit, Failure};
@@ -121,6 +121,7 @@ fn read(
             return Err(failure);
         }
     };
+    at_step("all sent");
     monitor.set_figure(wire::ALL_READ, wire::ALL_SENT);
     let filled = match sent {
         Sent::Whole(filled) => filled,
@@ -188,6 +189,7 @@ fn send(
     let size = facts.size;
     let _ = events.send(Event::Agreement(Step::Asked { size }));
     let answer = agreement::ask(reader, &facts)?;
+    at_step("answer heard");
     let begins = matches!(answer, Answer::Begin {});
     let _ = events.send(Event::Agreement(Step::Answered { begins }));
     if let Answer::Keep {

@@ -15,6 +15,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use brigade::at_step;
+
 use crate::failure::{Exit, Failure, reason};
 use crate::request::settings::OnExisting;
 use crate::sys::{self, Entry, Held, Kind};
@@ -107,7 +109,9 @@ impl Commit<'_> {
             Failure::io("make the backup", &path, &error)
         };
         let older = self.set_aside(&backup).map_err(failed)?;
+        at_step("older backup set aside");
         let named = self.name_old(&backup).map_err(failed);
+        at_step("backup made");
         let Err(failure) = named.and_then(|()| self.take_name()) else {
             if let Some(Err(error)) = older.as_ref().map(remove_if_there) {
                 self.warn(&format!("the older backup stays: {}", reason(&error)));

@@ -18,6 +18,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use brigade::at_step;
+
 use crate::failure::{Exit, Failure};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
@@ -408,6 +410,7 @@ impl Replaced {
         let failed = |error: io::Error| Failure::io("sync the directory of", path, &error);
         let directory = directory.transpose().map_err(failed)?;
         self.partial.gate.commit(last_check, || commit.run())?;
+        at_step("name taken");
         self.warn_if_elsewhere(path);
         let Some(directory) = directory else {
             return Ok(());
@@ -464,6 +467,7 @@ impl Replacing {
         self.check(&on_existing)?;
         let hint = self.old.as_ref().map(|_| IN_PLACE);
         let (file, partial) = Partial::make(&self.entry, &self.path, hint, gate)?;
+        at_step("partial file made");
         // It may have waited for another copy to the same destination.
         self.look_again(&on_existing)?;
         let left = commit::clear_left_over(&self.entry);

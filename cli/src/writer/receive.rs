@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use brigade::{Error, Writer};
+use brigade::{Error, Writer, at_step};
 
 use crate::failure::{Exit, Failure};
 use crate::request::endpoint::Endpoint;
@@ -45,6 +45,7 @@ pub(crate) fn receive(
 ) -> Result<Received, Failure> {
     agreement::check_version(writer.partner())?;
     let facts = agreement::hear(writer)?;
+    at_step("question heard");
     tell(Step::Asked {
         size: facts.size.or(plan.settings.expected.size),
     });

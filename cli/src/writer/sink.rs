@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use brigade::{Monitor, Writer};
+use brigade::{Monitor, Writer, at_step};
 
 use crate::failure::{Exit, Failure};
 use crate::metadata::{Metadata, Teller};
@@ -217,7 +217,9 @@ impl<'p> Sink<'p> {
             modified: metadata.modified_at_end.or(facts.modified),
         };
         let cached = self.destination.handle().ok().filter(|_| self.spares_cache);
+        at_step("about to take the name");
         self.destination.commit(sync, last_look, last_check)?;
+        at_step("complete");
         if let Some(file) = cached {
             sys::forget_cached(&file, 0, None);
         }

@@ -16,6 +16,7 @@ mod preserving;
 mod reading;
 mod refusals;
 mod roles;
+mod steps;
 mod strangers;
 mod talking;
 mod telling;

@@ -13,6 +13,7 @@ use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
 use crate::region::access::{Own, Theirs};
 use crate::region::layout::printable;
+use crate::steps::at_step;
 use crate::sys::{self, Message};
 
 /// How long a joining process may keep its host from looking at the next.
@@ -97,6 +98,7 @@ impl Showing {
         deadline: Option<Instant>,
     ) -> Result<Vec<Pair>, Error> {
         let alarm = core.alarm()?;
+        at_step("seat taken");
         loop {
             let Some(channel) = host.next(&alarm, deadline)? else {
                 core.check()?;
@@ -171,6 +173,7 @@ impl Showing {
                 _ => Joiner::Left,
             });
         }
+        at_step("offer sent");
         let memories = match channel.receive(alarm, limit)? {
             Some(Message::Offer(memories)) => memories,
             Some(Message::Malformed(why)) => return refuse(Refused::malformed(why)),
@@ -187,7 +190,10 @@ impl Showing {
         let Some(peers) = whole(&heads)? else {
             return Ok(Joiner::Left);
         };
-        Ok(match channel.admit()? {
+        at_step("about to admit");
+        let admitted = channel.admit()?;
+        at_step("admitted");
+        Ok(match admitted {
             true => Joiner::Admitted(peers),
             false => Joiner::Left,
         })

@@ -13,6 +13,7 @@ use crate::pair::{Core, Pair};
 use crate::refusal::Refused;
 use crate::region::Region;
 use crate::region::access::Theirs;
+use crate::steps::at_step;
 use crate::sys::{self, Message};
 
 /// How long a holder that was reached may take to answer. Far longer than
@@ -33,6 +34,7 @@ pub(super) fn join_host(
     }
     let limit = patience.max(ANSWER_LIMIT);
     let limit = limit.saturating_add(allocation_limit(&intent.geometry));
+    at_step("host reached");
     let alarm = core.alarm()?;
     let answer = || {
         // A limit beyond what a clock can count is no limit.
@@ -70,9 +72,11 @@ pub(super) fn join_host(
     if !channel.offer(&shown)? {
         return Ok(None);
     }
+    at_step("offer answered");
     let Message::Admitted = answer()? else {
         return Ok(None);
     };
+    at_step("let in");
     pairs(channel, side, intent.geometry, own, peers).map(Some)
 }
 

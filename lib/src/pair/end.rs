@@ -17,6 +17,7 @@ use crate::region::layout::{self, SENT_WORDS};
 use crate::region::{Block, Detached, Pool, Region, View};
 use crate::returns::{Errand, UNSENT};
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
+use crate::steps::at_step;
 use crate::sys::{self, Origin, Wake};
 
 /// How often to look without a pause, about a microsecond: the partner of an end that keeps
@@ -176,6 +177,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn publish(&self, entry: [u64; OUT]) {
         self.outgoing
             .publish(self.own.control(), self.own.queue(), entry);
+        at_step("published");
         self.ring_if_wanted();
     }
 
@@ -393,8 +395,13 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     fn sleep(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
-        let sleep = || self.pair.link.wait(deadline);
-        self.pair.waits.count(sleep)
+        let sleep = || {
+            at_step("asleep");
+            self.pair.link.wait(deadline)
+        };
+        let woken = self.pair.waits.count(sleep);
+        at_step("woken");
+        woken
     }
 
     /// Looks, without waiting; an error if there is nothing and the partner is gone.
@@ -444,6 +451,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn end(&self) -> Result<(), Error> {
         self.check_here()?;
         self.close_home();
+        at_step("about to end");
         // Release: whoever sees the state sees the last `published`.
         let state = &self.own.control().status.0.state;
         let swapped = state.compare_exchange(
@@ -455,6 +463,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         if swapped.is_err() {
             return self.core.check();
         }
+        at_step("ended");
         self.ring_if_wanted();
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::End;
 use crate::error::Error;
 use crate::letters::Letter;
 use crate::region::layout::LETTER_MAX;
+use crate::steps::at_step;
 
 impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Posts a letter; false if there is no room for it.
@@ -18,6 +19,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             .post(own, slots, self.peer.control(), kind, bytes)
             .map_err(|violation| self.violation(violation))?;
         if posted {
+            at_step("letter posted");
             self.ring_if_wanted();
         }
         Ok(posted)

@@ -68,6 +68,8 @@ use linux as kernel;
 
 #[cfg(unix)]
 mod unix;
+#[cfg(all(unix, debug_assertions, not(loom)))]
+pub(crate) use kernel::process::die;
 #[cfg(unix)]
 pub(crate) use kernel::{
     available::available_memory,
@@ -98,6 +100,9 @@ pub(crate) use windows::{
     Alarm, Arriving, Channel, Host, Invitation, Link, Memory, Name, Origin, Seat, User, accept,
     available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_handles,
 };
+
+#[cfg(all(windows, debug_assertions, not(loom)))]
+pub(crate) use windows::die;
 
 /// What an application's own loop waits for.
 #[cfg(unix)]
