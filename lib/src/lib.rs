@@ -65,7 +65,8 @@
 //! blocks that were sent before have been received; nothing has to be cleaned up.
 //! What a Reader had sent and not got back, it can then have again
 //! ([`Reader::into_unreturned`]), and go on with another Writer, to which that comes first
-//! ([`Unreturned::rejoin`]). A thread that is stuck elsewhere (reading a silent source)
+//! ([`Unreturned::rejoin`]); a Writer that has taken all that its Reader had sent can go on with
+//! another one likewise ([`Writer::into_survivor`], [`Survivor::rejoin`]). A thread that is stuck elsewhere (reading a silent source)
 //! notices neither: let another thread sit in [`Monitor::watch`].
 //!
 //! # Trust
@@ -138,6 +139,7 @@ mod returns;
 mod ring;
 mod steps;
 mod stream;
+mod survivor;
 mod sys;
 mod unreturned;
 mod wait;
@@ -161,6 +163,7 @@ pub use crate::region::layout::{
 #[doc(hidden)]
 pub use crate::steps::at_step;
 pub use crate::stream::{ReceiveStream, SendStream};
+pub use crate::survivor::Survivor;
 pub use crate::sys::Handle;
 pub use crate::unreturned::Unreturned;
 pub use crate::wait::{Interest, Waitable, wait_any};

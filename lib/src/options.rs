@@ -62,6 +62,7 @@ pub struct Options {
     pub(crate) side: Option<Side>,
     pub(crate) guests: Vec<String>,
     pub(crate) expected: Option<u32>,
+    pub(crate) takeover: Option<Duration>,
     /// How many lanes the session has: set by `both_ways`.
     pub(crate) ways: usize,
 }
@@ -76,6 +77,7 @@ impl Default for Options {
             side: None,
             guests: Vec::new(),
             expected: None,
+            takeover: None,
             ways: 1,
         }
     }
@@ -134,6 +136,19 @@ impl Options {
     /// [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn allow_user(mut self, user: &str) -> Options {
         self.guests.push(user.to_owned());
+        self
+    }
+
+    /// If the partner is lost (it dies, gives up or hangs up), another process may take its
+    /// place for as long as `limit`, counted from the call that leaves it behind:
+    /// [`Reader::into_unreturned`](crate::Reader::into_unreturned) or
+    /// [`Writer::into_survivor`](crate::Writer::into_survivor). So long at most the `rejoin` of
+    /// what these give waits, all calls of it together.
+    ///
+    /// Not for sessions in which data goes both ways, and not for invitations: joining fails
+    /// with [`Error::InvalidOption`](crate::Error::InvalidOption).
+    pub fn takeover(mut self, limit: Duration) -> Options {
+        self.takeover = Some(limit);
         self
     }
 

@@ -66,6 +66,13 @@ impl Reader {
         self.end.partner()
     }
 
+    /// Which pair of its session this is: 1 in a new session, and one more for each process
+    /// that has taken a lost one's place. Of two processes the first to come decides it, so
+    /// to the second it is that one's word.
+    pub fn epoch(&self) -> u64 {
+        self.end.numbers().epoch
+    }
+
     /// A second handle on this session, for other threads.
     pub fn monitor(&self) -> Monitor {
         self.end.monitor()

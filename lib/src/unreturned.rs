@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::block::Label;
 use crate::error::Error;
-use crate::join::{Again, Numbers, Seat};
-use crate::options::{Options, Side};
+use crate::join::Lone;
+use crate::options::Options;
 use crate::pair::{Core, Pair};
 use crate::reader::Reader;
 use crate::region::access::Own;
@@ -23,12 +23,9 @@ pub struct Unreturned {
     blocks: Vec<(Block, Label)>,
     /// The end of the data had been said.
     closed: bool,
-    /// Of the pair that the Reader was in.
-    numbers: Numbers,
+    lone: Lone,
     /// Somebody may read the region who was let in and never became the partner.
     may_be_read: bool,
-    /// Another Reader has it all.
-    handed_over: bool,
 }
 
 impl Unreturned {
@@ -50,9 +47,8 @@ impl Unreturned {
         Unreturned {
             blocks: blocks.into_iter().map(|(_, block)| block).collect(),
             closed,
-            numbers: reader.end().numbers(),
+            lone: reader.end().lone(),
             may_be_read: false,
-            handed_over: false,
             reader,
         }
     }
@@ -70,7 +66,8 @@ impl Unreturned {
     /// order; if the Reader was [closed](Reader::close), it is closed again after that.
     /// Nothing of the old session comes through any more, whatever of the old Writer's
     /// process lives on. If the Reader had the first place of the session, the name is free
-    /// from now on.
+    /// from now on. It waits for [`Options::wait`] at most, and no longer than what is left of
+    /// [`Options::takeover`].
     ///
     /// `options` must have the same blocks; the [side](Options::side) is the Reader's. The
     /// two processes are a new pair: counts ([`Reader::delivered`]), letters and figures
@@ -86,51 +83,24 @@ impl Unreturned {
     /// As [`join`](crate::join()), and [`Error::InvalidOption`] for other blocks. Nothing is
     /// lost then: it can be called again. [`Error::InvalidUse`] if it has succeeded before.
     pub fn rejoin(&mut self, name: &str, options: &Options) -> Result<Reader, Error> {
-        self.reader.end().check_here()?;
-        if self.handed_over {
-            return Err(Error::InvalidUse(
-                "another Reader has what was not given back",
-            ));
-        }
-        let options = self.as_reader(options)?;
+        let options = self.lone.options(options)?;
         // Else a monitor could still store into what the next partner sees.
         self.reader.end().leave("it goes on with another writer");
         let region = self.kept_region()?;
         let keeps = region.is_some();
-        let numbers = self.numbers;
-        let again = Again { numbers, region };
-        let joined = Seat::take_again(name, &options, Some(again)).and_then(|mut s| s.meet());
-        let lanes = joined.inspect_err(|error| self.may_be_read |= !is_before_admission(error))?;
-        let [(core, pair)] = <[_; 1]>::try_from(lanes)
-            .map_err(|_| Error::InvalidUse("a Reader goes on in one lane"))?;
+        let met = self.lone.meet(name, &options, region);
+        let (core, pair) =
+            met.inspect_err(|error| self.may_be_read |= !is_before_admission(error))?;
         let reader = match keeps {
             true => self.send_again(core, pair)?,
             false => self.send_copies(core, pair)?,
         };
-        self.handed_over = true;
         self.blocks.clear();
         if self.closed {
             // Whatever the new partner does, it is there to be found by the next call.
             reader.end().end()?;
         }
         Ok(reader)
-    }
-
-    fn as_reader(&self, options: &Options) -> Result<Options, Error> {
-        let (size, count) = (self.reader.block_size(), self.reader.block_count());
-        if (options.block_size, options.block_count) != (size, count) {
-            return Err(Error::InvalidOption(format!(
-                "what was not given back is in a pool of {count} blocks of {size} bytes"
-            )));
-        }
-        match options.side {
-            Some(Side::Writer) => Err(Error::InvalidOption("a Reader joins again".into())),
-            _ => Ok(Options {
-                side: Some(Side::Reader),
-                ways: 1,
-                ..options.clone()
-            }),
-        }
     }
 
     /// The old region, if nobody can look at its blocks any more.
@@ -160,6 +130,28 @@ impl Unreturned {
             block.send_as(bytes.len(), label)?;
         }
         Ok(reader)
+    }
+
+    /// Drops the blocks for which `keep` is false: they are not sent again. They are told
+    /// in the order of sending, with what each was sent with and its bytes.
+    pub fn retain(&mut self, mut keep: impl FnMut(Label, &[u8]) -> bool) {
+        let pool = self.reader.end().pool();
+        let is_dropped = |(block, label): &mut (Block, Label)| !keep(*label, pool.bytes(block));
+        for (block, _) in self.blocks.extract_if(.., is_dropped) {
+            pool.put_back(block);
+        }
+    }
+
+    /// Whether the Reader was [closed](Reader::close), so that [`Unreturned::rejoin`] closes
+    /// it again.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The data has not ended after all: [`Unreturned::rejoin`] does not close the Reader,
+    /// and more may be sent.
+    pub fn reopen(&mut self) {
+        self.closed = false;
     }
 
     /// How many blocks these are.

@@ -46,11 +46,11 @@ impl std::fmt::Display for Numbers {
     }
 }
 
-/// What a Reader whose Writer is lost brings with it.
+/// What an end whose partner is lost brings with it.
 pub(crate) struct Again {
     /// The numbers of the pair that it was in.
     pub(crate) numbers: Numbers,
-    /// Its region, unless the lost Writer may still read there.
+    /// A Reader's region, unless the lost Writer may still read there.
     pub(crate) region: Option<Region<Own>>,
 }
 
@@ -70,6 +70,11 @@ impl Intent {
             return Err(Error::InvalidOption(format!(
                 "the greeting has {found} bytes, {GREETING_MAX} are the most"
             )));
+        }
+        if options.takeover.is_some() && options.ways != 1 {
+            return Err(Error::InvalidOption(
+                "nobody takes a place over in a session of both ways".into(),
+            ));
         }
         let intent = Intent {
             options: options.clone(),

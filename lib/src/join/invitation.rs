@@ -72,6 +72,7 @@ impl std::fmt::Debug for Invitation {
 /// # Ok::<(), brigade::Error>(())
 /// ```
 pub fn invite(options: &Options) -> Result<Invitation, Error> {
+    check_invited(options)?;
     let showing = Showing::new(Intent::new(options, None)?)?;
     Ok(Invitation {
         invitation: sys::Invitation::new()?,
@@ -125,4 +126,14 @@ impl Invitation {
 /// [`Options::wait`] if that is longer; otherwise as [`join`](crate::join()).
 pub fn accept(options: &Options) -> Result<Role, Error> {
     Seat::accept(options)?.wait()
+}
+
+/// Nobody could find a place that has no name.
+pub(super) fn check_invited(options: &Options) -> Result<(), Error> {
+    match options.takeover {
+        None => Ok(()),
+        Some(_) => Err(Error::InvalidOption(
+            "nobody takes over the place of a process that was invited".into(),
+        )),
+    }
 }

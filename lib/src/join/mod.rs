@@ -10,14 +10,16 @@ mod both_ways;
 mod host;
 mod intent;
 mod invitation;
+mod lone;
 pub(crate) mod message;
 mod seat;
 mod second;
 mod terms;
 
 pub use both_ways::{BothWays, accept_both_ways, invite_both_ways, join_both_ways};
-pub(crate) use intent::{Again, Numbers};
+pub(crate) use intent::Numbers;
 pub use invitation::{Invitation, accept, invite};
+pub(crate) use lone::Lone;
 pub use seat::Seat;
 
 use crate::error::Error;

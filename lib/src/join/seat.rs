@@ -8,6 +8,7 @@ use super::arriving;
 use super::both_ways::BothWays;
 use super::host::{Door, Host, Showing};
 use super::intent::{Again, Intent};
+use super::invitation::check_invited;
 use super::second::join_host;
 use crate::error::Error;
 use crate::monitor::Monitor;
@@ -108,6 +109,7 @@ impl Seat {
     ///
     /// As [`accept`](crate::accept()).
     pub fn accept(options: &Options) -> Result<Seat, Error> {
+        check_invited(options)?;
         let intent = Intent::new(options, None)?;
         let cores = new_cores(options.ways)?;
         let patience = options.wait.unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Pair;
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
-use crate::join::Numbers;
+use crate::join::{Lone, Numbers};
 use crate::letters::{Inbox, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
@@ -270,6 +270,11 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             .map_err(|violation| self.violation(violation))
     }
 
+    /// Whether [`End::take`] would take something, or is paused.
+    pub(crate) fn has_incoming(&self) -> bool {
+        self.incoming.is_ready(self.peer.control())
+    }
+
     /// From here on [`End::take`] takes nothing, or all again.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.incoming.set_paused(paused);
@@ -508,6 +513,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// This end's own region, for another pair.
     pub(crate) fn own_region(&self) -> Region<Own> {
         self.pair.own.again()
+    }
+
+    /// What goes on without the partner.
+    pub(crate) fn lone(&self) -> Lone {
+        let pair = &self.pair;
+        Lone::new(&self.core, pair.side, pair.geometry, self.numbers())
     }
 
     /// Which pair this is.

@@ -12,7 +12,7 @@ mod mail;
 mod shared;
 
 pub(crate) use end::End;
-pub(crate) use shared::Core;
+pub(crate) use shared::{Core, forked};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -77,7 +77,7 @@ impl CoreState {
 
 #[cold]
 #[inline(never)]
-pub(super) fn forked() -> Error {
+pub(crate) fn forked() -> Error {
     Error::InvalidUse("the session is the parent's: this process was forked off it")
 }
 

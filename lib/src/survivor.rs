@@ -1,0 +1,81 @@
+//! A Writer that goes on once its Reader is gone.
+
+use crate::error::Error;
+use crate::join::Lone;
+use crate::options::Options;
+use crate::writer::Writer;
+
+/// What is left of a [`Writer`] that has lost its Reader: made by
+/// [`Writer::into_survivor`]. It can go on with another one.
+///
+/// Dropped, it gives up: whoever joins then begins a session.
+#[derive(Debug)]
+pub struct Survivor {
+    lone: Lone,
+}
+
+impl Survivor {
+    /// Joins another Reader under `name`, as [`join`](crate::join()) does, and waits for it:
+    /// for [`Options::wait`] at most, and no longer than what is left of
+    /// [`Options::takeover`]. Nothing of the old session comes through any more, whatever
+    /// of the old Reader's process lives on.
+    ///
+    /// `options` must have the same blocks; the [side](Options::side) is the Writer's. The
+    /// two processes are a new pair: counts ([`Writer::delivered`]), letters, figures and
+    /// messages begin anew. What the new Reader is to send, it must learn from the
+    /// application: by the greeting, or by a letter. It knows by [`Reader::epoch`] that it has
+    /// taken somebody's place, and this process by [`Writer::epoch`] that it has met one that
+    /// did.
+    ///
+    /// A block of the old pair that is still detached
+    /// ([`OwnedDataBlock`](crate::OwnedDataBlock)) keeps its bytes until it is dropped, and
+    /// with them the memory of the old pool; it is not given back to anybody.
+    ///
+    /// [`Reader::epoch`]: crate::Reader::epoch
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](crate::join()), and [`Error::InvalidOption`] for other blocks. Nothing is
+    /// lost then: it can be called again. [`Error::InvalidUse`] if it has succeeded before.
+    pub fn rejoin(&mut self, name: &str, options: &Options) -> Result<Writer, Error> {
+        let options = self.lone.options(options)?;
+        let (core, pair) = self.lone.meet(name, &options, None)?;
+        Ok(Writer::new(core, pair))
+    }
+}
+
+impl Writer {
+    /// What can go on with another Reader, after this one's has died, given up or hung up,
+    /// and all that it had sent was taken: [`Writer::data_block`] reports the loss only then.
+    /// This end is over: [monitors](crate::Monitor) of it reach nobody any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUse`] if the Reader is still there; if blocks that it sent were not
+    /// taken, or a stream has left a part of one; if it had said that no more data will come
+    /// (then nobody is missed, see [`Writer::finish`]); or if this process gave up before the
+    /// Reader was found dead. [`Error::ProtocolViolation`] if what the Reader shows cannot
+    /// be. The Writer is dropped then.
+    pub fn into_survivor(self) -> Result<Survivor, Error> {
+        let end = self.end();
+        if end.has_ended() {
+            return Err(Error::InvalidUse("the verdict was given"));
+        }
+        end.find_lost()?;
+        if matches!(end.partner_ended(), Ok(true)) {
+            return Err(Error::InvalidUse(
+                "the reader has said that no more data will come",
+            ));
+        }
+        if end.has_incoming() {
+            return Err(Error::InvalidUse(
+                "not all that the reader had sent was taken",
+            ));
+        }
+        // What came home is given back: the old Reader may live, and ask what was.
+        end.bring_home();
+        let lone = end.lone();
+        end.leave("it goes on with another reader");
+        Ok(Survivor { lone })
+    }
+}
