@@ -350,7 +350,7 @@ impl Reader {
     ///         // …
     ///     }
     ///     if end.arm(brigade::Interest::BLOCKS)? {
-    ///         sleep_on(end.handle()); // poll(2), a reactor, WaitForSingleObject
+    ///         sleep_on(end.handle()?); // poll(2), a reactor, WaitForSingleObject
     ///         end.disarm()?;
     ///     }
     /// }
@@ -373,9 +373,15 @@ impl Reader {
     /// What becomes readable (on Windows: signalled) when there may be something to look
     /// at while this end is armed: something that was waited for has come, or the partner
     /// has left or died, or this process has given up. For `poll`, `epoll`, or a runtime's
-    /// reactor; nothing may be read from or written to it. On Windows, whoever waits for
-    /// it takes the signal. It is this end's own, and valid as long as the end.
-    pub fn handle(&self) -> Handle<'_> {
+    /// reactor; nothing may be read from or written to it. It is this end's own, the same in
+    /// each call, and valid as long as the end. The first call makes it: who never asks has
+    /// one descriptor less.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, a limit of descriptors, say; [`Error::InvalidUse`] in a forked
+    /// child.
+    pub fn handle(&self) -> Result<Handle<'_>, Error> {
         self.end.handle()
     }
 

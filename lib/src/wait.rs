@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::reader::Reader;
-use crate::ring;
-use crate::sys;
+use crate::ring::{self, Barrier};
+use crate::sys::{self, Wake};
 use crate::writer::Writer;
 use sealed::Wait;
 
@@ -49,14 +49,14 @@ impl Waitable for Reader {}
 impl Waitable for Writer {}
 
 impl sealed::Steps for Reader {
-    fn steps(&self) -> &dyn sealed::Wait {
-        self.end()
+    fn steps(&self) -> sealed::Waited<'_> {
+        sealed::Waited(self.end())
     }
 }
 
 impl sealed::Steps for Writer {
-    fn steps(&self) -> &dyn sealed::Wait {
-        self.end()
+    fn steps(&self) -> sealed::Waited<'_> {
+        sealed::Waited(self.end())
     }
 }
 
@@ -66,41 +66,43 @@ mod sealed {
     use crate::error::Error;
     use crate::pair::End;
     use crate::ring::Barrier;
-    use crate::sys::Handle;
+    use crate::sys::Link;
 
     pub trait Steps {
         #[doc(hidden)]
-        fn steps(&self) -> &dyn Wait;
+        fn steps(&self) -> Waited<'_>;
     }
 
-    pub trait Wait {
-        /// Whether a remote barrier has to follow.
-        fn announce(&self) -> Result<bool, Error>;
+    pub struct Waited<'a>(pub(super) &'a dyn Wait);
+
+    pub(crate) trait Wait {
+        /// The barrier that has to follow.
+        fn announce(&self) -> Result<Barrier, Error>;
         fn is_ready(&self, interest: Interest) -> bool;
-        fn is_gone(&self) -> Result<bool, Error>;
+        fn withdraw(&self);
         fn disarm(&self) -> Result<(), Error>;
-        fn handle(&self) -> Handle<'_>;
+        fn link(&self) -> &Link;
     }
 
     impl<const OUT: usize, const IN: usize> Wait for End<OUT, IN> {
-        fn announce(&self) -> Result<bool, Error> {
-            Ok(End::announce(self)? == Barrier::Remote)
+        fn announce(&self) -> Result<Barrier, Error> {
+            End::announce(self)
         }
 
         fn is_ready(&self, interest: Interest) -> bool {
             End::is_ready(self, interest)
         }
 
-        fn is_gone(&self) -> Result<bool, Error> {
-            End::is_gone(self)
+        fn withdraw(&self) {
+            End::withdraw(self);
         }
 
         fn disarm(&self) -> Result<(), Error> {
             End::disarm(self)
         }
 
-        fn handle(&self) -> Handle<'_> {
-            End::handle(self)
+        fn link(&self) -> &Link {
+            End::link(self)
         }
     }
 }
@@ -109,9 +111,11 @@ mod sealed {
 /// returns which, by their index: none if `deadline` passed, or if there are no ends. A call without waiting (`try_…`)
 /// on each of those then finds something, or an error. Ends that were armed are not any more.
 ///
-/// Costs some loads for each end, two system calls in all and, where the system needs it,
-/// one more for each group of 63 handles (Windows): a thousand sessions in one thread are
-/// no trouble.
+/// Costs some loads for each end, two system calls in all, one more for each end that has
+/// something and, where the system needs it, for each group of 63 handles (Windows): some
+/// half a microsecond for each of a thousand sessions in one thread. It needs no descriptor
+/// (Linux). What it waits for may be as many as the limit of descriptors: two for each end,
+/// which are open anyway, so that only who lowers the limit later gets an error.
 ///
 /// # Errors
 ///
@@ -144,25 +148,29 @@ pub fn wait_any(
 ) -> Result<Vec<usize>, Error> {
     let ends: Vec<_> = ends
         .iter()
-        .map(|(end, interest)| (end.steps(), *interest))
+        .map(|(end, interest)| (end.steps().0, *interest))
         .collect();
     if ends.is_empty() {
         return Ok(Vec::new());
     }
     loop {
         let announced = Announced::all(&ends)?;
-        let ready = indices(&ends, |end, interest| Ok(end.is_ready(interest)))?;
+        let is_ready = |(end, interest): &(&dyn Wait, Interest)| end.is_ready(*interest);
+        let ready: Vec<_> = (0..ends.len())
+            .filter(|&index| is_ready(&ends[index]))
+            .collect();
         if !ready.is_empty() {
             return Ok(ready);
         }
-        let handles: Vec<_> = ends.iter().map(|(end, _)| end.handle()).collect();
-        let signalled = sys::wait_for_handles(&handles, deadline)?;
+        let links: Vec<_> = ends.iter().map(|(end, _)| end.link()).collect();
+        let wakes = sys::wait_for_links(&links, deadline)?;
         drop(announced);
-        let mut signalled = signalled.into_iter();
-        let ready = indices(&ends, |end, interest| {
-            let is_signalled = signalled.next().unwrap_or(false);
-            Ok(end.is_ready(interest) || (is_signalled && end.is_gone()?))
-        })?;
+        let mut ready = Vec::new();
+        for (index, (end, wake)) in ends.iter().zip(wakes).enumerate() {
+            if is_over(end.0, wake)? || is_ready(end) {
+                ready.push(index);
+            }
+        }
         let is_late = || deadline.is_some_and(|deadline| deadline <= Instant::now());
         // Nothing: a ring for an earlier sleep, or for something else than was asked for.
         if !ready.is_empty() || is_late() {
@@ -171,17 +179,13 @@ pub fn wait_any(
     }
 }
 
-fn indices(
-    ends: &[(&dyn Wait, Interest)],
-    mut is_wanted: impl FnMut(&dyn Wait, Interest) -> Result<bool, Error>,
-) -> Result<Vec<usize>, Error> {
-    let mut found = Vec::new();
-    for (index, (end, interest)) in ends.iter().enumerate() {
-        if is_wanted(*end, *interest)? {
-            found.push(index);
-        }
+/// Whether the partner or this process has ended the session, or broken it; takes a ring.
+fn is_over(end: &dyn Wait, wake: Wake) -> Result<bool, Error> {
+    match wake {
+        Wake::Timeout => Ok(false),
+        Wake::Rung => end.disarm().map(|()| false),
+        Wake::Gone | Wake::HungUp | Wake::Message => Ok(true),
     }
-    Ok(found)
 }
 
 /// Announcements of several ends, withdrawn on every way out.
@@ -193,7 +197,7 @@ impl<'a> Announced<'a> {
         let announced = Announced(ends);
         let mut is_remote = false;
         for (end, _) in ends {
-            is_remote |= end.announce()?;
+            is_remote |= end.announce()? == Barrier::Remote;
         }
         if is_remote {
             sys::barrier_remotely()?;
@@ -206,8 +210,8 @@ impl<'a> Announced<'a> {
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
         for (end, _) in self.0 {
-            // A ring that cannot be taken only ends the next sleep early.
-            let _ = end.disarm();
+            // Rings are taken only where one is known to be: each costs a system call.
+            end.withdraw();
         }
     }
 }

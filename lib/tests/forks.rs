@@ -14,7 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Options, Reader, Role, Seat, Side, Writer, accept, invite, join};
+use brigade::{
+    Error, Interest, Options, Reader, Role, Seat, Side, Writer, accept, invite, join, wait_any,
+};
 use tempfile::TempDir;
 
 /// The variables that say which task the process that a test starts has, and on what name.
@@ -213,6 +215,9 @@ fn what_a_forked_child_calls_is_refused_and_changes_nothing() {
             is_refused(reader.post(1, b"letter")),
             is_refused(reader.try_letter()),
             is_refused(reader.check()),
+            is_refused(reader.arm(Interest::BLOCKS)),
+            is_refused(reader.handle()),
+            is_refused(wait_any(&[(&reader, Interest::LETTERS)], Some(soon))),
             is_refused(reader.finish()),
             is_refused(monitor.watch()),
             monitor.partner().is_none(),

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Options, Role, Seat, Side, join};
+use brigade::{Error, Interest, Options, Role, Seat, Side, Waitable, join, wait_any};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -66,6 +66,7 @@ fn the_process_that_other_tests_start() {
         Ok("join with few files") => join_with_few_files(),
         Ok("many sessions") => many_sessions(),
         Ok("many partners") => many_partners(),
+        Ok("a lowered limit") => a_lowered_limit(),
         Ok("many descriptors under way") => many_descriptors_under_way(),
         Ok("small files") => small_files(),
         Ok("little address space") => little_address_space(),
@@ -178,9 +179,9 @@ const PLACE: &str = "BRIGADE_TEST_PLACE";
 
 const SESSIONS: usize = 300;
 
-/// What a session may hold open: own region, socket, two doorbells, and the handle; and
-/// the host its lock. The partner's process, and whatever the test has open, once for all.
-const DESCRIPTORS: usize = 6;
+/// What a session may hold open: own region, socket, two doorbells; and the host its lock.
+/// The partner's process, and whatever the test has open, once for all.
+const DESCRIPTORS: usize = 5;
 
 #[test]
 fn three_hundred_sessions_with_one_partner_fit_into_a_small_limit_of_descriptors() {
@@ -227,6 +228,46 @@ fn sessions(place: &str) {
     }
     drop(roles);
     assert_eq!(count(), before);
+}
+
+#[test]
+fn a_limit_of_descriptors_that_was_lowered_is_named_by_a_wait_for_more_and_by_the_handle() {
+    assert_does("a lowered limit");
+}
+
+fn a_lowered_limit() {
+    const LOWERED: u64 = 16;
+    let (directory, _) = place();
+    let pairs: Vec<_> = (0..LOWERED)
+        .map(|index| pair(&format!("{}/{index}", directory.path().display())).unwrap())
+        .collect();
+    let ends: Vec<_> = pairs
+        .iter()
+        .flat_map(|(host, second)| [host, second])
+        .filter_map(|role| match role {
+            Role::Writer(writer) => Some((writer as &dyn Waitable, Interest::BLOCKS)),
+            Role::Reader(_) => None,
+        })
+        .collect();
+    let now = Some(Instant::now());
+    assert!(wait_any(&ends, now).unwrap().is_empty());
+    limit(Resource::Nofile, LOWERED);
+    let error = wait_any(&ends, now).unwrap_err().to_string();
+    assert!(error.contains("ulimit -n"), "{error}");
+    // What fits goes on, and so does a wait for one.
+    assert!(wait_any(&ends[..5], now).unwrap().is_empty());
+    let Role::Reader(reader) = &pairs[0].0 else {
+        panic!("the host is the Reader");
+    };
+    reader.post(1, b"").unwrap();
+    let Role::Writer(writer) = &pairs[0].1 else {
+        panic!("the second is the Writer");
+    };
+    assert_eq!(writer.letter().unwrap().unwrap().kind, 1);
+    // Input, output and error.
+    limit(Resource::Nofile, 3);
+    let error = writer.handle().unwrap_err().to_string();
+    assert!(error.contains("ulimit -n"), "{error}");
 }
 
 #[test]

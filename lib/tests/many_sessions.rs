@@ -1,5 +1,5 @@
-//! A thousand sessions between two processes, under a limit of descriptors; on Windows, where
-//! there is no such limit, two hundred.
+//! A thousand sessions between two processes, in one of which they fit into the usual limit of
+//! descriptors; on Windows, where there is no such limit, two hundred.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,11 +7,13 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Interest, Options, Reader, Role, Side, Waitable, Writer, join, wait_any};
+use brigade::{Interest, Options, Reader, Role, Seat, Side, Waitable, Writer, join, wait_any};
 
 const SESSIONS: usize = if cfg!(unix) { 1000 } else { 200 };
 
@@ -23,36 +25,58 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// The variable that says where the sessions are, for the process that the test starts.
 const PLACE: &str = "BRIGADE_TEST_PLACE";
 
-fn join_all(place: &str, side: Side) -> Vec<Role> {
-    let options = Options::new().block_size(64).block_count(2).side(side);
-    let options = options.wait(LIMIT);
-    (0..SESSIONS)
-        .map(|index| join(&format!("{place}/{index}"), &options).unwrap())
-        .collect()
+fn options(side: Side) -> Options {
+    let options = Options::new().block_size(64).block_count(2);
+    options.side(side).wait(LIMIT)
 }
 
-/// What this process may have open, and has, where it can be told.
+fn name(place: &str, index: usize) -> String {
+    format!("{place}/{index}")
+}
+
+/// What the partner makes when it has all names, so that it is the host of each session.
+fn all_taken(place: &str) -> PathBuf {
+    Path::new(place).join("all taken")
+}
+
+/// What a process may have open, and has, where it can be told.
 #[cfg(target_os = "linux")]
 mod descriptors {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    /// The most that a session may take: its own region, socket, two doorbells and the
-    /// handle; and the host's lock.
-    const EACH: usize = 6;
+    /// What a second's session takes: its own region, the socket, and two doorbells.
+    pub(super) const EACH: usize = 4;
+    /// What a host's takes before the partner is there, and more than later: region, lock,
+    /// socket, alarm.
+    const EACH_SEAT: usize = 5;
+    /// The usual limit where services are started.
+    const LIMIT: u64 = 4096;
     /// The process's own, and its one handle on the partner's process.
     const OTHERS: usize = 64;
 
-    /// Whether the system allows the limit that the sessions must fit into.
-    pub(super) fn limit() -> bool {
-        let needed = (super::SESSIONS * EACH + OTHERS) as u64;
+    pub(super) fn limit() {
+        set(LIMIT);
+    }
+
+    /// Whether the system allows the limit that the partner needs; sets it there.
+    pub(super) fn can_be_host() -> bool {
+        let needed = (super::SESSIONS * EACH_SEAT + OTHERS) as u64;
         let maximum = getrlimit(Resource::Nofile).maximum;
         if maximum.is_some_and(|maximum| maximum < needed) {
             eprintln!("skipped: a process may not have {needed} descriptors (ulimit -Hn)");
             return false;
         }
-        let current = Some(needed);
-        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
         true
+    }
+
+    pub(super) fn raise() {
+        set((super::SESSIONS * EACH_SEAT + OTHERS) as u64);
+    }
+
+    fn set(limit: u64) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = Some(limit);
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
     }
 
     pub(super) fn count() -> usize {
@@ -62,9 +86,15 @@ mod descriptors {
 
 #[cfg(not(target_os = "linux"))]
 mod descriptors {
-    pub(super) fn limit() -> bool {
+    pub(super) const EACH: usize = 0;
+
+    pub(super) fn limit() {}
+
+    pub(super) fn can_be_host() -> bool {
         true
     }
+
+    pub(super) fn raise() {}
 
     pub(super) fn count() -> usize {
         0
@@ -88,15 +118,8 @@ impl Partner {
     }
 
     fn succeed(mut self) {
-        let start = Instant::now();
-        while start.elapsed() < LIMIT {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the partner hangs");
+        let status = until(|| self.0.try_wait().unwrap());
+        assert!(status.success(), "{status}");
     }
 }
 
@@ -107,18 +130,34 @@ impl Drop for Partner {
     }
 }
 
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the partner hangs");
+}
+
 #[test]
 fn a_thousand_sessions_are_joined_used_and_ended_by_one_thread_in_each_process() {
-    if !descriptors::limit() {
+    if !descriptors::can_be_host() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_str().unwrap();
+    let mut partner = Partner::start(place);
+    until(|| {
+        assert!(partner.0.try_wait().unwrap().is_none(), "the partner ended");
+        all_taken(place).exists().then_some(())
+    });
+    descriptors::limit();
     let before = descriptors::count();
-    let partner = Partner::start(place);
     let start = Instant::now();
-    let writers: Vec<_> = join_all(place, Side::Writer)
-        .into_iter()
+    let writers: Vec<_> = (0..SESSIONS)
+        .map(|index| join(&name(place, index), &options(Side::Writer)).unwrap())
         .map(writer)
         .collect();
     let used = descriptors::count() - before;
@@ -127,6 +166,10 @@ fn a_thousand_sessions_are_joined_used_and_ended_by_one_thread_in_each_process()
         start.elapsed(),
         used as f64 / SESSIONS as f64
     );
+    // One more, for the partner's process.
+    assert!(used <= SESSIONS * descriptors::EACH + 1, "{used}");
+    measure_wait(&writers);
+    writers[0].post(0, b"go").unwrap();
     let start = Instant::now();
     drain_all(&writers);
     for writer in &writers {
@@ -136,6 +179,24 @@ fn a_thousand_sessions_are_joined_used_and_ended_by_one_thread_in_each_process()
     partner.succeed();
     drop(writers);
     assert_eq!(descriptors::count(), before);
+}
+
+/// What a wait for all costs while nothing is there.
+fn measure_wait(writers: &[Writer]) {
+    const WAITS: u32 = 50;
+    let ends: Vec<_> = (writers.iter())
+        .map(|writer| (writer as &dyn Waitable, Interest::BLOCKS))
+        .collect();
+    let start = Instant::now();
+    for _ in 0..WAITS {
+        let ready = wait_any(&ends, Some(Instant::now())).unwrap();
+        assert!(
+            ready.is_empty(),
+            "{ready:?} are ready before anything was sent"
+        );
+    }
+    let each = start.elapsed() / WAITS / SESSIONS as u32;
+    println!("a wait for all: {each:?} a session");
 }
 
 fn drain_all(writers: &[Writer]) {
@@ -161,11 +222,17 @@ fn the_process_that_the_other_test_starts() {
     let Ok(place) = std::env::var(PLACE) else {
         return;
     };
-    assert!(descriptors::limit());
-    let readers: Vec<_> = join_all(&place, Side::Reader)
-        .into_iter()
-        .map(reader)
+    descriptors::raise();
+    let seats: Vec<_> = (0..SESSIONS)
+        .map(|index| Seat::take(&name(&place, index), &options(Side::Reader)).unwrap())
         .collect();
+    assert!(seats.iter().all(Seat::is_first));
+    File::create(all_taken(&place)).unwrap();
+    let readers: Vec<_> = seats
+        .into_iter()
+        .map(|seat| reader(seat.wait().unwrap()))
+        .collect();
+    readers[0].letter().unwrap().unwrap();
     for tag in 0..BLOCKS {
         for reader in &readers {
             let mut block = reader.empty_block().unwrap();

@@ -206,7 +206,7 @@ fn a_block_that_is_detached_once_its_end_is_armed_makes_the_handle_ready_when_it
         assert!(writer.arm(Interest::BLOCKS).unwrap());
         let block = block.detach();
         thread::spawn(move || drop(block)).join().unwrap();
-        system::sleep_on(writer.handle());
+        system::sleep_on(writer.handle().unwrap());
         writer.disarm().unwrap();
         // Given back by this.
         assert!(writer.try_data_block().unwrap().is_none());
@@ -214,7 +214,7 @@ fn a_block_that_is_detached_once_its_end_is_armed_makes_the_handle_ready_when_it
         assert!(reader.arm(Interest::BLOCKS).unwrap());
         let block = block.detach();
         let sent = thread::spawn(move || block.send(1, 0));
-        system::sleep_on(reader.handle());
+        system::sleep_on(reader.handle().unwrap());
         reader.disarm().unwrap();
         assert!(reader.try_empty_block().unwrap().is_none());
         sent.join().unwrap().unwrap();
@@ -251,7 +251,7 @@ fn a_loop_of_the_callers_own_over_the_handle_loses_nothing() {
                 expected += 1;
             }
             if !writer.at_end() && writer.arm(Interest::BLOCKS).unwrap() {
-                system::sleep_on(writer.handle());
+                system::sleep_on(writer.handle().unwrap());
                 writer.disarm().unwrap();
             }
         }

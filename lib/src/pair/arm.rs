@@ -5,7 +5,7 @@ use super::end::execute_barrier;
 use crate::error::Error;
 use crate::region::layout;
 use crate::ring::Barrier;
-use crate::sys::{Handle, Wake};
+use crate::sys::{Handle, Link};
 use crate::wait::Interest;
 
 impl<const OUT: usize, const IN: usize> End<OUT, IN> {
@@ -22,9 +22,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// more, unless the session is over.
     pub(crate) fn disarm(&self) -> Result<(), Error> {
         self.check_here()?;
-        self.sleeps.withdraw(self.own.control());
-        self.pool.set_awake();
+        self.withdraw();
         self.pair.link.consume()
+    }
+
+    /// Takes the announcement back. A ring for it may come yet, and ends the next sleep
+    /// early. Does nothing in a forked child.
+    pub(crate) fn withdraw(&self) {
+        if self.is_here() {
+            self.sleeps.withdraw(self.own.control());
+            self.pool.set_awake();
+        }
     }
 
     /// Announces and looks: whether to sleep on the handle.
@@ -36,8 +44,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             self.rung.set(true);
             return Ok(true);
         }
-        self.sleeps.withdraw(self.own.control());
-        self.pool.set_awake();
+        self.withdraw();
         executed.map(|()| false)
     }
 
@@ -58,13 +65,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             || (interest.includes(Interest::VERDICT) && is_over)
     }
 
-    /// Whether the partner or this process has ended the session, or broken it.
-    pub(crate) fn is_gone(&self) -> Result<bool, Error> {
-        let now = std::time::Instant::now();
-        Ok(self.pair.link.watch(Some(now))? != Wake::Timeout)
+    pub(crate) fn handle(&self) -> Result<Handle<'_>, Error> {
+        self.check_here()?;
+        self.pair.link.handle()
     }
 
-    pub(crate) fn handle(&self) -> Handle<'_> {
-        self.pair.link.handle()
+    pub(crate) fn link(&self) -> &Link {
+        &self.pair.link
     }
 }

@@ -35,15 +35,15 @@
 //! | `Channel::{refuse, admit}` | the other two messages of joining (protocol, J7 to J14); `admit` is false if the peer has left; MUST NOT block |
 //! | `Channel::receive(alarm, deadline)` | the next [`Message`]; an offer has one region or two; what the peer sends MUST NOT be able to block this process, now or when it lets go of it |
 //! | `Channel::into_links()` | what is left of a channel when both have joined: one link for each lane that both have shown, in order, each with doorbells of its own; they share the partner's process handle |
-//! | `Link::wait(deadline)` | sleeps until `handle()` is ready or the deadline passed; does NOT consume. `HungUp` if this process has hung up, else `Gone` if the partner hung up or died, each again on every later call; else `Rung`; may wake early. One thread at a time, which is also the one that consumes |
+//! | `Link::wait(deadline)` | sleeps until one of the following holds or the deadline passed; does NOT consume. `HungUp` if this process has hung up, else `Gone` if the partner hung up or died, each again on every later call; else `Rung`; may wake early. One thread at a time, which is also the one that consumes |
 //! | `Link::consume()` | takes the rings that are there. Called before an end announces that it sleeps, and only if there may be one: so it is not on the way of a wake |
 //! | `Link::watch(deadline)` | `wait` without rings; any thread, any number, beside a `wait`; a look if the deadline is in the past |
 //! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block, whatever the partner does |
 //! | `Link::nudge()` | rings this process's own doorbell; any thread |
 //! | `Link::is_partner_dead()` | whether the system says that the partner's process has ended; false where it cannot tell |
 //! | `Link::hang_up()` | makes every wait of the partner return `Gone`, and every own one `HungUp`, now and later; what was stored in shared memory before MUST be visible to the partner then; idempotent; to drop the `Link` is to hang up |
-//! | `Link::handle()` | for the application's own loop: ready (readable, signalled) as long as `wait` would not sleep |
-//! | `wait_for_handles(handles, deadline)` | which of them are ready; none if the deadline passed; any number of handles, no polling |
+//! | `Link::handle()` | for the application's own loop: ready (readable, signalled) as long as `wait` would not sleep; the same in each call, and what it takes of the system, only the first call takes; error if it cannot be had |
+//! | `wait_for_links(links, deadline)` | of each what its `wait` would say now, as soon as one would not sleep; `Timeout` for one that would, and for all once the deadline passed; any number of links, any of them twice, no polling; error if the system has a limit |
 //! | `Alarm::{new, ring}` | wakes all that were given this alarm (`Host::next`, `Channel::receive`), now and later, in this process; only while joining |
 //! | `Origin::{here, is_here}` | the process in which something is made; whether it is this one, or this one was forked off it: costs a load; a back end whose system has no fork always says yes |
 //! | `Invitation::new()` | the two ends of a channel, in this process |
@@ -90,7 +90,7 @@ pub(crate) use unix::{
 #[cfg(unix)]
 pub(crate) use unix::{
     invitation::{Invitation, accept},
-    link::wait_for_handles,
+    link::wait_for_links,
 };
 
 #[cfg(windows)]
@@ -98,7 +98,7 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
     Alarm, Arriving, Channel, Host, Invitation, Link, Memory, Name, Origin, Seat, User, accept,
-    available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_handles,
+    available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_links,
 };
 
 #[cfg(all(windows, debug_assertions, not(loom)))]

@@ -5,7 +5,7 @@
 //! | `Memory` | `memfd_create`, allocated, sealed: dies with its last user |
 //! | the peer's process | `SO_PEERPIDFD` where the kernel has it (6.5), or `pidfd_open` |
 //! | doorbell, alarm | `eventfd` |
-//! | one handle for all that may happen | `epoll` |
+//! | one handle for all that may happen, for who asks for it | `epoll` |
 //! | death | `pidfd`, one for all sessions with a process |
 //! | a fork | a page under `MADV_WIPEONFORK` |
 //! | remote barrier | `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)` |

@@ -15,14 +15,13 @@ use rustix::net::{
 };
 
 use super::discard::{Socket, Stranger};
-use super::link::{LINKED, Link, poll_until};
+use super::link::{Link, poll_until};
 use super::users::User;
 use crate::error::Error;
 use crate::join::message::{self, Kind};
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::memory::Memory;
 use crate::sys::kernel::process::{named_process, peer_process, socket_peercred};
-use crate::sys::kernel::ready::Ready;
 use crate::sys::kernel::wake::{Alarm, Bell, RemoteBell};
 use crate::sys::{Message, Peer};
 
@@ -46,8 +45,8 @@ pub(crate) struct Channel {
     process: Option<Arc<OwnedFd>>,
     /// Of a process that was invited: who it is by the kernel's word on its messages.
     invited: OnceCell<(Peer, Option<Arc<OwnedFd>>)>,
-    /// With what waits for it: made before anybody is admitted, as all that may fail.
-    ours: RefCell<Shown<(Bell, Ready<LINKED>)>>,
+    /// Made before anybody is admitted, as all that may fail.
+    ours: RefCell<Shown<Bell>>,
     theirs: RefCell<Shown<RemoteBell>>,
 }
 
@@ -138,10 +137,10 @@ impl Channel {
         let mut ours = self.ours.borrow_mut();
         ours.bells = lanes
             .iter()
-            .map(|_| Ok((Bell::new()?, Ready::new()?)))
+            .map(|_| Bell::new())
             .collect::<Result<_, Error>>()?;
         let mut fds = Vec::with_capacity(TWO_LANES_FROM_HOST);
-        for (memory, (bell, _)) in lanes.iter().zip(&ours.bells) {
+        for (memory, bell) in lanes.iter().zip(&ours.bells) {
             let file = memory.file();
             fds.push(file.map_err(|errno| failed("show shared memory", errno))?);
             fds.push(bell.as_fd());
@@ -339,8 +338,8 @@ impl Channel {
         let bells = ours.bells.into_iter().zip(theirs.bells);
         bells
             .zip(sockets)
-            .map(|(((bell, set), remote), socket)| {
-                Link::new(bell, remote, socket, process.clone(), is_foreign, set)
+            .map(|((bell, remote), socket)| {
+                Link::new(bell, remote, socket, process.clone(), is_foreign)
             })
             .collect()
     }

@@ -1,9 +1,9 @@
-//! What connects two processes that have joined: one set of descriptors for all that may
-//! happen.
+//! What connects two processes that have joined, and waiting for what may happen to it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
@@ -18,13 +18,6 @@ use crate::sys::kernel::ready::Ready;
 use crate::sys::kernel::wake::{Bell, RemoteBell};
 use crate::sys::{Handle, Wake};
 
-/// Places in the set.
-const BELL: usize = 0;
-const SOCKET: usize = 1;
-const PROCESS: usize = 2;
-const NUDGES: usize = 3;
-pub(super) const LINKED: usize = 4;
-
 /// What connects two processes that have joined.
 pub(crate) struct Link {
     bell: Bell,
@@ -34,9 +27,13 @@ pub(crate) struct Link {
     /// What this process rings to wake itself, where the partner is of another user: it
     /// has the doorbell, too, and could let that block.
     nudges: Option<Bell>,
-    ready: Ready<LINKED>,
+    /// One descriptor for all of these, for who asks for it.
+    ready: OnceLock<Ready>,
     hung_up: AtomicBool,
 }
+
+/// A descriptor, and what is asked of it. Hang-up and error are always told.
+type Polled<'a> = (BorrowedFd<'a>, PollFlags);
 
 impl Link {
     pub(super) fn new(
@@ -45,32 +42,54 @@ impl Link {
         socket: Socket,
         process: Option<Arc<OwnedFd>>,
         is_foreign: bool,
-        ready: Ready<LINKED>,
     ) -> Result<Link, Error> {
-        ready.add(BELL, bell.as_fd(), EventFlags::IN)?;
-        ready.add(SOCKET, socket.as_fd(), EventFlags::IN | EventFlags::RDHUP)?;
-        if let Some(process) = &process {
-            ready.add(PROCESS, process.as_fd(), EventFlags::IN)?;
-        }
-        let nudges = is_foreign.then(Bell::new).transpose()?;
-        if let Some(nudges) = &nudges {
-            ready.add(NUDGES, nudges.as_fd(), EventFlags::IN)?;
-        }
         Ok(Link {
             bell,
             remote_bell,
             socket,
             process,
-            nudges,
-            ready,
+            nudges: is_foreign.then(Bell::new).transpose()?,
+            ready: OnceLock::new(),
             hung_up: false.into(),
         })
     }
 
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
-        let [bell, socket, process, nudges] = self.ready.wait(deadline)?;
-        let hung_up = EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR;
-        Ok(if self.hung_up.load(Ordering::Acquire) {
+        let ([process, socket], [bell, nudges]) = (self.ends(), self.bells());
+        let found = poll_until([process, socket, bell, nudges], deadline)?;
+        Ok(self.wake(found))
+    }
+
+    pub(crate) fn watch(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
+        let [process, socket] = poll_until(self.ends(), deadline)?;
+        let not_asked = PollFlags::empty();
+        Ok(self.wake([process, socket, not_asked, not_asked]))
+    }
+
+    /// What tells of the partner's end: its process and the socket.
+    fn ends(&self) -> [Polled<'_>; 2] {
+        let socket = self.socket.as_fd();
+        // Asking for no events of a descriptor keeps its place in the array.
+        let process = match &self.process {
+            Some(process) => (process.as_fd(), PollFlags::IN),
+            None => (socket, PollFlags::empty()),
+        };
+        [process, (socket, PollFlags::IN | PollFlags::RDHUP)]
+    }
+
+    /// What is rung: by the partner, and by this process.
+    fn bells(&self) -> [Polled<'_>; 2] {
+        [&self.bell, self.nudges()].map(|bell| (bell.as_fd(), PollFlags::IN))
+    }
+
+    fn nudges(&self) -> &Bell {
+        self.nudges.as_ref().unwrap_or(&self.bell)
+    }
+
+    /// What the events of the ends and of the bells mean.
+    fn wake(&self, [process, socket, bell, nudges]: [PollFlags; 4]) -> Wake {
+        let hung_up = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR;
+        if self.hung_up.load(Ordering::Acquire) {
             Wake::HungUp
         } else if !process.is_empty() || socket.intersects(hung_up) {
             Wake::Gone
@@ -80,33 +99,12 @@ impl Link {
             Wake::Rung
         } else {
             Wake::Timeout
-        })
+        }
     }
 
     pub(crate) fn consume(&self) -> Result<(), Error> {
         self.nudges.as_ref().map_or(Ok(()), Bell::consume)?;
         self.bell.consume()
-    }
-
-    pub(crate) fn watch(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
-        let socket = self.socket.as_fd();
-        // Asking for no events of a descriptor keeps its place in the array.
-        let process = match &self.process {
-            Some(process) => (process.as_fd(), PollFlags::IN),
-            None => (socket, PollFlags::empty()),
-        };
-        let fds = [process, (socket, PollFlags::IN | PollFlags::RDHUP)];
-        let [process, socket] = poll_until(fds, deadline)?;
-        let hung_up = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR;
-        Ok(if self.hung_up.load(Ordering::Acquire) {
-            Wake::HungUp
-        } else if !process.is_empty() || socket.intersects(hung_up) {
-            Wake::Gone
-        } else if !socket.is_empty() {
-            Wake::Message
-        } else {
-            Wake::Timeout
-        })
     }
 
     pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
@@ -129,7 +127,7 @@ impl Link {
     }
 
     pub(crate) fn nudge(&self) {
-        self.nudges.as_ref().unwrap_or(&self.bell).ring();
+        self.nudges().ring();
     }
 
     /// Also wakes this process's own waits: they see the socket's hang-up.
@@ -139,8 +137,25 @@ impl Link {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 
-    pub(crate) fn handle(&self) -> Handle<'_> {
-        self.ready.as_fd()
+    pub(crate) fn handle(&self) -> Result<Handle<'_>, Error> {
+        if let Some(ready) = self.ready.get() {
+            return Ok(ready.as_fd());
+        }
+        let ready = self.new_ready()?;
+        Ok(self.ready.get_or_init(|| ready).as_fd())
+    }
+
+    fn new_ready(&self) -> Result<Ready, Error> {
+        let ready = Ready::new()?;
+        ready.add(self.bell.as_fd(), EventFlags::IN)?;
+        ready.add(self.socket.as_fd(), EventFlags::IN | EventFlags::RDHUP)?;
+        if let Some(process) = &self.process {
+            ready.add(process.as_fd(), EventFlags::IN)?;
+        }
+        if let Some(nudges) = &self.nudges {
+            ready.add(nudges.as_fd(), EventFlags::IN)?;
+        }
+        Ok(ready)
     }
 }
 
@@ -153,16 +168,58 @@ impl Drop for Link {
     }
 }
 
-pub(crate) fn wait_for_handles(
-    handles: &[Handle<'_>],
+pub(crate) fn wait_for_links(
+    links: &[&Link],
     deadline: Option<Instant>,
-) -> Result<Vec<bool>, Error> {
-    let mut fds: Vec<_> = handles
-        .iter()
-        .map(|handle| PollFd::from_borrowed_fd(*handle, PollFlags::IN))
-        .collect();
-    poll_all(&mut fds, deadline)?;
-    Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
+) -> Result<Vec<Wake>, Error> {
+    let mut polled = AllPolled::default();
+    let places: Vec<_> = links.iter().map(|link| polled.add_link(link)).collect();
+    poll_all(&mut polled.fds, deadline)?;
+    let events = |places: [usize; 4]| places.map(|place| polled.fds[place].revents());
+    let links = links.iter().zip(places);
+    Ok(links
+        .map(|(link, places)| link.wake(events(places)))
+        .collect())
+}
+
+/// What is polled for several links, and where in `fds` the processes are that have a place:
+/// the same one serves all links to it.
+#[derive(Default)]
+struct AllPolled<'a> {
+    fds: Vec<PollFd<'a>>,
+    processes: HashMap<i32, usize>,
+}
+
+impl<'a> AllPolled<'a> {
+    /// The places of the ends and the bells, as [`Link::wake`] takes them.
+    fn add_link(&mut self, link: &'a Link) -> [usize; 4] {
+        let ([process, socket], [bell, nudges]) = (link.ends(), link.bells());
+        let process = match &link.process {
+            Some(_) => self.add_process(process),
+            None => self.add(process),
+        };
+        let (socket, bell) = (self.add(socket), self.add(bell));
+        let nudges = match &link.nudges {
+            Some(_) => self.add(nudges),
+            None => bell,
+        };
+        [process, socket, bell, nudges]
+    }
+
+    fn add(&mut self, (fd, events): Polled<'a>) -> usize {
+        self.fds.push(PollFd::from_borrowed_fd(fd, events));
+        self.fds.len() - 1
+    }
+
+    fn add_process(&mut self, polled: Polled<'a>) -> usize {
+        let number = polled.0.as_raw_fd();
+        if let Some(place) = self.processes.get(&number) {
+            return *place;
+        }
+        let place = self.add(polled);
+        self.processes.insert(number, place);
+        place
+    }
 }
 
 /// The events that came, none for a deadline that passed.
@@ -187,7 +244,17 @@ fn poll_all(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<(), Err
         match poll(fds, left.as_ref()) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
+            Err(Errno::INVAL) => return Err(too_many(fds.len())),
             Err(errno) => return Err(failed("wait", errno)),
         }
     }
+}
+
+/// Open they may be, if the limit was lowered since.
+fn too_many(count: usize) -> Error {
+    let operation = format!(
+        "wait for {count} descriptors at once (the limit of open files is one of these, too; \
+         raise it: ulimit -n)"
+    );
+    Error::os(operation, Errno::INVAL)
 }

@@ -10,15 +10,17 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
+
 use super::channel::{Channel, new_pair};
 use super::discard::Socket;
 use super::invitation::{Invitation, accept};
-use super::link::{Link, wait_for_handles};
+use super::link::{Link, poll_until, wait_for_links};
 use super::users::User;
 use crate::error::Error;
 use crate::sys::kernel::memory::Memory;
 use crate::sys::kernel::wake::Alarm;
-use crate::sys::{INVITATION, Message, Wake};
+use crate::sys::{Handle, INVITATION, Message, Wake};
 
 /// Far longer than anything here takes.
 fn late() -> Option<Instant> {
@@ -73,6 +75,11 @@ fn one_link() -> (Link, Link) {
     (host.remove(0), second.remove(0))
 }
 
+fn is_readable(handle: Handle<'_>) -> bool {
+    let [events] = poll_until([(handle, PollFlags::IN)], now()).unwrap();
+    !events.is_empty()
+}
+
 #[test]
 fn a_ring_stays_until_it_is_consumed_and_is_the_other_ends_alone() {
     let (one, other) = one_link();
@@ -80,11 +87,11 @@ fn a_ring_stays_until_it_is_consumed_and_is_the_other_ends_alone() {
     one.ring();
     for _ in 0..2 {
         assert_eq!(other.wait(late()).unwrap(), Wake::Rung);
-        assert_eq!(wait_for_handles(&[other.handle()], late()).unwrap(), [true]);
+        assert!(is_readable(other.handle().unwrap()));
     }
     other.consume().unwrap();
     assert_eq!(other.wait(now()).unwrap(), Wake::Timeout);
-    assert_eq!(wait_for_handles(&[other.handle()], now()).unwrap(), [false]);
+    assert!(!is_readable(other.handle().unwrap()));
     assert_eq!(one.wait(now()).unwrap(), Wake::Timeout);
     // Nothing there is consumed as well.
     other.consume().unwrap();
@@ -96,7 +103,7 @@ fn a_ring_stays_until_it_is_consumed_and_is_the_other_ends_alone() {
 #[test]
 fn a_hang_up_ends_the_waits_of_both_ends_for_good() {
     let (one, other) = one_link();
-    let handles = [one.handle(), other.handle()];
+    let handles = [one.handle().unwrap(), other.handle().unwrap()];
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| one.wait(None).unwrap());
         let watches = scope.spawn(|| one.watch(None).unwrap());
@@ -114,7 +121,7 @@ fn a_hang_up_ends_the_waits_of_both_ends_for_good() {
         assert_eq!(one.watch(None).unwrap(), Wake::HungUp);
         assert_eq!(other.wait(None).unwrap(), Wake::Gone);
         assert_eq!(other.watch(None).unwrap(), Wake::Gone);
-        assert_eq!(wait_for_handles(&handles, None).unwrap(), [true, true]);
+        assert!(handles.into_iter().all(is_readable));
     }
     other.hang_up();
     assert_eq!(other.wait(None).unwrap(), Wake::HungUp);
@@ -182,14 +189,48 @@ fn a_wait_ends_at_its_deadline_and_not_before() {
 }
 
 #[test]
-fn of_many_handles_those_that_are_ready_are_told() {
+fn what_each_of_many_links_has_is_told_at_once() {
     let links: Vec<_> = (0..100).map(|_| one_link()).collect();
-    let handles: Vec<_> = links.iter().map(|(_, other)| other.handle()).collect();
+    // One of them twice.
+    let others: Vec<_> = links.iter().map(|(_, other)| other).collect();
+    let others = [&others[..], &[others[3]]].concat();
+    assert_eq!(
+        wait_for_links(&others, now()).unwrap(),
+        [Wake::Timeout; 101]
+    );
     links[3].0.ring();
-    links[98].0.hang_up();
-    let ready = wait_for_handles(&handles, late()).unwrap();
-    let ready: Vec<_> = (0..100).filter(|&index| ready[index]).collect();
-    assert_eq!(ready, [3, 98]);
+    links[5].1.nudge();
+    links[97].0.hang_up();
+    links[98].1.hang_up();
+    let mut expected = [Wake::Timeout; 101];
+    for place in [3, 5, 100] {
+        expected[place] = Wake::Rung;
+    }
+    (expected[97], expected[98]) = (Wake::Gone, Wake::HungUp);
+    for _ in 0..2 {
+        assert_eq!(wait_for_links(&others, late()).unwrap(), expected);
+    }
+    links[3].1.consume().unwrap();
+    assert_eq!(
+        wait_for_links(&others[..5], now()).unwrap(),
+        [Wake::Timeout; 5]
+    );
+}
+
+#[test]
+fn the_handle_of_a_link_is_made_by_who_asks_first_and_knows_what_came_before() {
+    let (one, other) = one_link();
+    one.ring();
+    let handle = other.handle().unwrap();
+    assert!(is_readable(handle));
+    assert_eq!(other.handle().unwrap().as_raw_fd(), handle.as_raw_fd());
+    other.consume().unwrap();
+    assert!(!is_readable(handle));
+    one.hang_up();
+    assert!(is_readable(handle));
+    let (one, other) = one_link();
+    one.hang_up();
+    assert!(is_readable(one.handle().unwrap()) && is_readable(other.handle().unwrap()));
 }
 
 // ---- by invitation --------------------------------------------------------------------

@@ -1,7 +1,6 @@
 //! Doorbell and hang-up (events), and what connects two processes that have joined.
 #![expect(unsafe_code, reason = "a registered wait refers to handles beside it")]
 
-use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -12,7 +11,7 @@ use super::objects::{
 };
 use super::process::{Process, own_id};
 use super::registered::Registered;
-use super::wake::wait_any;
+use super::wake::{wait_any, wait_for_handles};
 use crate::error::Error;
 use crate::sys::{Handle, Wake};
 
@@ -74,7 +73,7 @@ impl Drop for Bell {
 /// What connects two processes that have joined, in one lane.
 pub(crate) struct Link {
     // First, since it refers to handles of those below, and is dropped in this order.
-    death: OnceLock<Result<Registered, i32>>,
+    death: OnceLock<Registered>,
     bell: Bell,
     remote_bell: RemoteBell,
     process: Arc<Process>,
@@ -120,20 +119,16 @@ impl Link {
 
     pub(crate) fn consume(&self) -> Result<(), Error> {
         reset(&self.bell.ring);
-        let Some(death) = self.death.get() else {
+        if self.death.get().is_none() {
             // Nobody has seen the handle; `wait` looks at the ends themselves.
             return Ok(());
-        };
+        }
         // The handle stays signalled for good once the session is over. Looked at after
         // the reset: an end that comes later sets the event itself.
         if self.watch(Some(Instant::now()))? != Wake::Timeout {
             set(&self.bell.ring);
         }
-        let unwatched = |code: &i32| {
-            let error = io::Error::from_raw_os_error(*code);
-            Error::os("watch the partner's process", error)
-        };
-        death.as_ref().map(drop).map_err(unwatched)
+        Ok(())
     }
 
     pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
@@ -156,26 +151,26 @@ impl Link {
     }
 
     /// The partner's death is the one thing that nobody rings for: from the first call
-    /// on, the system does. If it cannot, the handle is signalled now, and `consume`
-    /// says why.
-    pub(crate) fn handle(&self) -> Handle<'_> {
+    /// on, the system does.
+    pub(crate) fn handle(&self) -> Result<Handle<'_>, Error> {
         if self.death.get().is_none() {
-            let watched = self.death.get_or_init(|| self.watch_for_death()).is_ok();
+            let death = self.watch_for_death()?;
+            self.death.get_or_init(|| death);
             // What came before may have been consumed. Looked at when `consume` knows of
             // the handle already, so that nothing falls between the two.
-            if !watched || !matches!(self.watch(Some(Instant::now())), Ok(Wake::Timeout)) {
+            if !matches!(self.watch(Some(Instant::now())), Ok(Wake::Timeout)) {
                 set(&self.bell.ring);
             }
         }
-        self.bell.ring.as_handle()
+        Ok(self.bell.ring.as_handle())
     }
 
-    /// Or the system's error, by its number.
-    fn watch_for_death(&self) -> Result<Registered, i32> {
+    fn watch_for_death(&self) -> Result<Registered, Error> {
         let (process, ring) = (self.process.handle.as_handle(), self.bell.ring.as_handle());
-        // SAFETY: the value stays in `self`, which owns both handles and drops them later.
+        // SAFETY: the value is dropped at once or stays in `self`, which owns both handles
+        // and drops them later.
         let watched = unsafe { Registered::new(process, ring) };
-        watched.map_err(|error| error.raw_os_error().unwrap_or_default())
+        watched.map_err(|error| Error::os("watch the partner's process", error))
     }
 }
 
@@ -183,4 +178,17 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.hang_up();
     }
+}
+
+pub(crate) fn wait_for_links(
+    links: &[&Link],
+    deadline: Option<Instant>,
+) -> Result<Vec<Wake>, Error> {
+    let handles: Result<Vec<_>, Error> = links.iter().map(|link| link.handle()).collect();
+    let signalled = wait_for_handles(&handles?, deadline)?;
+    let wake = |(link, is_signalled): (&&Link, bool)| match is_signalled {
+        true => link.wait(Some(Instant::now())),
+        false => Ok(Wake::Timeout),
+    };
+    links.iter().zip(signalled).map(wake).collect()
 }

@@ -34,14 +34,14 @@ mod wake;
 pub(crate) use channel::Channel;
 pub(crate) use inspect::observe;
 pub(crate) use invitation::{Invitation, accept};
-pub(crate) use link::Link;
+pub(crate) use link::{Link, wait_for_links};
 pub(crate) use memory::{Memory, available_memory};
 pub(crate) use names::Name;
 #[cfg(all(debug_assertions, not(loom)))]
 pub(crate) use process::die;
 pub(crate) use rendezvous::{Arriving, Host, Seat};
 pub(crate) use users::User;
-pub(crate) use wake::{Alarm, Origin, barrier_remotely, can_barrier_remotely, wait_for_handles};
+pub(crate) use wake::{Alarm, Origin, barrier_remotely, can_barrier_remotely};
 
 #[cfg(all(test, not(loom)))]
 mod tests;

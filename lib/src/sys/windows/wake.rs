@@ -67,7 +67,7 @@ pub(super) fn wait_any(
 
 /// Which of `handles` (events that stay set) are signalled, as soon as one is; none if
 /// the deadline passed.
-pub(crate) fn wait_for_handles(
+pub(super) fn wait_for_handles(
     handles: &[Handle<'_>],
     deadline: Option<Instant>,
 ) -> Result<Vec<bool>, Error> {
