@@ -15,6 +15,7 @@ mod request;
 mod sys;
 mod talk;
 mod tell;
+mod tree;
 mod units;
 mod visible;
 mod writer;

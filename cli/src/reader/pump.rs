@@ -18,6 +18,7 @@ use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
 use crate::talk::{pieces, wire};
+use crate::tree::Tree;
 
 /// What a hole is to the hash.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -45,7 +46,7 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
         monitor: reader.monitor(),
         limiter: Limiter::new(settings.limit_rate),
         source_words: plan.source_words(),
-        hash: is_hashed.then(blake3::Hasher::new),
+        hash: is_hashed.then(Tree::new),
         staged: match settings.sparse {
             When::Always => vec![0; reader.block_size()],
             When::Auto | When::Never => Vec::new(),
@@ -86,7 +87,7 @@ struct Pump<'p> {
     monitor: Monitor,
     limiter: Limiter,
     source_words: String,
-    hash: Option<blake3::Hasher>,
+    hash: Option<Tree>,
     /// What was read, if it is to be searched for zeros.
     staged: Vec<u8>,
     /// Bytes of the source that were sent, holes among them.
@@ -191,7 +192,7 @@ impl Pump<'_> {
     }
 }
 
-fn hash(hash: &mut Option<blake3::Hasher>, bytes: &[u8]) {
+fn hash(hash: &mut Option<Tree>, bytes: &[u8]) {
     if let Some(hash) = hash {
         hash.update(bytes);
     }

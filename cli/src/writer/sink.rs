@@ -15,6 +15,7 @@ use crate::talk::pieces::nonsense;
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::trailer::Trailer;
 use crate::talk::wire;
+use crate::tree::Tree;
 use crate::visible;
 use crate::writer::destination::Destination;
 use crate::writer::skip_rule::{LastLook, SkipRule};
@@ -49,7 +50,7 @@ pub(super) struct Sink<'p> {
     /// Whether what is on disk should leave the cache.
     spares_cache: bool,
     /// Of all that came, where it is expected to be another's, or cannot be read again.
-    hash: Option<blake3::Hasher>,
+    hash: Option<Tree>,
     limiter: Limiter,
     /// Whose word it is what the Reader tells of its source.
     teller: Teller,
@@ -73,7 +74,7 @@ impl<'p> Sink<'p> {
             spares_cache: settings.spares_cache(size),
             hash: (settings.expected.digest.is_some()
                 || settings.verify && !destination.can_read_again())
-            .then(blake3::Hasher::new),
+            .then(Tree::new),
             destination,
             syncer: None,
             monitor: writer.monitor(),
@@ -285,7 +286,7 @@ impl<'p> Sink<'p> {
             false => self.written,
         };
         let mut file = self.destination.read_again()?.take(most);
-        let mut hash = blake3::Hasher::new();
+        let mut hash = Tree::new();
         let mut buffer = vec![0; VERIFIED_AT_ONCE];
         let mut verified = 0;
         loop {
