@@ -181,6 +181,7 @@ fn send(
         digest: settings.verify,
         metadata: settings.preserve != Preserve::default(),
         attributes: settings.preserve.xattr,
+        options: Some(settings.mark()),
         ..opened.as_ref().map(Source::facts).unwrap_or_default()
     };
     let expected = settings.expected;
@@ -190,24 +191,26 @@ fn send(
     let _ = events.send(Event::Agreement(Step::Asked { size }));
     let answer = agreement::ask(reader, &facts)?;
     at_step("answer heard");
-    let begins = matches!(answer, Answer::Begin {});
+    let begins = matches!(answer, Answer::Begin(_));
     let _ = events.send(Event::Agreement(Step::Answered { begins }));
-    if let Answer::Keep {
-        because,
-        destination,
-    } = answer
-    {
-        if let (Because::SourceIsNotNewer, Some(source)) = (because, &opened) {
-            // It may be newer than what was told.
-            source.check_unchanged()?;
+    let begin = match answer {
+        Answer::Begin(begin) => begin,
+        Answer::Keep {
+            because,
+            destination,
+        } => {
+            if let (Because::SourceIsNotNewer, Some(source)) = (because, &opened) {
+                // It may be newer than what was told.
+                source.check_unchanged()?;
+            }
+            return Ok(Sent::Nothing(because.words(&destination)));
         }
-        return Ok(Sent::Nothing(because.words(&destination)));
-    }
+    };
     let mut source = match opened {
         Some(source) => source,
         None => Source::open(place)?,
     };
-    pump::fill(plan, reader, &mut source).map(Sent::Whole)
+    pump::fill(plan, reader, &mut source, &begin, facts.subtrees).map(Sent::Whole)
 }
 
 /// What need not wait for the partner, above all what is wrong with the source.

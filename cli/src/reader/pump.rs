@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! source ── hole ────────────────> empty block of kind HOLE
-//!        └─ data ─> block ─ hash ─> DATA
+//!        └─ data ─> block ─ hash ─> DATA, SUBTREE
 //!                              at the end: unchanged? ─> METADATA, DIGEST
 //! ```
+//!
+//! A copy that begins in the middle has a hash, too: of the source it reads again what
+//! comes after all but the last of the whole subtrees that it was told of.
 
 use brigade::{Label, Monitor, Reader};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::metadata::Metadata;
 use crate::rate::Limiter;
 use crate::reader::holes;
@@ -17,11 +20,15 @@ use crate::request::args::When;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
+use crate::talk::agreement::Begin;
 use crate::talk::{pieces, wire};
-use crate::tree::Tree;
+use crate::tree::{Begun, Tree};
 
 /// What a hole is to the hash.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What is read at a time that was sent before.
+const READ_AGAIN_AT_ONCE: usize = 256 * 1024;
 
 /// What was read and sent.
 pub(crate) struct Filled {
@@ -30,8 +37,15 @@ pub(crate) struct Filled {
     pub(crate) digest: Option<[u8; 32]>,
 }
 
-/// Sends all of `source`, and then what is told of it.
-pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<Filled, Failure> {
+/// Sends all of `source` from where `begin` says, and then what is told of it; among the
+/// data, if `tells_subtrees`, what stands for these.
+pub(crate) fn fill(
+    plan: &Plan,
+    reader: &Reader,
+    source: &mut Source,
+    begin: &Begin,
+    tells_subtrees: bool,
+) -> Result<Filled, Failure> {
     let settings = &plan.settings;
     source.spare_cache(settings);
     // Before reading changes when it was read last.
@@ -51,9 +65,12 @@ pub(crate) fn fill(plan: &Plan, reader: &Reader, source: &mut Source) -> Result<
             When::Always => vec![0; reader.block_size()],
             When::Auto | When::Never => Vec::new(),
         },
+        tells_subtrees,
+        told_subtrees: 0,
         sent: 0,
         holes: 0,
     };
+    pump.begin(source, begin)?;
     while pump.step(source)? {}
     pump.monitor.set_figure(wire::ALL_READ, 1);
     source.check_whole()?;
@@ -90,22 +107,83 @@ struct Pump<'p> {
     hash: Option<Tree>,
     /// What was read, if it is to be searched for zeros.
     staged: Vec<u8>,
+    /// The Writer gets to know what to go on from, and has heard of so many subtrees.
+    tells_subtrees: bool,
+    told_subtrees: u64,
     /// Bytes of the source that were sent, holes among them.
     sent: u64,
     holes: u64,
 }
 
 impl Pump<'_> {
+    /// Goes to where the copy begins, with the hash of what is before.
+    fn begin(&mut self, source: &mut Source, begin: &Begin) -> Result<(), Failure> {
+        let offset = begin.offset;
+        if offset == 0 {
+            return Ok(());
+        }
+        let begun = begin.begun.as_ref();
+        if self.hash.is_some() || begun.is_some() {
+            let tree = self.read_again(source, offset, begun)?;
+            self.hash = self.hash.take().map(|_| tree);
+        }
+        source.begin_at(offset)?;
+        self.told_subtrees = begun.map_or(0, Begun::subtrees);
+        self.note(offset);
+        Ok(())
+    }
+
+    /// The hash of all before `offset`.
+    fn read_again(
+        &mut self,
+        source: &mut Source,
+        offset: u64,
+        begun: Option<&Begun>,
+    ) -> Result<Tree, Failure> {
+        let mut tree = begun.map_or_else(Tree::new, Tree::before_last_of);
+        let mut at = begun.map_or(0, Begun::last_begins_at);
+        source.begin_at(at)?;
+        let mut buffer = vec![0; READ_AGAIN_AT_ONCE];
+        while at < offset {
+            let left = usize::try_from(offset - at).unwrap_or(usize::MAX);
+            let most = self.limiter.piece(left.min(buffer.len()));
+            let len = source.fill(&mut buffer[..most]);
+            let len = len.map_err(|error| read_failed(source, at, &error))?;
+            if len == 0 {
+                return Err(self.is_another(at));
+            }
+            tree.update(&buffer[..len]);
+            at += len as u64;
+            if begun.is_some_and(|begun| {
+                tree.subtrees() == begun.subtrees() && tree.begun().as_ref() != Some(begun)
+            }) {
+                return Err(self.is_another(at));
+            }
+            // It may take long.
+            self.monitor.set_figure(wire::READ, at);
+            self.reader.check()?;
+            self.limiter.pace(len);
+        }
+        Ok(tree)
+    }
+
+    fn is_another(&self, at: u64) -> Failure {
+        let message = format!(
+            "{} is not what was copied so far: it differs before byte {at}",
+            self.source_words
+        );
+        Failure::new(Exit::SourceChanged, message)
+    }
+
     /// Sends some more; false at the end.
     fn step(&mut self, source: &mut Source) -> Result<bool, Failure> {
         let at = self.sent;
-        let failed = |source: &Source, error| {
-            Failure::io("read", source.path(), &error).remark(&format!("at byte {at}"))
-        };
+        let failed = |source: &Source, error| read_failed(source, at, &error);
         if self.settings.sparse != crate::request::args::When::Never {
             let skipped = source.skip_hole();
             if let Some(len) = skipped.map_err(|error| failed(source, error))? {
                 self.hole(len)?;
+                self.tell_subtrees()?;
                 return Ok(true);
             }
         }
@@ -134,6 +212,7 @@ impl Pump<'_> {
                 len
             }
         };
+        self.tell_subtrees()?;
         self.limiter.pace(len);
         Ok(len > 0)
     }
@@ -178,6 +257,27 @@ impl Pump<'_> {
         Ok(())
     }
 
+    /// What stands for the whole subtrees by now, if there are more than the Writer knows.
+    /// It is not missed where blocks are too small for it: then another Reader begins with
+    /// the hash of the first byte.
+    fn tell_subtrees(&mut self) -> Result<(), Failure> {
+        let Some(tree) = self.hash.as_ref().filter(|_| self.tells_subtrees) else {
+            return Ok(());
+        };
+        let subtrees = tree.subtrees();
+        if subtrees == self.told_subtrees {
+            return Ok(());
+        }
+        self.told_subtrees = subtrees;
+        let begun = tree.begun().map(|begun| begun.encode());
+        let Some(begun) = begun.filter(|begun| begun.len() <= self.reader.block_size()) else {
+            return Ok(());
+        };
+        let mut block = self.reader.empty_block()?;
+        block[..begun.len()].copy_from_slice(&begun);
+        Ok(block.send_as(begun.len(), Label::new(wire::SUBTREE, subtrees))?)
+    }
+
     /// That `len` more are not too many.
     fn check_more(&self, len: usize) -> Result<(), Failure> {
         let bytes = self.sent + len as u64;
@@ -190,6 +290,10 @@ impl Pump<'_> {
         self.sent += len;
         self.monitor.set_figure(wire::READ, self.sent);
     }
+}
+
+fn read_failed(source: &Source, at: u64, error: &std::io::Error) -> Failure {
+    Failure::io("read", source.path(), error).remark(&format!("at byte {at}"))
 }
 
 fn hash(hash: &mut Option<Tree>, bytes: &[u8]) {

@@ -133,6 +133,23 @@ impl Source {
         Ok(metadata)
     }
 
+    /// Goes on, or back, to `offset`: what is before it was sent. Not everything can.
+    pub(crate) fn begin_at(&mut self, offset: u64) -> Result<(), Failure> {
+        if self.offset == offset {
+            return Ok(());
+        }
+        let failed = |error| Failure::io("read", &self.path, &error);
+        if self.size.is_none_or(|size| size < offset) {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let position = SeekFrom::Start(self.start + offset);
+        self.file.seek(position).map_err(failed)?;
+        self.offset = offset;
+        self.data_until = 0;
+        self.ended = false;
+        Ok(())
+    }
+
     /// Reads so that others' files stay in the cache, if that was asked for.
     pub(crate) fn spare_cache(&mut self, settings: &Settings) {
         if self.before.kind == Kind::File && settings.spares_cache(self.size) {

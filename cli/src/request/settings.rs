@@ -10,6 +10,9 @@ use crate::sys;
 /// A file is large if it is more than one part in so many of the machine's memory.
 const LARGE_PART: u64 = 4;
 
+/// Digits of [`Settings::mark`].
+const MARK_LEN: usize = 16;
+
 /// The options of a copy that are not about who meets whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -103,6 +106,22 @@ impl Settings {
                     .is_some_and(|(size, memory)| size > memory / LARGE_PART)
             }
         }
+    }
+
+    /// What tells these settings from others that write another file, or another way; it
+    /// says nothing of how fast, and how patiently.
+    pub(crate) fn mark(&self) -> String {
+        let alike = Settings {
+            timeout: None,
+            ..self.clone()
+        };
+        let mut hash = blake3::Hasher::new();
+        for word in alike.words() {
+            let word = word.as_encoded_bytes();
+            hash.update(&(word.len() as u64).to_le_bytes());
+            hash.update(word);
+        }
+        hash.finalize().to_hex()[..MARK_LEN].to_owned()
     }
 
     /// What works only if both halves were told so, as words.
@@ -215,6 +234,27 @@ mod tests {
             .collect();
         let again = Settings::of(&Args::parse_from(again));
         assert_eq!(format!("{settings:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn settings_that_write_another_file_have_another_mark() {
+        let mark = |words: &[&str]| {
+            let words = [&["brigade"], words, &["a", "b"]].concat();
+            Settings::of(&Args::parse_from(words)).mark()
+        };
+        let usual = mark(&[]);
+        for alike in [&["--timeout", "1"][..], &["--limit-rate", "1M"], &["-q"]] {
+            assert_eq!(mark(alike), usual, "{alike:?}");
+        }
+        for other in [
+            "-p",
+            "--verify",
+            "--in-place",
+            "--backup",
+            "--sparse=always",
+        ] {
+            assert_ne!(mark(&[other]), usual, "{other}");
+        }
     }
 
     #[test]

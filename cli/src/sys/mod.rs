@@ -32,6 +32,7 @@
 //! | `Held::open_to_read()` | opens a source; may wait |
 //! | `not_found()` | what the system says where nothing is |
 //! | `Held::open_to_write()` | opens what is written in place; may wait; MUST NOT create or empty anything |
+//! | `Held::open_to_read_and_write()` | the same, for reading, too |
 //! | `Held::open_disk_alone()` | the same; `ResourceBusy` if others use the disk, as a file system on it does |
 //! | `Held::may_write()` | an error if this process may not write the file, and if the system can tell already that it cannot be replaced |
 //! | `Held::access()` | `Access::of_file` of it |

@@ -1,30 +1,34 @@
 //! What comes before the first byte: the Reader tells what its source is, the Writer
 //! looks at its destination and decides, and only then the source is read. Each posts
-//! one letter, and no more until the end.
+//! one letter, but for a Writer that has a hash to go on from, and no more until the end.
 //!
 //! ```text
 //! Reader                                        Writer
 //!   opens the source
 //!   ASK, with the facts ────────────────────────> opens the destination, decides
 //!   waits for a letter  <──────────────────────── ANSWER: begin; or keep, and why
+//!                       <──────────────────────── SUBTREES, if the answer speaks of any
 //! ```
 
 use brigade::{LETTER_MAX, Partner, Reader, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
+use crate::metadata::null_as_absent;
+use crate::sys::Identity;
 use crate::talk::greeting::{self, Greeting};
 use crate::talk::object;
 use crate::talk::pieces;
-use crate::talk::source_facts::SourceFacts;
+use crate::talk::source_facts::{FILE_BYTES_MAX, SourceFacts};
 use crate::talk::wire;
+use crate::tree::{Begun, SUBTREE_BYTES};
 
 /// What the Writer makes of the facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Answer {
     /// The copy begins.
-    Begin {},
+    Begin(Begin),
     /// The destination stays as it is, and no data will be taken.
     Keep {
         because: Because,
@@ -33,12 +37,33 @@ pub(crate) enum Answer {
     },
 }
 
+/// Where a copy begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Begin {
+    /// The first byte that the Reader sends; what is before it has been written.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) offset: u64,
+    /// Which file is written, if it gets its name at the end.
+    pub(crate) partial: Option<Identity>,
+    /// What this Writer was asked for, to tell it from others: see `Settings::mark`.
+    pub(crate) options: Option<String>,
+    /// How many whole subtrees of the hash are before `offset` for which a letter follows.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) subtrees: u64,
+    /// What that letter says.
+    #[serde(skip)]
+    pub(crate) begun: Option<Begun>,
+}
+
 /// Why a destination stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Because {
     ItExists,
     SourceIsNotNewer,
+    /// The Writer before this one died when it had its name already.
+    ItIsComplete,
 }
 
 impl Because {
@@ -47,6 +72,7 @@ impl Because {
         let why = match self {
             Because::ItExists => "it exists",
             Because::SourceIsNotNewer => "the source is not newer",
+            Because::ItIsComplete => "the writer that died had completed it",
         };
         format!("kept {destination}: {why}")
     }
@@ -76,10 +102,20 @@ impl Answer {
     /// `None` if it is no JSON, or no answer.
     fn decode(bytes: &[u8]) -> Option<Answer> {
         let mut answer: Answer = object::decode(bytes)?;
-        if let Answer::Keep { destination, .. } = &mut answer {
-            *destination = greeting::shown(destination);
+        match &mut answer {
+            Answer::Keep { destination, .. } => *destination = greeting::shown(destination),
+            Answer::Begin(begin) if begin.cannot_be() => return None,
+            Answer::Begin(_) => {}
         }
         Some(answer)
+    }
+}
+
+impl Begin {
+    /// Whether it begins where no file does, or before a subtree that should be whole.
+    fn cannot_be(&self) -> bool {
+        let whole = self.offset / SUBTREE_BYTES;
+        self.offset > FILE_BYTES_MAX || self.subtrees > whole
     }
 }
 
@@ -118,11 +154,26 @@ pub(crate) fn ask(reader: &Reader, facts: &SourceFacts) -> Result<Answer, Failur
     let Some(letter) = reader.letter()? else {
         return Err(not_from_a_writer("no answer"));
     };
-    match letter.kind {
+    let mut answer = match letter.kind {
         wire::ANSWER => Answer::decode(&letter.bytes)
-            .ok_or_else(|| not_from_a_writer("an answer that makes no sense")),
-        kind => Err(not_from_a_writer(&no_such_letter(kind))),
+            .ok_or_else(|| not_from_a_writer("an answer that makes no sense"))?,
+        kind => return Err(not_from_a_writer(&no_such_letter(kind))),
+    };
+    if let Answer::Begin(begin) = &mut answer
+        && begin.subtrees > 0
+    {
+        begin.begun = Some(hear_of_subtrees(reader, begin.subtrees)?);
     }
+    Ok(answer)
+}
+
+/// What stands for the subtrees of which the answer speaks.
+fn hear_of_subtrees(reader: &Reader, subtrees: u64) -> Result<Begun, Failure> {
+    let letter = reader.letter()?;
+    let letter = letter.filter(|letter| letter.kind == wire::SUBTREES);
+    letter
+        .and_then(|letter| Begun::decode(subtrees, &letter.bytes))
+        .ok_or_else(|| not_from_a_writer("no hash to go on from"))
 }
 
 /// When there is a verdict, all letters are there that the Writer has posted.
@@ -145,13 +196,32 @@ pub(crate) fn hear(writer: &Writer) -> Result<SourceFacts, Failure> {
     }
 }
 
-/// The Writer has decided.
-pub(crate) fn answer(writer: &Writer, answer: Answer) -> Result<(), Failure> {
-    // Whatever has come by now was sent before there was an answer.
-    if writer.try_data_block()?.is_some() {
-        return Err(pieces::nonsense("data before it had an answer"));
+/// Whatever has come by now was sent before there was an answer.
+pub(crate) fn check_that_nothing_came(writer: &Writer) -> Result<(), Failure> {
+    match writer.try_data_block()? {
+        None => Ok(()),
+        Some(_) => Err(pieces::nonsense("data before it had an answer")),
     }
-    Ok(writer.post(wire::ANSWER, &answer.encode_cut())?)
+}
+
+/// The Writer has decided.
+pub(crate) fn answer(writer: &Writer, mut answer: Answer) -> Result<(), Failure> {
+    let begun = match &mut answer {
+        Answer::Begin(begin) => {
+            // A file of which more subtrees must be told is not hashed again from there.
+            begin
+                .begun
+                .take_if(|begun| begun.encode().len() > LETTER_MAX);
+            begin.subtrees = begin.begun.as_ref().map_or(0, Begun::subtrees);
+            begin.begun.take()
+        }
+        Answer::Keep { .. } => None,
+    };
+    writer.post(wire::ANSWER, &answer.encode_cut())?;
+    match begun {
+        Some(begun) => Ok(writer.post(wire::SUBTREES, &begun.encode())?),
+        None => Ok(()),
+    }
 }
 
 /// At the end of the data, all letters are there that the Reader has posted.
@@ -184,12 +254,25 @@ mod tests {
 
     #[test]
     fn an_answer_survives_the_way_and_a_later_one_may_say_more() {
-        for answer in [Answer::Begin {}, kept("b"), kept("ü\"\\")] {
+        let begin = Answer::Begin(Begin {
+            offset: FILE_BYTES_MAX,
+            partial: Some((u64::MAX, u64::MAX)),
+            options: Some("0123456789abcdef".to_owned()),
+            subtrees: FILE_BYTES_MAX / SUBTREE_BYTES,
+            begun: None,
+        });
+        for answer in [begin, kept("b"), kept("ü\"\\")] {
             let encoded = answer.clone().encode_cut();
             assert_eq!(Answer::decode(&encoded), Some(answer));
         }
-        let more = br#"{"answer":"begin","because":7,"x":null}"#;
-        assert_eq!(Answer::decode(more), Some(Answer::Begin {}));
+        for more in [
+            &br#"{"answer":"begin"}"#[..],
+            br#"{"answer":"begin","because":7,"x":null}"#,
+            br#"{"answer":"begin","offset":null,"partial":null,"subtrees":null}"#,
+        ] {
+            let begin = Answer::Begin(Begin::default());
+            assert_eq!(Answer::decode(more), Some(begin));
+        }
     }
 
     #[test]
@@ -217,6 +300,8 @@ mod tests {
             br#"{"answer":"keep"}"#,
             br#"{"answer":"keep","because":"it_rains","destination":"b"}"#,
             br#"{"answer":"begin"} {}"#,
+            br#"{"answer":"begin","offset":9223372036854775808}"#,
+            br#"{"answer":"begin","offset":16777215,"subtrees":1}"#,
             b"\xff",
         ] {
             assert_eq!(Answer::decode(bytes), None);

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metadata::{Stamp, null_as_absent};
-use crate::sys::{Facts, Kind};
+use crate::sys::{Facts, Identity, Kind};
 use crate::talk::object;
 
 /// The longest file that can be.
-const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// Permission bits without the special ones.
 const PLAIN_BITS: u32 = 0o777;
@@ -24,6 +24,10 @@ pub(crate) struct SourceFacts {
     pub(crate) mode: Option<u32>,
     /// When its content was changed last.
     pub(crate) modified: Option<Stamp>,
+    /// When anything about it was changed last, names and permissions too.
+    pub(crate) changed: Option<Stamp>,
+    /// Which file it is.
+    pub(crate) identity: Option<Identity>,
     /// After the data comes the hash of it.
     #[serde(deserialize_with = "null_as_absent")]
     pub(crate) digest: bool,
@@ -33,6 +37,24 @@ pub(crate) struct SourceFacts {
     /// Extended attributes are part of that, if the source has some.
     #[serde(deserialize_with = "null_as_absent")]
     pub(crate) attributes: bool,
+    /// Among the data comes what stands for its whole subtrees.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) subtrees: bool,
+    /// What this Reader was asked for, to tell it from others: see `Settings::mark`.
+    pub(crate) options: Option<String>,
+    /// The Writer takes the place of one that died.
+    pub(crate) goes_on: Option<GoesOn>,
+}
+
+/// How far a copy is whose Writer died, for the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GoesOn {
+    /// The first byte that is not known to be written.
+    pub(crate) offset: u64,
+    /// Which file the dead Writer wrote into.
+    pub(crate) partial: Option<Identity>,
+    /// What it was asked for.
+    pub(crate) options: Option<String>,
 }
 
 impl SourceFacts {
@@ -44,6 +66,8 @@ impl SourceFacts {
             allocated: found.allocated.filter(|_| is_file),
             mode: found.mode.filter(|_| is_file),
             modified: found.modified.filter(|_| is_file),
+            changed: found.changed.filter(|_| is_file),
+            identity: Some(found.identity).filter(|_| is_file),
             ..SourceFacts::default()
         }
     }
@@ -60,7 +84,9 @@ impl SourceFacts {
         facts.mode = facts.mode.map(|mode| mode & PLAIN_BITS);
         // A moment that cannot be is none.
         facts.modified = facts.modified.filter(|stamp| stamp.to_time().is_some());
-        Some(facts)
+        let goes_on = facts.goes_on.as_ref();
+        let can_go_on = goes_on.is_none_or(|goes_on| goes_on.offset <= FILE_BYTES_MAX);
+        Some(facts).filter(|_| can_go_on)
     }
 }
 
@@ -82,9 +108,21 @@ mod tests {
             digest: true,
             metadata: true,
             attributes: true,
+            changed: Some(Stamp {
+                seconds: -9_999_999_999,
+                nanoseconds: 999_999_999,
+            }),
+            identity: Some((u64::MAX, u64::MAX)),
+            subtrees: true,
+            options: Some("0123456789abcdef".to_owned()),
+            goes_on: Some(GoesOn {
+                offset: FILE_BYTES_MAX,
+                partial: Some((u64::MAX, u64::MAX)),
+                options: Some("0123456789abcdef".to_owned()),
+            }),
         };
         let encoded = facts.encode();
-        assert!(encoded.len() <= LETTER_MAX / 2);
+        assert!(encoded.len() <= LETTER_MAX * 3 / 4, "{}", encoded.len());
         assert_eq!(SourceFacts::decode(&encoded), Some(facts));
         let unknown = br#"{"size":null,"digest":null,"metadata":null,"attributes":null}"#;
         for unknown in [&b"{}"[..], unknown] {
@@ -98,7 +136,8 @@ mod tests {
         let facts = SourceFacts::decode(told).unwrap_or_default();
         assert_eq!((facts.mode, facts.modified), (Some(0o755), None));
         assert_eq!(facts.size, None);
-        for bytes in [&b""[..], b"[]", b"{}x", b"{\"size\":-1}", b"\xff"] {
+        let beyond = br#"{"goes_on":{"offset":9223372036854775808}}"#;
+        for bytes in [&b""[..], b"[]", b"{}x", b"{\"size\":-1}", b"\xff", beyond] {
             assert_eq!(SourceFacts::decode(bytes), None);
         }
     }

@@ -5,7 +5,7 @@
 use brigade::Monitor;
 
 /// Two halves of different versions refuse each other.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 
 // ---- kinds of letters -----------------------------------------------------------
 
@@ -13,8 +13,13 @@ pub(crate) const PROTOCOL: u32 = 3;
 /// before any of it is read (`SourceFacts`, as JSON).
 pub(crate) const ASK: u16 = 1;
 
-/// The Writer's only letter: what it has decided (`Answer`, as JSON).
+/// The Writer's: what it has decided (`Answer`, as JSON).
 pub(crate) const ANSWER: u16 = 2;
+
+/// The Writer's, after an answer that speaks of subtrees: what stands for them ([`Begun`]).
+///
+/// [`Begun`]: crate::tree::Begun
+pub(crate) const SUBTREES: u16 = 3;
 
 // ---- kinds of blocks ------------------------------------------------------------
 
@@ -32,6 +37,10 @@ pub(crate) const METADATA: u16 = 2;
 /// A piece of the hash of all data, holes as zeros (BLAKE3, 32 bytes); its tag is the
 /// offset of the piece.
 pub(crate) const DIGEST: u16 = 3;
+
+/// What stands for the whole subtrees so far of the hash of all data, for another Reader
+/// to go on from; its tag is how many these are.
+pub(crate) const SUBTREE: u16 = 4;
 
 /// The most bytes that all pieces of `METADATA` may have: four for each of a good
 /// number of extended attributes of the largest size.

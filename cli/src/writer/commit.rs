@@ -211,6 +211,14 @@ pub(super) fn clear_left_over(target: &Entry) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends what a Writer began that had replaced its destination, and died: an older backup
+/// has a successor by now.
+pub(super) fn clear_older(target: &Entry) -> io::Result<()> {
+    let name = name_beside(target.name(), OLDER, target.name_max()?);
+    remove_if_there(&target.sibling(name))?;
+    clear_left_over(target)
+}
+
 /// An older backup gets its name back, unless its successor has it already.
 fn bring_back(aside: &Entry, backup: &Entry) -> io::Result<()> {
     match aside.rename_to_new(backup, false) {

@@ -14,7 +14,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,17 +23,21 @@ use brigade::at_step;
 use crate::failure::{Exit, Failure};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
-use crate::sys::{self, Access, Entry, Held, Kind};
+use crate::sys::{self, Access, Entry, Held, Identity, Kind};
 use crate::tell::output;
+use crate::tree::Tree;
 use crate::units::bytes;
 use crate::visible;
 use crate::writer::attributes::Finish;
 use crate::writer::commit::{self, Commit, check_backup};
 use crate::writer::gate::CommitGate;
-use crate::writer::partial::Partial;
+use crate::writer::partial::{Left, Partial};
 use crate::writer::rights::NewMode;
 use crate::writer::skip_rule::LastLook;
 use crate::writer::target::{IN_PLACE, SourceSize, Target, TargetPlace, check_replaceable};
+
+/// What is read at a time that was written.
+pub(crate) const READ_AT_ONCE: usize = 256 * 1024;
 
 /// An open destination.
 pub(crate) struct Destination {
@@ -79,19 +83,46 @@ struct InPlace {
 }
 
 impl Destination {
-    /// Opens `target` for a source of `size`. A file that does not exist yet
-    /// gets `new_mode`; one that does keeps its own.
+    /// Opens `target` for a source of `size`, or goes on with what is `left`. A file that
+    /// does not exist yet gets `new_mode`; one that does keeps its own.
     pub(crate) fn open(
         target: Target,
         size: SourceSize,
         new_mode: NewMode,
         settings: &Settings,
+        left: Option<Left>,
         gate: &Arc<CommitGate>,
     ) -> Result<Destination, Failure> {
-        if target.is_direct() {
-            return Destination::open_directly(target, size, settings);
+        let path = target.path.clone();
+        let mut destination = match target.is_direct() {
+            true => Destination::open_directly(target, size, settings)?,
+            false => Destination::open_file(target, size, new_mode, settings, left, gate)?,
+        };
+        if let Some(left) = left {
+            if destination.identity() != Some(left.identity) {
+                let message = format!(
+                    "cannot go on with {}: it is not the file that was written",
+                    visible::name(&path)
+                );
+                return Err(Failure::new(Exit::Failed, message));
+            }
+            let moved = destination.file.seek(SeekFrom::Start(left.offset));
+            moved.map_err(|error| Failure::io("write to", &path, &error))?;
         }
-        target.check_room(size, settings)?;
+        Ok(destination)
+    }
+
+    fn open_file(
+        target: Target,
+        size: SourceSize,
+        new_mode: NewMode,
+        settings: &Settings,
+        left: Option<Left>,
+        gate: &Arc<CommitGate>,
+    ) -> Result<Destination, Failure> {
+        if left.is_none() {
+            target.check_room(size, settings)?;
+        }
         let Target {
             path,
             place,
@@ -111,7 +142,10 @@ impl Destination {
                     new_mode,
                     must_be_new,
                 };
-                replaced.open(settings, gate)
+                replaced.open(settings, left, gate)
+            }
+            TargetPlace::Name(_, None) if left.is_some() => {
+                Err(failed(&path)(io::ErrorKind::NotFound.into()))
             }
             TargetPlace::Name(entry, None) => {
                 let new_mode = new_mode.of(&entry).map_err(failed(&path))?;
@@ -185,6 +219,28 @@ impl Destination {
         &self.path
     }
 
+    /// Which file is written, for who goes on with it; `None` if nobody can.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match &self.way {
+            Way::Replaced(replaced) => Some(replaced.partial.identity),
+            // What was made for this copy goes with it.
+            Way::InPlace(place) if place.new_mode.is_some() => None,
+            Way::InPlace(InPlace { held, .. }) | Way::Disk(held) => {
+                // Not everything has one.
+                Some(held.facts.identity).filter(|&identity| identity != (0, 0))
+            }
+            Way::Stream => None,
+        }
+    }
+
+    /// What was left is this copy's own from now on: it goes if that fails.
+    pub(crate) fn adopt(&self) -> Result<(), Failure> {
+        match &self.way {
+            Way::Replaced(replaced) => replaced.partial.adopt(),
+            _ => Ok(()),
+        }
+    }
+
     /// Another handle on the file, for syncing it from another thread.
     pub(crate) fn handle(&self) -> io::Result<File> {
         sys::handle_for_syncing(&self.file)
@@ -239,7 +295,11 @@ impl Destination {
         }
         self.has_holes = true;
         let len = i64::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        self.file.seek(SeekFrom::Current(len))?;
+        let end = self.file.seek(SeekFrom::Current(len))?;
+        if is_replaced && size.is_none() {
+            // Who goes on with it takes a file that is shorter for one that was cut.
+            self.file.set_len(end)?;
+        }
         Ok(true)
     }
 
@@ -263,6 +323,29 @@ impl Destination {
     /// Whether what was written can be read from where it is kept.
     pub(crate) fn can_read_again(&self) -> bool {
         !matches!(self.way, Way::Stream)
+    }
+
+    /// The hash of the first `len` bytes, which were written before; the next ones are
+    /// written after them all the same.
+    pub(crate) fn hash_of_first(&mut self, len: u64) -> io::Result<Tree> {
+        let mut tree = Tree::new();
+        if len == 0 {
+            return Ok(tree);
+        }
+        let mut written = self.read_again()?.take(len);
+        let mut buffer = vec![0; READ_AT_ONCE];
+        loop {
+            match written.read(&mut buffer) {
+                Ok(0) if written.limit() > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => break,
+                Ok(read) => tree.update(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Both handles may have one position.
+        self.file.seek(SeekFrom::Start(len))?;
+        Ok(tree)
     }
 
     /// What was written, from the disk and not from memory, if the system can be moved
@@ -462,11 +545,19 @@ struct Replacing {
 }
 
 impl Replacing {
-    fn open(mut self, settings: &Settings, gate: &Arc<CommitGate>) -> Result<Destination, Failure> {
+    fn open(
+        mut self,
+        settings: &Settings,
+        left: Option<Left>,
+        gate: &Arc<CommitGate>,
+    ) -> Result<Destination, Failure> {
         let on_existing = settings.on_existing();
         self.check(&on_existing)?;
         let hint = self.old.as_ref().map(|_| IN_PLACE);
-        let (file, partial) = Partial::make(&self.entry, &self.path, hint, gate)?;
+        let (file, partial) = match left {
+            Some(left) => Partial::open_left(&self.entry, &self.path, left, gate)?,
+            None => Partial::make(&self.entry, &self.path, hint, gate)?,
+        };
         at_step("partial file made");
         // It may have waited for another copy to the same destination.
         self.look_again(&on_existing)?;

@@ -68,6 +68,17 @@ impl CommitGate {
         Ok(made)
     }
 
+    /// The file `entry`, which an earlier process made, is this copy's from now on.
+    pub(super) fn adopt(&self, entry: &Entry, identity: Identity) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.stage == Stage::Closed {
+            return Err(given_up());
+        }
+        let (entry, identity) = (entry.clone(), Some(identity));
+        state.made = Some(Made { entry, identity });
+        Ok(())
+    }
+
     /// The old file `path` is written into: if the copy fails, that is told.
     pub(super) fn write_into(&self, path: &Path) {
         self.state().written = Some(path.to_path_buf());

@@ -1,13 +1,13 @@
 //! The partial file: what the destination is called until it is whole.
 //!
 //! Directories like /tmp are full of strangers, so the file that is written is always
-//! made by this copy. What a killed copy left there is never opened for writing; it is
-//! removed, if nobody has it locked.
+//! made by this copy. What a killed copy left there is removed, if nobody has it locked;
+//! it is opened for writing only by who knows which file that was, and goes on with it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What the name of the partial file ends in.
 const SUFFIX: &str = ".brigade-partial";
 
+/// Its permission bits until it is whole.
+const PARTIAL_MODE: u32 = 0o600;
+
 /// A file that nobody but this copy writes.
 pub(super) struct Partial {
     pub(super) entry: Entry,
@@ -30,6 +33,17 @@ pub(super) struct Partial {
     pub(super) gate: Arc<CommitGate>,
     /// Another handle on the file, which keeps its lock until it has its name, or is gone.
     pub(super) lock: File,
+}
+
+/// What an earlier process of this copy left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// Which file it wrote.
+    pub(crate) identity: Identity,
+    /// So many bytes are in it.
+    pub(crate) offset: u64,
+    /// Another user says so, and may mean any file of this name.
+    pub(crate) must_be_own: bool,
 }
 
 /// What came of one try to make it.
@@ -49,9 +63,7 @@ impl Partial {
         gate: &Arc<CommitGate>,
     ) -> Result<(File, Partial), Failure> {
         let failed = |error| Failure::io("write to", path, &error);
-        let name = name_beside(target.name(), SUFFIX, target.name_max().map_err(failed)?);
-        let entry = target.sibling(&name);
-        let shown = path.with_file_name(&name);
+        let (entry, shown) = beside(target, path)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let is_last = Instant::now() >= deadline;
@@ -76,6 +88,73 @@ impl Partial {
         }
     }
 
+    /// Opens the one of `target` that is `left`, for this process to go on with: locked,
+    /// for nobody else to read, and nothing in it after what is known to be there. It is not
+    /// removed before [`Partial::adopt`].
+    pub(super) fn open_left(
+        target: &Entry,
+        path: &Path,
+        left: Left,
+        gate: &Arc<CommitGate>,
+    ) -> Result<(File, Partial), Failure> {
+        let (entry, shown) = beside(target, path)?;
+        let failed = |what: &'static str| {
+            let shown = &shown;
+            move |error: io::Error| Failure::io(what, shown, &error)
+        };
+        let refused = |why: &str| {
+            let message = format!("cannot go on with {}: {why}", visible::name(&shown));
+            Failure::new(Exit::Failed, message)
+        };
+        let held = entry.hold().map_err(failed("look at"))?;
+        let held = held.ok_or_else(|| refused("it is gone"))?;
+        if let Some(why) = unfit(&held.facts) {
+            return Err(refused(why));
+        }
+        if held.facts.identity != left.identity {
+            return Err(refused("it is not the file that was written"));
+        }
+        let file = match held.open_to_read_and_write() {
+            // It has got the mode that it should have in the end.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let look = held.open_to_read().map_err(failed("open"))?;
+                lock_left(&look, &shown)?;
+                keep_from_others(&look).map_err(failed("protect"))?;
+                drop(look);
+                held.open_to_read_and_write().map_err(failed("open"))?
+            }
+            opened => opened.map_err(failed("open"))?,
+        };
+        lock_left(&file, &shown)?;
+        let now = sys::facts(&file).map_err(failed("look at"))?;
+        let owner = sys::owner(&file).map_err(failed("look at"))?;
+        let is_own = owner.is_none_or(|(user, _)| Some(user) == sys::own_user());
+        if left.must_be_own && !is_own {
+            return Err(refused("it is another user's"));
+        }
+        if now.len < left.offset {
+            return Err(refused("it was shortened"));
+        }
+        if !is_still(&entry, &held).map_err(failed("look at"))? {
+            return Err(refused("another file has its name by now"));
+        }
+        keep_from_others(&file).map_err(failed("protect"))?;
+        file.set_len(left.offset).map_err(failed("write to"))?;
+        let lock = file.try_clone().map_err(failed("open"))?;
+        let partial = Partial {
+            entry,
+            identity: left.identity,
+            gate: Arc::clone(gate),
+            lock,
+        };
+        Ok((file, partial))
+    }
+
+    /// From now on it is removed if this copy fails.
+    pub(super) fn adopt(&self) -> Result<(), Failure> {
+        self.gate.adopt(&self.entry, self.identity)
+    }
+
     /// An error unless its name still stands for it.
     pub(super) fn check(&self, path: &Path) -> Result<(), Failure> {
         let failed = |error| Failure::io("look at the partial file of", path, &error);
@@ -94,6 +173,39 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         self.gate.discard();
+    }
+}
+
+/// Where the partial file of `target` is, and how it is shown.
+fn beside(target: &Entry, path: &Path) -> Result<(Entry, PathBuf), Failure> {
+    let max = target.name_max();
+    let max = max.map_err(|error| Failure::io("write to", path, &error))?;
+    let name = name_beside(target.name(), SUFFIX, max);
+    Ok((target.sibling(&name), path.with_file_name(&name)))
+}
+
+/// As it was when it was made: some file systems have no modes.
+fn keep_from_others(file: &File) -> io::Result<()> {
+    match sys::set_mode(file, PARTIAL_MODE) {
+        Err(error) if sys::is_refusal(&error) => Ok(()),
+        set => set.and_then(|()| sys::remove_access_list(file)),
+    }
+}
+
+/// Locks what an earlier process left, which may take a moment to be gone.
+fn lock_left(file: &File, shown: &Path) -> Result<(), Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(in_use(shown));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            // As when it was made: its name alone keeps others away.
+            Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(Failure::io("lock", shown, &error)),
+        }
     }
 }
 
@@ -296,6 +408,54 @@ mod tests {
         drop((first, held));
         assert!(!partial.exists());
         make(&target).unwrap();
+    }
+
+    fn open_left(target: &Path, left: Left) -> Result<(File, Partial), Failure> {
+        let Ok(Resolved::Name(entry, _)) = sys::resolve(target, FollowLast::Yes) else {
+            unreachable!("a name in a directory");
+        };
+        Partial::open_left(&entry, target, left, &Arc::default())
+    }
+
+    #[test]
+    fn what_was_left_is_gone_on_with_if_it_is_that_file_and_all_that_was_written_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("x");
+        let path = directory.path().join(".x.brigade-partial");
+        std::fs::write(&path, "written, and more").unwrap();
+        let left = Left {
+            identity: sys::facts_at(&path).unwrap().identity,
+            offset: 7,
+            must_be_own: true,
+        };
+        let why_not = |left: Left| open_left(&target, left).err().unwrap().message;
+
+        let other = (left.identity.0, left.identity.1 + 1);
+        let other = Left {
+            identity: other,
+            ..left
+        };
+        assert!(why_not(other).contains("not the file that was written"));
+        let longer = Left { offset: 18, ..left };
+        assert!(why_not(longer).contains("it was shortened"));
+        let named = directory.path().join("named");
+        std::fs::hard_link(&path, &named).unwrap();
+        assert!(why_not(left).contains("another name"));
+        std::fs::remove_file(&named).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"written, and more");
+
+        let (_file, partial) = open_left(&target, left).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"written");
+        assert!(why_not(left).contains("in use"));
+        // Not this copy's yet.
+        drop(partial);
+        assert!(path.exists());
+        drop(_file);
+        let (_file, partial) = open_left(&target, left).unwrap();
+        partial.adopt().unwrap();
+        drop(partial);
+        assert!(!path.exists());
+        assert!(why_not(left).contains("it is gone"));
     }
 
     #[test]

@@ -10,15 +10,16 @@ use crate::failure::{Exit, Failure};
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
-use crate::talk::agreement::{self, Answer, Because, Step};
+use crate::talk::agreement::{self, Answer, Because, Begin, Step};
 use crate::talk::greeting::Greeting;
 use crate::talk::pieces::unexpected;
-use crate::talk::source_facts::SourceFacts;
+use crate::talk::source_facts::{GoesOn, SourceFacts};
 use crate::talk::trailer::{Trailer, started_without};
 use crate::talk::wire;
 use crate::visible;
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
+use crate::writer::partial::Left;
 use crate::writer::rights::NewMode;
 use crate::writer::sink::{self, Drained, Sink};
 use crate::writer::skip_rule::SkipRule;
@@ -49,7 +50,11 @@ pub(crate) fn receive(
     tell(Step::Asked {
         size: facts.size.or(plan.settings.expected.size),
     });
-    match decide(plan, place, gate, writer, &facts)? {
+    let decision = decide(plan, place, gate, writer, &facts)?;
+    if facts.goes_on.is_none() {
+        agreement::check_that_nothing_came(writer)?;
+    }
+    match decision {
         Decision::Keep(because, path) => {
             let destination = visible::name(path);
             let words = because.words(&destination);
@@ -59,13 +64,21 @@ pub(crate) fn receive(
             };
             agreement::answer(writer, kept)?;
             tell(Step::Answered { begins: false });
-            expect_nothing(writer)?;
+            expect_nothing(writer, &facts)?;
             Ok(Received::Kept(words))
         }
         Decision::Begin(destination) => {
-            agreement::answer(writer, Answer::Begin {})?;
+            let offset = facts.goes_on.as_ref().map_or(0, |goes_on| goes_on.offset);
+            let begin = Begin {
+                offset,
+                partial: destination.identity(),
+                options: Some(plan.settings.mark()),
+                ..Begin::default()
+            };
+            agreement::answer(writer, Answer::Begin(begin))?;
+            destination.adopt()?;
             tell(Step::Answered { begins: true });
-            drain(plan, *destination, &facts, writer).map(Received::Whole)
+            drain(plan, *destination, &facts, offset, writer).map(Received::Whole)
         }
     }
 }
@@ -86,16 +99,34 @@ fn decide(
     let settings = &plan.settings;
     check_options(settings, facts)?;
     settings.expected.check_told(sink::SOURCE, facts.size)?;
+    let is_own_user = writer.partner().is_own_user();
+    let left = match &facts.goes_on {
+        Some(goes_on) => what_is_left(settings, goes_on, !is_own_user)?,
+        None => None,
+    };
     let Endpoint::Path(path) = place else {
+        if left.is_some() {
+            return Err(cannot_go_on("standard output"));
+        }
         return Ok(Decision::Begin(Box::new(Destination::standard()?)));
     };
     let name = Greeting::decode(writer.partner().greeting()).name;
     let mut target = Target::find(path, name.as_deref(), &settings.on_existing())?;
-    if target.path != *path && !writer.partner().is_own_user() {
+    if let Some(goes_on) = &facts.goes_on {
+        if target.is_complete(goes_on.partial, settings)? {
+            return Ok(Decision::Keep(Because::ItIsComplete, target.path));
+        }
+        target.check_still_free(settings)?;
+    }
+    if target.path != *path && !is_own_user {
         check_guest_s_name(&target, &writer.partner().user())?;
         target.must_be_new = true;
     }
-    let rule = SkipRule::of(settings);
+    let rule = match &facts.goes_on {
+        // It was asked before anything came, and is asked again at the end.
+        Some(_) => SkipRule::Never,
+        None => SkipRule::of(settings),
+    };
     let found = target.facts();
     if let Some(because) = found.and_then(|found| rule.why_kept(found, facts.modified)) {
         return Ok(Decision::Keep(because, target.path));
@@ -108,16 +139,47 @@ fn decide(
         bytes: facts.size,
         allocated: facts.allocated,
     };
-    let destination = Destination::open(target, size, new_mode, settings, gate)?;
+    let destination = Destination::open(target, size, new_mode, settings, left, gate)?;
     Ok(Decision::Begin(Box::new(destination)))
 }
 
-/// The Reader has heard that its destination is kept, and says that nothing will come.
-fn expect_nothing(writer: &Writer) -> Result<(), Failure> {
-    match writer.data_block()? {
-        None => agreement::check_that_no_more_was_asked(writer),
-        Some(block) => Err(unexpected(block.kind())),
+/// What the Writer has left whose place this one takes; `None` if nothing need be kept of
+/// it: all is sent again.
+fn what_is_left(
+    settings: &Settings,
+    goes_on: &GoesOn,
+    must_be_own: bool,
+) -> Result<Option<Left>, Failure> {
+    if goes_on.options.as_ref() != Some(&settings.mark()) {
+        let message = "the writer that died was started with other options; run the same command";
+        return Err(Failure::new(Exit::Failed, message));
     }
+    if goes_on.offset == 0 {
+        return Ok(None);
+    }
+    let identity = goes_on.partial;
+    let identity = identity.ok_or_else(|| cannot_go_on("what the writer that died wrote"))?;
+    Ok(Some(Left {
+        identity,
+        offset: goes_on.offset,
+        must_be_own,
+    }))
+}
+
+fn cannot_go_on(what: &str) -> Failure {
+    let message = format!("nobody can go on with {what}: what was written cannot be found again");
+    Failure::new(Exit::Failed, message)
+}
+
+/// The Reader has heard that its destination is kept, and says that nothing will come.
+fn expect_nothing(writer: &Writer, facts: &SourceFacts) -> Result<(), Failure> {
+    while let Some(block) = writer.data_block()? {
+        // What the Writer before had not given back was sent again before it could answer.
+        if facts.goes_on.is_none() {
+            return Err(unexpected(block.kind()));
+        }
+    }
+    agreement::check_that_no_more_was_asked(writer)
 }
 
 /// In a directory, the Reader's word names the file. Another user's must not be one that
@@ -154,15 +216,17 @@ fn drain(
     plan: &Plan,
     destination: Destination,
     facts: &SourceFacts,
+    offset: u64,
     writer: &Writer,
 ) -> Result<Drained, Failure> {
-    let mut sink = Sink::new(plan, destination, facts.size, writer)?;
+    let mut sink = Sink::new(plan, destination, facts.size, offset, writer)?;
     let mut trailer = Trailer::default();
     while let Some(block) = writer.data_block()? {
         let (kind, tag) = (block.kind(), block.tag());
         match kind {
             wire::DATA => sink.data(tag, &block)?,
             wire::HOLE => sink.hole(tag)?,
+            wire::SUBTREE if facts.subtrees => sink.begun(tag, &block)?,
             _ if trailer.add(kind, tag, &block)? => {}
             _ => return Err(unexpected(kind)),
         }

@@ -15,9 +15,9 @@ use crate::talk::pieces::nonsense;
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::trailer::Trailer;
 use crate::talk::wire;
-use crate::tree::Tree;
+use crate::tree::{Begun, SUBTREE_BYTES, Tree};
 use crate::visible;
-use crate::writer::destination::Destination;
+use crate::writer::destination::{Destination, READ_AT_ONCE};
 use crate::writer::skip_rule::{LastLook, SkipRule};
 use crate::writer::syncer::Syncer;
 
@@ -26,9 +26,6 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// As this half knows it.
 pub(super) const SOURCE: &str = "the source";
-
-/// What is read again at a time to verify it.
-const VERIFIED_AT_ONCE: usize = 256 * 1024;
 
 /// How often what the old file has is asked for again, if it changes all the time.
 const ATTRIBUTES_TRIES: u32 = 3;
@@ -59,30 +56,38 @@ pub(super) struct Sink<'p> {
     /// Bytes of the source that the destination has, holes among them.
     written: u64,
     skipped: u64,
+    /// What the Reader told last of the hash so far.
+    begun: Option<Begun>,
 }
 
 impl<'p> Sink<'p> {
+    /// Goes on after the first `written` bytes.
     pub(super) fn new(
         plan: &'p Plan,
-        destination: Destination,
+        mut destination: Destination,
         size: Option<u64>,
+        written: u64,
         writer: &Writer,
     ) -> Result<Sink<'p>, Failure> {
         let settings = &plan.settings;
+        let is_hashed =
+            settings.expected.digest.is_some() || settings.verify && !destination.can_read_again();
+        let hash = is_hashed.then(|| destination.hash_of_first(written));
+        let hash = hash.transpose();
+        let hash = hash.map_err(|error| Failure::io("read again", destination.path(), &error))?;
         let mut sink = Sink {
             settings,
             spares_cache: settings.spares_cache(size),
-            hash: (settings.expected.digest.is_some()
-                || settings.verify && !destination.can_read_again())
-            .then(Tree::new),
+            hash,
             destination,
             syncer: None,
             monitor: writer.monitor(),
             teller: Teller::of(writer.partner()),
             limiter: Limiter::new(settings.limit_rate),
             size,
-            written: 0,
+            written,
             skipped: 0,
+            begun: None,
         };
         if sink.syncs() {
             let started = sink.start_syncing();
@@ -117,6 +122,15 @@ impl<'p> Sink<'p> {
         let end = self.end_after(bytes.len() as u64)?;
         self.settings.expected.check_so_far(SOURCE, end)?;
         self.write(bytes)
+    }
+
+    /// What stands for `subtrees` of the hash of what has come.
+    pub(super) fn begun(&mut self, subtrees: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let begun = Begun::decode(subtrees, bytes)
+            .filter(|begun| begun.subtrees() <= self.written / SUBTREE_BYTES);
+        let begun = begun.ok_or_else(|| nonsense("a hash of what has not come"))?;
+        self.begun = Some(begun);
+        Ok(())
     }
 
     pub(super) fn hole(&mut self, len: u64) -> Result<(), Failure> {
@@ -287,7 +301,7 @@ impl<'p> Sink<'p> {
         };
         let mut file = self.destination.read_again()?.take(most);
         let mut hash = Tree::new();
-        let mut buffer = vec![0; VERIFIED_AT_ONCE];
+        let mut buffer = vec![0; READ_AT_ONCE];
         let mut verified = 0;
         loop {
             let len = match file.read(&mut buffer) {

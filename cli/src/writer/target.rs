@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Exit, Failure};
 use crate::request::args::When;
 use crate::request::settings::{OnExisting, Settings};
-use crate::sys::{self, Entry, Facts, FollowLast, Held, Kind, Resolved};
+use crate::sys::{self, Entry, Facts, FollowLast, Held, Identity, Kind, Resolved};
 use crate::units::bytes;
 use crate::visible;
+use crate::writer::commit;
 
 /// How much will come, as far as it is known before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,6 +119,41 @@ impl Target {
     pub(super) fn is_direct(&self) -> bool {
         let is_file = |held: &Held| held.facts.kind == Kind::File || held.facts.is_link;
         self.held().is_some_and(|held| !is_file(held))
+    }
+
+    /// Whether it is the file `partial` that the Writer before had to give this name: then
+    /// nothing is left to do, but for what that may have died before.
+    pub(crate) fn is_complete(
+        &self,
+        partial: Option<Identity>,
+        settings: &Settings,
+    ) -> Result<bool, Failure> {
+        let TargetPlace::Name(entry, Some(found)) = &self.place else {
+            return Ok(false);
+        };
+        if settings.in_place || Some(found.facts.identity) != partial {
+            return Ok(false);
+        }
+        let failed = |what| move |error| Failure::io(what, &self.path, &error);
+        if settings.backup.is_some() {
+            commit::clear_older(entry).map_err(failed("make the backup of"))?;
+        }
+        if settings.sync {
+            let directory = entry.open_to_sync();
+            let synced = directory.and_then(|directory| directory.sync(&found.open_to_read()?));
+            synced.map_err(failed("sync the directory of"))?;
+        }
+        Ok(true)
+    }
+
+    /// With --no-clobber there was nothing when the copy began.
+    pub(crate) fn check_still_free(&self, settings: &Settings) -> Result<(), Failure> {
+        if self.facts().is_none() || settings.on_existing() != OnExisting::Keep {
+            return Ok(());
+        }
+        let path = visible::name(&self.path);
+        let message = format!("cannot write to {path}: it came while this copy ran, and is kept");
+        Err(Failure::new(Exit::Failed, message))
     }
 
     /// Refuses what would fail only once everything is written: a name that cannot be

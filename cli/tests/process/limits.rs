@@ -78,6 +78,11 @@ fn too_little_memory_is_named_whatever_it_is_too_little_for() {
             // The system could not start it.
             continue;
         }
+        if outcome.said.contains("memory allocation of") {
+            // A few bytes were missing, in between two things that fail with words: no
+            // program of Rust survives that.
+            continue;
+        }
         match outcome.code {
             Some(0) => {}
             _ => {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use brigade::{Error, Label, Options, Reader, Role, Side, Writer};
 
-use crate::harness::{ANSWER, ASK, GREETING, Half, Outcome, Place, SOON, noise};
+use crate::harness::{ANSWER, ASK, GREETING, Half, Outcome, PARTIAL, Place, SOON, noise};
 
 // Kinds of blocks, as the program has them.
 const DATA: u16 = 0;
@@ -191,10 +191,10 @@ fn two_builds_that_speak_different_protocols_refuse_each_other() {
         (b"size=3\nname=x", 1),
         (b"protocol=x\n", 1),
         (b"protocol=2\nsize=3\nname=x", 2),
-        (b"protocol=4\nname=x", 4),
+        (b"protocol=3\nname=x", 3),
     ] {
         let refusal = format!(
-            "the other half speaks copy protocol {version}, this one 3; \
+            "the other half speaks copy protocol {version}, this one 4; \
              use the same version of brigade for both"
         );
         let place = Place::new();
@@ -626,4 +626,139 @@ fn a_hash_is_expected_of_holes_as_of_zeros() {
     writer.expect(0);
     reader.expect(0);
     assert_eq!(std::fs::metadata(place.path("b")).unwrap().len(), 3 << 20);
+}
+
+// ---- copies that begin in the middle ------------------------------------------------------
+
+#[test]
+fn a_reader_sends_from_where_the_writer_says_and_hashes_all() {
+    let place = Place::new();
+    place.file("a", "water and wine");
+    let name = place.name();
+    let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, "--verify", "a"]));
+    let writer = join_as_writer(&name, GREETING);
+    hear(&writer);
+    let begin = br#"{"answer":"begin","offset":10}"#;
+    writer.post(ANSWER, begin).unwrap();
+    let block = writer.data_block().unwrap().unwrap();
+    assert_eq!(
+        (block.kind(), block.tag(), &block[..]),
+        (DATA, 10, &b"wine"[..])
+    );
+    drop(block);
+    let metadata = writer.data_block().unwrap().unwrap();
+    assert_eq!(metadata.kind(), METADATA);
+    drop(metadata);
+    let digest = writer.data_block().unwrap().unwrap();
+    assert_eq!(&digest[..], blake3::hash(b"water and wine").as_bytes());
+    drop(digest);
+    drain(&writer);
+    reader.end().expect(0);
+}
+
+#[test]
+fn a_reader_that_cannot_begin_where_the_writer_says_gives_up() {
+    let stream: &[u8] = b"-";
+    for (source, offset) in [(&b"a"[..], 6), (stream, 1)] {
+        let place = Place::new();
+        place.file("a", "water");
+        let source = std::str::from_utf8(source).unwrap();
+        let mut command = place.brigade(["--as", "reader", "--name", &place.name(), source]);
+        command.stdin(std::process::Stdio::piped());
+        let mut reader = Half::start(command);
+        reader.feed(b"water".to_vec());
+        let writer = join_as_writer(&place.name(), GREETING);
+        hear(&writer);
+        let begin = format!(r#"{{"answer":"begin","offset":{offset}}}"#);
+        writer.post(ANSWER, begin.as_bytes()).unwrap();
+        let heard = reason(writer.data_block().map(drop).unwrap_err());
+        assert!(heard.contains("cannot read"), "{heard}");
+        reader.end().expect(1);
+    }
+}
+
+/// The facts of one that goes on where a Writer was that has told `answer`.
+fn going_on(offset: u64, answer: &[u8]) -> String {
+    let answer: serde_json::Value = serde_json::from_slice(answer).unwrap();
+    let goes_on = serde_json::json!({
+        "offset": offset,
+        "partial": answer["partial"],
+        "options": answer["options"],
+    });
+    serde_json::json!({ "goes_on": goes_on }).to_string()
+}
+
+fn send_at(reader: &Reader, kind: u16, tag: u64, bytes: &[u8]) {
+    let mut block = reader.empty_block().unwrap();
+    block[..bytes.len()].copy_from_slice(bytes);
+    block.send_as(bytes.len(), Label::new(kind, tag)).unwrap();
+}
+
+/// A Writer that has got `water` and was killed then: what it had answered.
+fn killed_after_water(place: &Place) -> Vec<u8> {
+    let mut writer = start_writer(place, &["--no-sync"]);
+    let reader = join_as_reader(&place.name(), GREETING);
+    reader.post(ASK, b"{}").unwrap();
+    let answer = reader.letter().unwrap().unwrap().bytes;
+    send_at(&reader, DATA, 0, b"water");
+    place.wait_for_data();
+    writer.kill();
+    let lost = reader.letter().map(drop);
+    assert!(matches!(lost, Err(Error::PartnerDied { .. })), "{lost:?}");
+    answer
+}
+
+#[test]
+fn a_writer_goes_on_with_what_a_killed_one_left() {
+    let place = Place::new();
+    place.file("b", "old");
+    let answer = killed_after_water(&place);
+    let writer = start_writer(&place, &["--no-sync"]);
+    let reader = join_as_reader(&place.name(), GREETING);
+    // What was not given back is there before the question.
+    send_at(&reader, DATA, 3, b"er");
+    reader.post(ASK, going_on(3, &answer).as_bytes()).unwrap();
+    let again = reader.letter().unwrap().unwrap().bytes;
+    assert!(again.starts_with(br#"{"answer":"begin","offset":3,"#));
+    send_at(&reader, DATA, 5, b" and wine");
+    send_at(&reader, METADATA, 0, b"{}");
+    reader.finish().unwrap();
+    writer.end().expect(0);
+    assert_eq!(content(&place, "b"), "water and wine");
+    place.assert_only_locks_left();
+}
+
+#[test]
+fn what_a_killed_writer_left_is_gone_on_with_by_nobody_who_was_asked_for_something_else() {
+    let place = Place::new();
+    let answer = killed_after_water(&place);
+    let refused = |options: &[&str], facts: String, what: &str| {
+        let writer = start_writer(&place, options);
+        let reader = join_as_reader(&place.name(), GREETING);
+        reader.post(ASK, facts.as_bytes()).unwrap();
+        let heard = reason(reader.letter().map(drop).unwrap_err());
+        assert!(heard.contains(what), "{heard}");
+        writer.end().expect(1);
+        let left = std::fs::read(place.path(PARTIAL)).unwrap();
+        assert_eq!(left, b"water");
+    };
+    let facts = || going_on(5, &answer);
+    refused(&["--no-sync", "--sparse=always"], facts(), "other options");
+    refused(&["--no-sync"], going_on(6, &answer), "it was shortened");
+    let other = String::from_utf8(answer.clone()).unwrap();
+    let other = other.replace(r#""partial":["#, r#""partial":[1"#);
+    let other = going_on(5, other.as_bytes());
+    refused(&["--no-sync"], other, "not the file that was written");
+    // It has its name.
+    std::fs::rename(place.path(PARTIAL), place.path("b")).unwrap();
+    let writer = start_writer(&place, &["--no-sync"]);
+    let reader = join_as_reader(&place.name(), GREETING);
+    send_at(&reader, DATA, 3, b"er");
+    reader.post(ASK, going_on(3, &answer).as_bytes()).unwrap();
+    let kept = reader.letter().unwrap().unwrap().bytes;
+    let kept = String::from_utf8(kept).unwrap();
+    assert!(kept.contains("it_is_complete"), "{kept}");
+    reader.finish().unwrap();
+    writer.end().expect(0);
+    assert_eq!(content(&place, "b"), "water");
 }

@@ -59,6 +59,10 @@ impl Held {
         self.open(OFlags::WRONLY)
     }
 
+    pub(crate) fn open_to_read_and_write(&self) -> io::Result<File> {
+        self.open(OFlags::RDWR)
+    }
+
     pub(crate) fn open_disk_alone(&self) -> io::Result<File> {
         self.open(OFlags::WRONLY | OFlags::EXCL)
     }

@@ -322,6 +322,16 @@ impl Held {
         Ok(file)
     }
 
+    /// As the one that `Entry::create_new` gives.
+    pub(crate) fn open_to_read_and_write(&self) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .access_mode(GENERIC_READ | GENERIC_WRITE | WRITE_DAC)
+            .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
+            .open(&self.path)?;
+        self.check(&file)?;
+        Ok(file)
+    }
+
     /// That a volume on it is mounted is not looked at.
     pub(crate) fn open_disk_alone(&self) -> io::Result<File> {
         self.open_to_write()
