@@ -6,12 +6,14 @@ use std::ffi::CString;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Interest, Refusal, Side, Violation, Waitable, wait_any};
+use brigade::{
+    Error, Interest, Reader, Refusal, Role, Seat, Side, Violation, Waitable, Writer, wait_any,
+};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -21,6 +23,7 @@ use rustix::net::{
 };
 use tempfile::TempDir;
 
+use super::vectors::{Attacked, Row, Vector, assert_breach, store_all, with_both};
 use super::{
     ADMITTED, MAGIC, OFFER, Offer, READER_REGION, REFUSED, VERSION, WRITER, WRITER_REGION,
     assert_reader_finds, assert_writer_finds, bounded, offer, real_reader, violation,
@@ -59,11 +62,7 @@ impl Region {
 
     /// Of `len` bytes, the first `allocated` of which are really there.
     fn with_allocated(len: usize, allocated: usize, seals: SealFlags) -> Region {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create(c"raw", flags).unwrap();
-        rustix::fs::ftruncate(&file, len as u64).unwrap();
-        let all = FallocateFlags::empty();
-        rustix::fs::fallocate(&file, all, 0, allocated as u64).unwrap();
+        let file = memory_file(len, allocated, SealFlags::empty());
         let region = Region::map(file, len, ProtFlags::READ | ProtFlags::WRITE);
         rustix::fs::fcntl_add_seals(&region.file, seals).unwrap();
         region
@@ -79,6 +78,16 @@ impl Drop for Region {
         // SAFETY: what `map` mapped.
         unsafe { rustix::mm::munmap(self.start.cast(), self.len) }.unwrap();
     }
+}
+
+fn memory_file(len: usize, allocated: usize, seals: SealFlags) -> OwnedFd {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create(c"raw", flags).unwrap();
+    rustix::fs::ftruncate(&file, len as u64).unwrap();
+    let all = FallocateFlags::empty();
+    rustix::fs::fallocate(&file, all, 0, allocated as u64).unwrap();
+    rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+    file
 }
 
 pub(super) struct Bell(OwnedFd);
@@ -215,14 +224,14 @@ impl Channel {
     pub(super) fn into_link(self, bell: Bell) -> Link {
         Link {
             channel: self,
-            _bell: bell,
+            bell,
         }
     }
 }
 
 pub(super) struct Link {
     channel: Channel,
-    _bell: Bell,
+    bell: Bell,
 }
 
 impl Link {
@@ -237,6 +246,13 @@ impl Link {
 fn new_socket() -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+fn connected(path: &Path) -> Channel {
+    let socket = new_socket();
+    let address = SocketAddrUnix::new(path).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    Channel::new(socket)
 }
 
 pub(super) struct Place {
@@ -261,10 +277,7 @@ impl Place {
     }
 
     pub(super) fn connect(&self) -> Channel {
-        let socket = new_socket();
-        let address = SocketAddrUnix::new(self.file("n.sock")).unwrap();
-        rustix::net::connect(&socket, &address).unwrap();
-        Channel::new(socket)
+        connected(&self.file("n.sock"))
     }
 
     pub(super) fn raw_host(&self) -> RawHost {
@@ -308,7 +321,7 @@ pub(super) fn child(task: &str, _name: &str) {
     panic!("there is no task {task} on Linux");
 }
 
-// ---- tests ----------------------------------------------------------------------------
+// ---- bad offers -----------------------------------------------------------------------
 
 fn sized(channel: &Channel, len: usize, seals: SealFlags) {
     let region = Region::sealed(len, seals);
@@ -350,6 +363,243 @@ pub(super) const BAD_OFFERS: &[Offer] = &[
     ("not brigade's", |c| c.send(&[b'x'; 40], &[])),
     ("too long", |c| c.send(&[0; 2000], &[])),
 ];
+
+// ---- vectors --------------------------------------------------------------------------
+
+/// What is sent in place of an offer, to a host or to a second.
+enum Sent<'a> {
+    Bytes(&'a [u8]),
+    /// A right offer's bytes with these descriptors.
+    Offer(&'a [BorrowedFd<'a>]),
+}
+
+fn send_instead(channel: &Channel, sent: &Sent<'_>) {
+    match sent {
+        Sent::Bytes(bytes) => channel.send(bytes, &[]),
+        Sent::Offer(fds) => channel.send(&message(OFFER), fds),
+    }
+}
+
+/// Both refuse that, and the host pairs with the next joiner.
+fn both_refuse(row: &Row, sent: &Sent<'_>) {
+    let place = Place::new();
+    let host = place.real_host(Side::Reader);
+    let channel = place.connect();
+    let _shown = channel.receive_offer();
+    send_instead(&channel, sent);
+    assert_eq!(channel.receive_refusal().0, 7, "{}", row.id());
+    assert_eq!(channel.receive_kind(), None, "the channel is closed");
+    place.assert_real_pair_works(host);
+    let place = Place::new();
+    let (host, guest) = (place.raw_host(), place.real_guest());
+    let channel = host.accept();
+    send_instead(&channel, sent);
+    assert_eq!(channel.receive_refusal().0, 7, "{}", row.id());
+    let error = guest.join().unwrap().unwrap_err();
+    let Error::Refused { reason, .. } = error else {
+        panic!("{}: {error:?}", row.id());
+    };
+    assert_eq!(reason, Refusal::Malformed);
+}
+
+fn each_message_is_refused(row: &Row) {
+    for bytes in row.bytes() {
+        // The line's last bytes are another kind in the same message.
+        let bytes = match bytes.len() {
+            1 => message(bytes[0].into()),
+            _ => bytes,
+        };
+        both_refuse(row, &Sent::Bytes(&bytes));
+    }
+}
+
+pub(super) const VECTORS: &[Vector] = &[
+    ("V1", "as a hang-up", |_| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        channel.send(b"", &[]);
+        assert_eq!(channel.receive_kind(), None);
+        place.assert_real_pair_works(host);
+        // A second tries again.
+        let place = Place::new();
+        let (host, guest) = (place.raw_host(), place.real_guest());
+        let channel = host.accept();
+        channel.send(b"", &[]);
+        let _raw = host.admit(Region::of(super::READER));
+        guest.join().unwrap().unwrap();
+    }),
+    ("V2", "refusal 7", each_message_is_refused),
+    ("V3", "refusal 7", each_message_is_refused),
+    ("V4", "refusal 7", each_message_is_refused),
+    ("V5", "refusal 7", |row| {
+        let refusal = [message(REFUSED), vec![b'x'; 1025]].concat();
+        both_refuse(row, &Sent::Bytes(&refusal));
+    }),
+    ("V6", "refusal 7", |row| {
+        let (region, bell) = (Region::of(WRITER), Bell::new());
+        let both = [region.file.as_fd(), bell.0.as_fd()];
+        for count in [0, 1, 3, 6] {
+            let fds: Vec<_> = both.into_iter().cycle().take(count).collect();
+            both_refuse(row, &Sent::Offer(&fds));
+        }
+    }),
+    ("V7", "refusal 7, and nothing is allocated", |row| {
+        let (_read_end, pipe) = std::io::pipe().unwrap();
+        let regions = [
+            OwnedFd::from(pipe),
+            memory_file(WRITER_REGION, WRITER_REGION, SealFlags::empty()),
+            memory_file(4095, 4095, SEALS),
+            memory_file(WRITER_REGION, 4096, SEALS),
+        ];
+        for region in &regions {
+            both_refuse(row, &Sent::Offer(&[region.as_fd(), Bell::new().0.as_fd()]));
+        }
+        let blocks = rustix::fs::fstat(&regions[3]).unwrap().st_blocks;
+        assert_eq!(blocks * 512, 4096);
+    }),
+    ("V8", "refusal 7", |row| {
+        let (_read_end, pipe) = std::io::pipe().unwrap();
+        let bells = [
+            OwnedFd::from(pipe),
+            eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
+            OwnedFd::from(tempfile::tempfile().unwrap()),
+        ];
+        for bell in &bells {
+            let region = Region::of(WRITER);
+            both_refuse(row, &Sent::Offer(&[region.file.as_fd(), bell.as_fd()]));
+        }
+    }),
+    ("V9", "refusal 7, without delay", |_| {
+        refused_without_delay(|channel, slow| {
+            let region = Region::of(WRITER);
+            channel.send(&message(OFFER), &[region.file.as_fd(), slow]);
+        });
+        refused_without_delay(|channel, slow| {
+            channel.send(&message(OFFER), &[slow, Bell::new().0.as_fd()]);
+        });
+    }),
+    ("V10", "no answer; the next", |_| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let channel = place.connect();
+        let _shown = channel.receive_offer();
+        channel.admit();
+        assert_eq!(channel.receive_kind(), None);
+        place.assert_real_pair_works(host);
+    }),
+    ("V11", "shown with these replaced", |row| {
+        let place = Place::new();
+        let (host, guest) = (place.raw_host(), place.real_guest());
+        host.accept().refuse(0, &row.bytes().concat());
+        let error = guest.join().unwrap().unwrap_err();
+        let Error::Refused { text, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(text, "\u{fffd}[2J\u{fffd}");
+    }),
+    ("V33", "none, but one ring", |row| {
+        rung_once::<Writer>(row);
+        rung_once::<Reader>(row);
+    }),
+    ("V46", "breach", |_| {
+        any_message_is_a_breach::<Writer>();
+        any_message_is_a_breach::<Reader>();
+    }),
+    ("V48", "a hang-up (S18)", |_| {
+        if is_root() {
+            assert_hangs_up_before_a_strangers_bell_blocks();
+        }
+    }),
+];
+
+/// All of them are played here.
+pub(super) const NO_VECTORS: &[&str] = &[];
+
+/// By a host and by a second, which soon have the only descriptor of what `send` is given.
+fn refused_without_delay(send: impl Fn(&Channel, BorrowedFd<'_>)) {
+    let is_refused = |channel: &Channel| {
+        let (slow, _unread) = slow_to_close();
+        let since = Instant::now();
+        send(channel, slow.as_fd());
+        // Elsewhere: if this one is the last, it is this that takes long.
+        thread::spawn(move || drop(slow));
+        assert_eq!(channel.receive_refusal().0, 7);
+        assert!(since.elapsed() < LINGER, "{:?}", since.elapsed());
+    };
+    let place = Place::new();
+    let host = place.real_host(Side::Reader);
+    let channel = place.connect();
+    let _shown = channel.receive_offer();
+    is_refused(&channel);
+    place.assert_real_pair_works(host);
+    let place = Place::new();
+    let (host, guest) = (place.raw_host(), place.real_guest());
+    is_refused(&host.accept());
+    assert!(matches!(guest.join().unwrap(), Err(Error::Refused { .. })));
+}
+
+fn rung_once<E: Attacked>(row: &Row) {
+    with_both(|end: E, raw| {
+        store_all(raw, &row.offsets(), &row.bytes());
+        for _ in 0..3 {
+            end.post().unwrap();
+        }
+        let mut count = [0; 8];
+        rustix::io::read(&raw.link.bell.0, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 1);
+    });
+}
+
+fn any_message_is_a_breach<E: Attacked>() {
+    for sent in [
+        &b"junk"[..],
+        &message(OFFER),
+        &message(REFUSED),
+        &message(ADMITTED),
+    ] {
+        with_both(|end: E, raw| {
+            raw.link.channel.send(sent, &[]);
+            assert_eq!(
+                assert_breach(raw, end.look(super::soon())),
+                Violation::Message
+            );
+        });
+    }
+}
+
+/// As one that everybody may reach.
+fn assert_hangs_up_before_a_strangers_bell_blocks() {
+    let place = Place::new();
+    let options = super::options().allow_user(&STRANGER.to_string());
+    let seat = Seat::take(&place.name, &options).unwrap();
+    let host = thread::spawn(move || seat.wait());
+    open_to_everyone(place.directory.path());
+    open_to_everyone(&place.file("n.sock"));
+    let path = place.file("n.sock");
+    let channel = as_stranger(move || connected(&path));
+    let bell = Bell::new();
+    let (peer, _peer_bell) = channel.receive_offer();
+    let own = Region::of(WRITER);
+    own.copy_numbers(&peer);
+    channel.offer(&own, &bell);
+    channel.receive_admitted();
+    let Role::Reader(reader) = host.join().unwrap().unwrap() else {
+        panic!("the host is no Reader");
+    };
+    rustix::io::write(&bell.0, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    let flags = rustix::fs::fcntl_getfl(&bell.0).unwrap();
+    rustix::fs::fcntl_setfl(&bell.0, flags - OFlags::NONBLOCK).unwrap();
+    // It sleeps.
+    own.put(256, 1);
+    reader.post(0, b"letter").unwrap();
+    assert_eq!(channel.receive_kind(), None, "no hang-up");
+    let error = reader.letter_until(super::soon()).unwrap_err();
+    assert!(matches!(error, Error::PartnerDied { .. }), "{error:?}");
+}
+
+// ---- tests ----------------------------------------------------------------------------
 
 #[test]
 fn a_partners_region_can_neither_be_written_nor_resized() {
@@ -551,7 +801,10 @@ fn a_region_of_the_wrong_size_is_refused_before_more_than_its_head_is_mapped() {
     });
 }
 
-/// A TCP socket whose last closing takes five seconds: what was sent is never read.
+/// What the last closing of a slow socket takes.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A TCP socket whose last closing takes that long: what was sent is never read.
 fn slow_to_close() -> (OwnedFd, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let slow = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -559,8 +812,7 @@ fn slow_to_close() -> (OwnedFd, std::net::TcpStream) {
     slow.set_nonblocking(true).unwrap();
     let data = [0; 1 << 16];
     while std::io::Write::write(&mut &slow, &data).is_ok() {}
-    let linger = Some(Duration::from_secs(5));
-    rustix::net::sockopt::set_socket_linger(&slow, linger).unwrap();
+    rustix::net::sockopt::set_socket_linger(&slow, Some(LINGER)).unwrap();
     // Only a blocking one lingers.
     slow.set_nonblocking(false).unwrap();
     (OwnedFd::from(slow), unread)
@@ -691,12 +943,7 @@ fn a_guest_of_another_user_is_refused_with_both_named_before_it_is_shown_anythin
         open_to_everyone(place.directory.path());
         open_to_everyone(&place.file("n.sock"));
         let path = place.file("n.sock");
-        let channel = as_stranger(move || {
-            let socket = new_socket();
-            let address = SocketAddrUnix::new(path).unwrap();
-            rustix::net::connect(&socket, &address).unwrap();
-            Channel::new(socket)
-        });
+        let channel = as_stranger(move || connected(&path));
         let (number, refusal) = channel.receive_refusal();
         assert_eq!(number, 1);
         assert!(refusal.contains("root (0)"), "{refusal}");

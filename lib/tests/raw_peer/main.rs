@@ -22,6 +22,8 @@
 //! | `Channel::into_link(bell)` | what is left of it after joining; to drop it is to hang up |
 //! | `Link::disturb(bell)` | what else the system lets a partner do to a link |
 //! | `BAD_OFFERS` | offers that are bad on this system only |
+//! | `VECTORS` | the vectors of the document that are this system's only |
+//! | `NO_VECTORS` | and those that are not this system's |
 //! | `child(task, name)` | what another process does for this system's tests |
 #![allow(
     unsafe_code,
@@ -43,6 +45,8 @@ use linux as system;
 mod windows;
 #[cfg(windows)]
 use windows as system;
+
+mod vectors;
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Write};
@@ -352,14 +356,18 @@ fn real_reader(hosting: bool) -> (Reader, Raw) {
 
 /// A real Writer and a raw Reader.
 fn real_writer(hosting: bool) -> (Writer, Raw) {
+    real_writer_that_sees(Region::of(READER), hosting)
+}
+
+fn real_writer_that_sees(own: Region, hosting: bool) -> (Writer, Raw) {
     let place = Place::new();
     let (role, raw) = if hosting {
         let host = place.real_host(Side::Writer);
-        let raw = place.join_raw(Region::of(READER));
+        let raw = place.join_raw(own);
         (host.join(), raw)
     } else {
         let (host, guest) = (place.raw_host(), place.real_guest());
-        let raw = host.admit(Region::of(READER));
+        let raw = host.admit(own);
         (guest.join(), raw)
     };
     match role.unwrap().unwrap() {
@@ -1408,6 +1416,68 @@ fn assert_partners_fault(error: &Error) {
 
 const SCRIBBLED_FOR: Duration = Duration::from_secs(3);
 
+/// How many bytes that are not zero it got.
+fn fire_at_writer(seed: u64) -> usize {
+    let (writer, raw) = real_writer(seed.is_multiple_of(2));
+    under_fire(raw, seed, move || {
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let (mut held, mut bytes) = (Vec::new(), 0);
+        let error = loop {
+            match writer.data_block_until(deadline) {
+                Ok(Some(block)) => {
+                    assert!(block.len() <= BLOCK_SIZE as usize);
+                    bytes += block.iter().filter(|byte| **byte != 0).count();
+                    let _labels = (block.kind(), block.tag());
+                    held.push(block);
+                    if held.len() > 2 {
+                        held.remove(0);
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        error.iter().for_each(assert_partners_fault);
+        let _ = (writer.check(), writer.delivered());
+        let _ = (
+            writer.monitor().partner_figures(),
+            writer.partner().to_string(),
+        );
+        drop(held);
+        if let Err(error) = writer.finish() {
+            let early = matches!(error, Error::InvalidUse(_));
+            if !early {
+                assert_partners_fault(&error);
+            }
+        }
+        bytes
+    })
+}
+
+fn fire_at_reader(seed: u64) {
+    let (reader, raw) = real_reader(seed.is_multiple_of(2));
+    under_fire(raw, seed, move || {
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let error = loop {
+            match reader.empty_block_until(deadline) {
+                Ok(mut block) => {
+                    block.fill(1);
+                    // A breach found on the way to the block has ended all.
+                    if let Err(error) = block.send(64, 0) {
+                        break error;
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_partners_fault(&error);
+        let _ = (reader.check(), reader.delivered());
+        if let Err(error) = reader.finish_until(deadline) {
+            assert_partners_fault(&error);
+        }
+    });
+}
+
 #[test]
 fn a_real_writer_survives_a_reader_that_writes_random_bytes_everywhere() {
     bounded(|| {
@@ -1416,40 +1486,7 @@ fn a_real_writer_survives_a_reader_that_writes_random_bytes_everywhere() {
             if Instant::now() >= until {
                 break;
             }
-            let (writer, raw) = real_writer(seed % 2 == 0);
-            drained += under_fire(raw, seed, move || {
-                let deadline = Instant::now() + Duration::from_millis(100);
-                let (mut held, mut bytes) = (Vec::new(), 0);
-                let error = loop {
-                    match writer.data_block_until(deadline) {
-                        Ok(Some(block)) => {
-                            assert!(block.len() <= BLOCK_SIZE as usize);
-                            bytes += block.iter().filter(|byte| **byte != 0).count();
-                            let _labels = (block.kind(), block.tag());
-                            held.push(block);
-                            if held.len() > 2 {
-                                held.remove(0);
-                            }
-                        }
-                        Ok(None) => break None,
-                        Err(error) => break Some(error),
-                    }
-                };
-                error.iter().for_each(assert_partners_fault);
-                let _ = (writer.check(), writer.delivered());
-                let _ = (
-                    writer.monitor().partner_figures(),
-                    writer.partner().to_string(),
-                );
-                drop(held);
-                if let Err(error) = writer.finish() {
-                    let early = matches!(error, Error::InvalidUse(_));
-                    if !early {
-                        assert_partners_fault(&error);
-                    }
-                }
-                bytes
-            });
+            drained += fire_at_writer(seed);
             rounds += 1;
         }
         assert!(rounds > 20, "{rounds} rounds, {drained} bytes");
@@ -1464,27 +1501,7 @@ fn a_real_reader_survives_a_writer_that_writes_random_bytes_everywhere() {
             if Instant::now() >= until {
                 break;
             }
-            let (reader, raw) = real_reader(seed % 2 == 0);
-            under_fire(raw, seed, move || {
-                let deadline = Instant::now() + Duration::from_millis(100);
-                let error = loop {
-                    match reader.empty_block_until(deadline) {
-                        Ok(mut block) => {
-                            block.fill(1);
-                            // A breach found on the way to the block has ended all.
-                            if let Err(error) = block.send(64, 0) {
-                                break error;
-                            }
-                        }
-                        Err(error) => break error,
-                    }
-                };
-                assert_partners_fault(&error);
-                let _ = (reader.check(), reader.delivered());
-                if let Err(error) = reader.finish_until(deadline) {
-                    assert_partners_fault(&error);
-                }
-            });
+            fire_at_reader(seed);
             rounds += 1;
         }
         assert!(rounds > 20, "{rounds} rounds");

@@ -32,6 +32,7 @@ use windows_sys::Win32::System::Threading::{
     SYNCHRONIZATION_SYNCHRONIZE, SetEvent, WaitForSingleObject,
 };
 
+use super::vectors::Vector;
 use super::{
     ADMITTED, AT_VERSION, MAGIC, OFFER, Offer, Other, READER, REFUSED, VERSION, WRITER,
     WRITER_REGION, assert_pair_works, at, bounded, offer, options, real_reader, soon,
@@ -654,6 +655,15 @@ pub(super) fn child(task: &str, name: &str) {
     at("taken");
     drop(taken);
 }
+
+// ---- vectors --------------------------------------------------------------------------
+
+pub(super) const VECTORS: &[Vector] = &[];
+
+/// Those that are about messages of another kind, and about doorbells that count or block.
+pub(super) const NO_VECTORS: &[&str] = &[
+    "V1", "V2", "V3", "V4", "V5", "V6", "V7", "V8", "V9", "V10", "V11", "V33", "V46", "V48",
+];
 
 // ---- tests ----------------------------------------------------------------------------
 
