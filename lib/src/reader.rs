@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::block::EmptyBlock;
+use crate::block::{EmptyBlock, Label};
 use crate::error::{Delivered, Error, Violation};
 use crate::letters::Letter;
 use crate::monitor::Monitor;
@@ -53,11 +53,18 @@ impl Reader {
         &self.end
     }
 
-    /// Publishes a block that was sent, and remembers how.
+    /// Sends `block`. Not in a forked child.
     #[inline(always)]
-    pub(crate) fn publish(&self, sent: Sent) {
+    pub(crate) fn send(&self, block: Block, len: usize, label: Label) {
+        let sent = Sent {
+            block: block.number() as u16,
+            kind: label.kind,
+            len: len as u32,
+            more: label.more,
+            tag: label.tag,
+        };
         let entry = sent.to_words();
-        self.end.record(sent.block.into(), entry);
+        self.end.pool().send(block, entry, self.end.published());
         self.end.publish(entry);
     }
 
@@ -161,8 +168,8 @@ impl Reader {
         let Some([number]) = self.end.take(out)? else {
             return Ok(None);
         };
-        let arrived = self.end.pool().arrive(number, self.block_size());
-        let block = arrived.map_err(|violation| self.end.violation(violation))?;
+        let back = self.end.pool().come_back(number);
+        let block = back.map_err(|violation| self.end.violation(violation))?;
         Ok(Some(block))
     }
 

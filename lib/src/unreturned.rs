@@ -9,7 +9,6 @@ use crate::options::Options;
 use crate::pair::{Core, Pair};
 use crate::reader::Reader;
 use crate::region::access::Own;
-use crate::region::layout::{SENT_WORDS, Sent};
 use crate::region::{Block, Region};
 
 /// What a [`Reader`] has sent and its Writer has not given back, in the order of sending:
@@ -31,21 +30,15 @@ pub struct Unreturned {
 impl Unreturned {
     /// Recalls what the Writer had when it was lost.
     fn new(reader: Reader, closed: bool) -> Unreturned {
-        // A block that is with the Writer was sent, so its record is one.
-        let recall = |(number, entry): (usize, [u64; SENT_WORDS])| {
-            let sent = Sent::from_words(entry);
-            let (order, block) = reader.end().pool().recall(number, sent.len as usize)?;
-            Some((order, (block, Label::of(sent))))
-        };
-        let mut blocks: Vec<_> = reader
-            .end()
-            .records()
-            .enumerate()
-            .filter_map(recall)
-            .collect();
+        let pool = reader.end().pool();
+        let mut blocks: Vec<_> = pool.recall().collect();
         blocks.sort_unstable_by_key(|(order, _)| *order);
+        let labelled = |(_, block): (u64, Block)| {
+            let label = Label::of(pool.sent(&block));
+            (block, label)
+        };
         Unreturned {
-            blocks: blocks.into_iter().map(|(_, block)| block).collect(),
+            blocks: blocks.into_iter().map(labelled).collect(),
             closed,
             lone: reader.end().lone(),
             may_be_read: false,

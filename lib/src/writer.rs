@@ -24,8 +24,6 @@ use crate::wait::Interest;
 /// gave up.
 pub struct Writer {
     end: End<RETURNED_WORDS, SENT_WORDS>,
-    /// For each block that is here, what it was sent with.
-    labels: Box<[Cell<Label>]>,
     /// The block that was taken last says that its message goes on.
     is_within_message: Cell<bool>,
     /// The end of data was seen.
@@ -68,10 +66,8 @@ impl fmt::Debug for Writer {
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, pair: Arc<Pair>) -> Writer {
-        let end = End::new(core, pair);
         Writer {
-            labels: vec![Cell::new(Label::default()); end.block_count()].into(),
-            end,
+            end: End::new(core, pair),
             is_within_message: Cell::new(false),
             drained: Cell::new(false),
             rests: RefCell::default(),
@@ -83,10 +79,20 @@ impl Writer {
         &self.end
     }
 
+    /// Gives `block` back; in a forked child there is nothing to give back.
+    #[inline(always)]
+    pub(crate) fn give_back(&self, block: Block) {
+        if self.end.is_here() {
+            self.end.count(block.len());
+            let number = self.end.pool().give_back(block);
+            self.end.publish([number as u64]);
+        }
+    }
+
     /// What a block that is here was sent with.
     #[inline(always)]
     pub(crate) fn label(&self, block: &Block) -> Label {
-        self.labels[block.number()].get()
+        Label::of(self.end.pool().sent(block))
     }
 
     /// Whether the block that was taken last says that its message goes on.
@@ -234,14 +240,12 @@ impl Writer {
             let here = self.end.taken() - self.end.published();
             self.end.block_count() as u64 - here
         };
-        let Some(words) = self.end.take(out)? else {
+        let Some(entry) = self.end.take(out)? else {
             return Ok(None);
         };
-        let sent = Sent::from_words(words);
-        let arrived = self.end.pool().arrive(sent.block.into(), sent.len as usize);
+        let arrived = self.end.pool().arrive(entry);
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
-        self.is_within_message.set(sent.more);
-        self.labels[block.number()].set(Label::of(sent));
+        self.is_within_message.set(Sent::from_words(entry).more);
         Ok(Some(DataBlock {
             writer: self,
             block,

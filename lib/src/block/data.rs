@@ -1,6 +1,7 @@
 //! A filled block.
 
 use std::io::{self, Write};
+use std::mem;
 use std::ops::Deref;
 
 use super::OwnedDataBlock;
@@ -72,14 +73,18 @@ impl DataBlock<'_> {
     pub fn done(self) {}
 
     /// The block itself, to be made a token again by the same end.
+    #[inline(always)]
     pub(crate) fn into_block(mut self) -> Block {
-        self.block.take_out()
+        let block = self.block.take_out();
+        // So that to drop a token always is to give a block back: nothing is left here.
+        mem::forget(self);
+        block
     }
 
     /// The same block, to be drained and given back on any thread.
-    pub fn detach(mut self) -> OwnedDataBlock {
-        let label = self.label();
-        OwnedDataBlock::new(self.writer.end().detach(&mut self.block), label)
+    pub fn detach(self) -> OwnedDataBlock {
+        let (writer, label) = (self.writer, self.label());
+        OwnedDataBlock::new(writer.end().detach(self.into_block()), label)
     }
 }
 
@@ -95,15 +100,6 @@ impl Deref for DataBlock<'_> {
 impl Drop for DataBlock<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            let end = self.writer.end();
-            let len = block.len();
-            let number = end.pool().depart(block, end.published());
-            // In a forked child there is nothing to give back.
-            if end.is_here() {
-                end.count(len);
-                end.publish([number as u64]);
-            }
-        }
+        self.writer.give_back(self.block.take_out());
     }
 }

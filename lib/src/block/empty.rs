@@ -1,5 +1,6 @@
 //! A block to be filled.
 
+use std::mem;
 use std::ops::{Deref, DerefMut};
 
 use super::OwnedEmptyBlock;
@@ -7,7 +8,6 @@ use super::label::Label;
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::region::Block;
-use crate::region::layout::Sent;
 
 /// A block to be filled: its bytes are those of a `&mut [u8]`, with what was in
 /// there the last time. Dropped unsent, it is empty again.
@@ -38,7 +38,7 @@ impl EmptyBlock<'_> {
     ///
     /// As there.
     #[inline(always)]
-    pub fn send_as(mut self, len: usize, label: Label) -> Result<(), Error> {
+    pub fn send_as(self, len: usize, label: Label) -> Result<(), Error> {
         let reader = self.reader;
         if len > reader.block_size() {
             return Err(Error::InvalidUse("the length sent is beyond the block"));
@@ -46,29 +46,23 @@ impl EmptyBlock<'_> {
         reader
             .end()
             .can_publish("a block sent after the end of the data")?;
-        let Some(block) = self.block.take() else {
-            return Ok(());
-        };
-        let order = reader.end().published();
-        let sent = Sent {
-            block: reader.end().pool().depart(block, order) as u16,
-            kind: label.kind,
-            len: len as u32,
-            more: label.more,
-            tag: label.tag,
-        };
-        reader.publish(sent);
+        reader.send(self.into_block(), len, label);
         Ok(())
     }
 
     /// The block itself, to be made a token again by the same end.
+    #[inline(always)]
     pub(crate) fn into_block(mut self) -> Block {
-        self.block.take_out()
+        let block = self.block.take_out();
+        // So that to drop a token always is to put a block back: nothing is left here.
+        mem::forget(self);
+        block
     }
 
     /// The same block, to be filled and sent on any thread.
-    pub fn detach(mut self) -> OwnedEmptyBlock {
-        OwnedEmptyBlock::new(self.reader.end().detach(&mut self.block))
+    pub fn detach(self) -> OwnedEmptyBlock {
+        let reader = self.reader;
+        OwnedEmptyBlock::new(reader.end().detach(self.into_block()))
     }
 }
 
@@ -91,8 +85,6 @@ impl DerefMut for EmptyBlock<'_> {
 impl Drop for EmptyBlock<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.reader.end().pool().put_back(block);
-        }
+        self.reader.end().pool().put_back(self.block.take_out());
     }
 }

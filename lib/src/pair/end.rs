@@ -13,9 +13,9 @@ use crate::letters::{Inbox, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
 use crate::region::access::{Own, Theirs};
-use crate::region::layout::{self, SENT_WORDS};
+use crate::region::layout;
 use crate::region::{Block, Detached, Pool, Region, View};
-use crate::returns::{Errand, UNSENT};
+use crate::returns::UNSENT;
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::steps::at_step;
 use crate::sys::{self, Origin, Wake};
@@ -53,9 +53,6 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) barrier: Barrier,
     spins: u32,
     pub(super) pool: Pool,
-    /// A Reader's: for each block, the entry that it was sent with last. That in the queue
-    /// may be overwritten before the block is back.
-    records: Box<[Cell<[u64; SENT_WORDS]>]>,
     /// Entries that were taken when the partner was last rung.
     pub(super) rang_at: Cell<Option<u64>>,
     pub(super) letters_ended: Cell<bool>,
@@ -100,10 +97,6 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
-        let recorded = match pair.side {
-            Side::Reader => pair.geometry.block_count(),
-            Side::Writer => 0,
-        };
         // On one processor, spinning only keeps the partner from running.
         let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
         let small_blocks = pair.geometry.block_size() <= SMALL_BLOCK;
@@ -123,7 +116,6 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             barrier: pair.barrier,
             spins,
             pool,
-            records: vec![Cell::default(); recorded].into(),
             rang_at: Cell::new(None),
             letters_ended: Cell::new(false),
             rung: Cell::new(false),
@@ -202,19 +194,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.pair.link.ring();
     }
 
-    /// Remembers how block `number`, a Reader's, is sent.
-    #[inline(always)]
-    pub(crate) fn record(&self, number: usize, entry: [u64; SENT_WORDS]) {
-        self.records[number].set(entry);
-    }
-
-    /// How each block was sent last, if it ever was.
-    pub(crate) fn records(&self) -> impl Iterator<Item = [u64; SENT_WORDS]> {
-        self.records.iter().map(Cell::get)
-    }
-
     /// Lets `block` go to any thread.
-    pub(crate) fn detach(&self, block: &mut Block) -> Detached {
+    pub(crate) fn detach(&self, block: Block) -> Detached {
         let link = || Arc::downgrade(&self.pair.link);
         self.pool.detach(block, link, self.origin)
     }
@@ -236,16 +217,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
         for (block, errand) in self.pool.take_home() {
             match self.pair.side {
-                Side::Reader if errand == UNSENT => self.pool.put_back(block),
-                Side::Reader => {
-                    self.record(block.number(), errand);
-                    self.pass_on(block, errand);
+                Side::Reader if errand == UNSENT => {
+                    self.pool.put_back(block);
+                    continue;
                 }
+                Side::Reader => self.pool.send(block, errand, self.published()),
                 Side::Writer => {
                     self.count(errand[1] as usize);
-                    self.pass_on(block, errand);
+                    self.pool.give_back(block);
                 }
             }
+            self.publish(std::array::from_fn(|word| errand[word]));
         }
     }
 
@@ -253,12 +235,6 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     pub(crate) fn close_home(&self) {
         self.pool.close_home();
         self.bring_home();
-    }
-
-    /// Publishes `block`, by the first words of `errand`.
-    fn pass_on(&self, block: Block, errand: Errand) {
-        self.pool.depart(block, self.published());
-        self.publish(std::array::from_fn(|word| errand[word]));
     }
 
     /// The partner's next entry, if there is one; `out` blocks are with it at

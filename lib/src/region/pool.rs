@@ -10,7 +10,7 @@ use super::copies::Copies;
 use super::detached::{Detached, Home};
 use super::mapped::Region;
 use crate::error::Violation;
-use crate::region::layout::Geometry;
+use crate::region::layout::{Geometry, SENT_WORDS, Sent};
 use crate::returns::Errand;
 use crate::sys::{Link, Origin};
 
@@ -38,10 +38,19 @@ impl Place {
     }
 }
 
+/// What this process knows of a block: what it stores of each that passes lies together.
+#[derive(Clone)]
+struct Slot {
+    place: Cell<Place>,
+    /// What it was sent with last, if it ever was. The entry in the queue does not do: it may
+    /// be overwritten before the block is back.
+    sent: Cell<[u64; SENT_WORDS]>,
+}
+
 /// The blocks, and where each of them is.
 pub(crate) struct Pool {
     blocks: Blocks,
-    places: Box<[Cell<Place>]>,
+    slots: Box<[Slot]>,
     /// A stack of the blocks whose place is `Spare`: the first `spare_count`.
     spare: Box<[Cell<u16>]>,
     spare_count: Cell<usize>,
@@ -76,11 +85,15 @@ impl Pool {
             true => (Place::SPARE, count),
             false => (Place::partner(0), 0),
         };
+        let slot = Slot {
+            place: Cell::new(place),
+            sent: Cell::default(),
+        };
         // Block 0 on top, so that it is the first to be taken.
         let spare = (0..count).rev().map(|number| Cell::new(number as u16));
         Pool {
             blocks,
-            places: (0..count).map(|_| Cell::new(place)).collect(),
+            slots: vec![slot; count].into(),
             spare: spare.collect(),
             spare_count: Cell::new(spare_count),
             copies: is_foreign.then(|| Copies::new(count)),
@@ -98,7 +111,7 @@ impl Pool {
     pub(crate) fn hand_over(&mut self, closed: bool, link: impl FnOnce() -> Weak<Link>) -> Pool {
         let nothing = Pool {
             blocks: self.blocks.none(),
-            places: Box::default(),
+            slots: Box::default(),
             spare: Box::default(),
             spare_count: Cell::new(0),
             copies: None,
@@ -131,54 +144,89 @@ impl Pool {
         let top = self.spare_count.get().checked_sub(1)?;
         self.spare_count.set(top);
         let number = usize::from(self.spare[top].get());
-        self.places[number].set(Place::HELD);
+        self.slots[number].place.set(Place::HELD);
         Some(Block::new(number, self.block_size()))
     }
 
-    /// The block `number`, which the partner says that it hands over with `len`
-    /// bytes in it.
+    /// What is known of block `number`, if the partner has it to hand over.
     #[inline(always)]
-    pub(crate) fn arrive(&self, number: u64, len: usize) -> Result<Block, Violation> {
-        let place = self
-            .places
+    fn theirs(&self, number: u64) -> Result<&Slot, Violation> {
+        let slot = self
+            .slots
             .get(number as usize)
             .ok_or(Violation::BlockNumber { found: number })?;
-        if place.get().order().is_none() {
-            return Err(Violation::BlockNotTheirs { block: number });
+        match slot.place.get().order() {
+            Some(_) => Ok(slot),
+            None => Err(Violation::BlockNotTheirs { block: number }),
         }
+    }
+
+    /// The block `number`, a Reader's, which the partner says that it gives back; with its
+    /// full length.
+    #[inline(always)]
+    pub(crate) fn come_back(&self, number: u64) -> Result<Block, Violation> {
+        self.theirs(number)?.place.set(Place::HELD);
+        Ok(Block::new(number as usize, self.block_size()))
+    }
+
+    /// The block that the partner, a Reader, says that it sends with `entry`.
+    #[inline(always)]
+    pub(crate) fn arrive(&self, entry: [u64; SENT_WORDS]) -> Result<Block, Violation> {
+        let sent = Sent::from_words(entry);
+        let (number, len) = (usize::from(sent.block), sent.len as usize);
+        let slot = self.theirs(number as u64)?;
         if len > self.block_size() {
             let (found, most) = (len as u64, self.block_size() as u64);
             return Err(Violation::Length { found, most });
         }
-        place.set(Place::HELD);
+        slot.place.set(Place::HELD);
+        slot.sent.set(entry);
         if let Some(copies) = &self.copies {
-            copies.renew(number as usize);
+            copies.renew(number);
         }
-        Ok(Block::new(number as usize, len))
+        Ok(Block::new(number, len))
     }
 
-    /// Block `number` with the `len` bytes that it was sent with, if the partner still had
-    /// it when it was lost; and how many were sent before it. Only for a Reader's own blocks.
-    pub(crate) fn recall(&self, number: usize, len: usize) -> Option<(u64, Block)> {
-        let place = self.places.get(number)?;
-        let order = place.get().order()?;
-        (len <= self.block_size()).then(|| {
-            place.set(Place::HELD);
-            (order, Block::new(number, len))
-        })
-    }
-
-    /// Gives `block` up, because it goes to the partner, after `order` others. Its number.
+    /// What `block` was sent with last: the partner's word, if it is a Writer's.
     #[inline(always)]
-    pub(crate) fn depart(&self, block: Block, order: u64) -> usize {
-        self.places[block.number()].set(Place::partner(order));
+    pub(crate) fn sent(&self, block: &Block) -> Sent {
+        Sent::from_words(self.slots[block.number()].sent.get())
+    }
+
+    /// The blocks that the partner had when it was lost, as they were sent; and how many
+    /// were sent before each. Only for a Reader's own; to be used up.
+    pub(crate) fn recall(&self) -> impl Iterator<Item = (u64, Block)> {
+        let recalled = |(number, slot): (usize, &Slot)| {
+            let order = slot.place.get().order()?;
+            let len = Sent::from_words(slot.sent.get()).len as usize;
+            (len <= self.block_size()).then(|| {
+                slot.place.set(Place::HELD);
+                (order, Block::new(number, len))
+            })
+        };
+        self.slots.iter().enumerate().filter_map(recalled)
+    }
+
+    /// Gives `block`, a Reader's, up, because it is sent with `entry`, after `order` others.
+    #[inline(always)]
+    pub(crate) fn send(&self, block: Block, entry: [u64; SENT_WORDS], order: u64) {
+        let slot = &self.slots[block.number()];
+        slot.place.set(Place::partner(order));
+        slot.sent.set(entry);
+    }
+
+    /// Gives `block`, a Writer's, up, because it is given back. Its number.
+    #[inline(always)]
+    pub(crate) fn give_back(&self, block: Block) -> usize {
+        // In which order is nobody's question here.
+        self.slots[block.number()].place.set(Place::partner(0));
         block.number()
     }
 
     /// Gives `block` up, because it is not used after all.
     #[inline(always)]
     pub(crate) fn put_back(&self, block: Block) {
-        self.places[block.number()].set(Place::SPARE);
+        self.slots[block.number()].place.set(Place::SPARE);
         let count = self.spare_count.get();
         self.spare[count].set(block.number() as u16);
         self.spare_count.set(count + 1);
@@ -228,7 +276,7 @@ impl Pool {
     /// Lets `block` go to any thread; `link` is what wakes this end when it comes home.
     pub(crate) fn detach(
         &self,
-        block: &mut Block,
+        mut block: Block,
         link: impl FnOnce() -> Weak<Link>,
         origin: Origin,
     ) -> Detached {
@@ -243,8 +291,8 @@ impl Pool {
         if self.asleep.get() {
             home.returns().sleep();
         }
-        let copy = self.copies.as_ref().map(|copies| copies.take(block));
-        Detached::new(block.take_out(), Arc::clone(home), copy)
+        let copy = self.copies.as_ref().map(|copies| copies.take(&mut block));
+        Detached::new(block, Arc::clone(home), copy)
     }
 
     /// Whether any block was detached and has not come home.
@@ -322,8 +370,15 @@ mod tests {
 
     /// Block `number` comes from the partner.
     fn arrive(pool: &Pool, number: usize, len: usize) -> Block {
-        pool.places[number].set(Place::partner(0));
-        pool.arrive(number as u64, len).unwrap()
+        pool.slots[number].place.set(Place::partner(0));
+        let sent = Sent {
+            block: number as u16,
+            kind: 0,
+            len: len as u32,
+            more: false,
+            tag: 0,
+        };
+        pool.arrive(sent.to_words()).unwrap()
     }
 
     /// What a partner does that breaks the rules.
@@ -361,7 +416,7 @@ mod tests {
             assert_eq!(pool.bytes(&block), expected);
             assert_eq!(copied(&pool, &block), expected);
             assert_eq!(written(&pool, &block), expected);
-            pool.depart(block, 0);
+            pool.give_back(block);
         }
     }
 
@@ -377,7 +432,7 @@ mod tests {
             }
             let mut short = [0; 7];
             assert_eq!(pool.copy_to(&block, &mut short), len.min(7));
-            pool.depart(block, 0);
+            pool.give_back(block);
         }
     }
 
@@ -386,12 +441,12 @@ mod tests {
         let pool = pool(true);
         for was_seen in [true, false] {
             change(&pool, 1, 1);
-            let mut block = arrive(&pool, 1, 3);
+            let block = arrive(&pool, 1, 3);
             if was_seen {
                 assert_eq!(pool.bytes(&block), [1; 3]);
             }
             let origin = Origin::here().unwrap();
-            let mut detached = pool.detach(&mut block, Weak::new, origin);
+            let mut detached = pool.detach(block, Weak::new, origin);
             change(&pool, 1, 2);
             let expected = if was_seen { [1; 3] } else { [2; 3] };
             let mut copied = [0; 3];
@@ -403,11 +458,11 @@ mod tests {
             detached.put([1, 3]);
             let (block, errand) = pool.take_home().next().unwrap();
             assert_eq!(errand, [1, 3]);
-            pool.depart(block, 0);
+            pool.give_back(block);
             // The next one in the same place is another one.
             let block = arrive(&pool, 1, 2);
             assert_eq!(pool.bytes(&block), [3; 2]);
-            pool.depart(block, 0);
+            pool.give_back(block);
         }
     }
 
@@ -415,9 +470,9 @@ mod tests {
     fn a_detached_block_of_a_pool_that_was_handed_over_is_sent_only_if_that_was_not_closed() {
         for closed in [false, true] {
             let mut old = pool(false);
-            let mut block = old.take_spare().unwrap();
+            let block = old.take_spare().unwrap();
             let origin = Origin::here().unwrap();
-            let mut detached = old.detach(&mut block, Weak::new, origin);
+            let mut detached = old.detach(block, Weak::new, origin);
             old.close_home();
             assert_eq!(detached.send([0, 0]), Err(Refused::Closed));
             let new = old.hand_over(closed, Weak::new);
@@ -439,7 +494,7 @@ mod tests {
             assert_eq!(is_shared, !is_foreign);
             assert_eq!(copied(&pool, &block), pool.bytes(&block));
             assert_eq!(written(&pool, &block), pool.bytes(&block));
-            pool.depart(block, 0);
+            pool.give_back(block);
         }
     }
 }
