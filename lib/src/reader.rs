@@ -111,9 +111,9 @@ impl Reader {
     /// call has to wait.
     #[inline(always)]
     pub fn empty_block(&self) -> Result<EmptyBlock<'_>, Error> {
-        match self.look()? {
+        match self.at_hand() {
             Some(block) => Ok(self.token(block)),
-            None => self.end.wait(None, || self.look_again()),
+            None => self.wait(None),
         }
     }
 
@@ -124,9 +124,9 @@ impl Reader {
     /// As there, and [`Error::TimedOut`].
     #[inline(always)]
     pub fn empty_block_until(&self, deadline: Instant) -> Result<EmptyBlock<'_>, Error> {
-        match self.look()? {
+        match self.at_hand() {
             Some(block) => Ok(self.token(block)),
-            None => self.end.wait(Some(deadline), || self.look_again()),
+            None => self.wait(Some(deadline)),
         }
     }
 
@@ -137,9 +137,9 @@ impl Reader {
     /// As there.
     #[inline(always)]
     pub fn try_empty_block(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
-        match self.look()? {
+        match self.at_hand() {
             Some(block) => Ok(Some(self.token(block))),
-            None => self.end.look_once(|| self.look_again()),
+            None => self.look_once(),
         }
     }
 
@@ -151,7 +151,34 @@ impl Reader {
         }
     }
 
+    /// The next block that was given back, if the last look has found it: as fast as can be.
+    /// Everything else, what is wrong too, is left to [`Reader::look`].
     #[inline(always)]
+    fn at_hand(&self) -> Option<Block> {
+        let [number] = self.end.peek()?;
+        let block = self.end.pool().come_back(number).ok()?;
+        self.end.advance();
+        Some(block)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&self, deadline: Option<Instant>) -> Result<EmptyBlock<'_>, Error> {
+        match self.look()? {
+            Some(block) => Ok(self.token(block)),
+            None => self.end.wait(deadline, || self.look_again()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_once(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
+        match self.look()? {
+            Some(block) => Ok(Some(self.token(block))),
+            None => self.end.look_once(|| self.look_again()),
+        }
+    }
+
     fn look(&self) -> Result<Option<Block>, Error> {
         self.end.check_here()?;
         self.end.bring_home();
@@ -162,7 +189,6 @@ impl Reader {
     }
 
     /// A block that the Writer gave back.
-    #[inline(always)]
     fn take_back(&self) -> Result<Option<Block>, Error> {
         let out = || self.end.published() - self.end.taken();
         let Some([number]) = self.end.take(out)? else {

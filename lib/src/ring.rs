@@ -55,15 +55,13 @@ impl Barrier {
     /// the barrier in [`Sleeps::wait`].
     #[inline(always)]
     fn after_publishing(self) {
-        match self {
-            Barrier::Fence => fence(Ordering::SeqCst),
-            // The model checker knows no remote barrier; its effect is a fence
-            // on both sides, and that is what is modelled.
-            #[cfg(loom)]
-            Barrier::Remote => fence(Ordering::SeqCst),
-            #[cfg(not(loom))]
-            Barrier::Remote => std::sync::atomic::compiler_fence(Ordering::SeqCst),
+        // The model checker knows no remote barrier; its effect is a fence
+        // on both sides, and that is what is modelled.
+        if cfg!(loom) || self == Barrier::Fence {
+            fence(Ordering::SeqCst);
         }
+        #[cfg(not(loom))]
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
     }
 }
 
@@ -172,14 +170,36 @@ impl<const WORDS: usize> Incoming<WORDS> {
         queue: &[ReadOnlyU64],
         out: impl FnOnce() -> u64,
     ) -> Result<Option<[u64; WORDS]>, Violation> {
-        let taken = self.taken.get();
-        if taken == self.seen.get() && !self.observe(peer, out())? {
+        if !self.is_seen() && !self.observe(peer, out())? {
             return Ok(None);
         }
-        self.taken.set(taken + 1);
-        let words = entry_words::<_, WORDS>(queue, taken);
-        let entry = std::array::from_fn(|i| words[i].load());
+        let entry = self.entry(queue);
+        self.advance();
         Ok(Some(entry))
+    }
+
+    /// The next entry, if it was seen that there is one: without a look at what is shared but
+    /// at the entry. It stays the next one until [`Incoming::advance`].
+    #[inline(always)]
+    pub(crate) fn peek(&self, queue: &[ReadOnlyU64]) -> Option<[u64; WORDS]> {
+        self.is_seen().then(|| self.entry(queue))
+    }
+
+    /// Takes the entry that was peeked at.
+    #[inline(always)]
+    pub(crate) fn advance(&self) {
+        self.taken.set(self.taken.get() + 1);
+    }
+
+    #[inline(always)]
+    fn is_seen(&self) -> bool {
+        self.taken.get() != self.seen.get()
+    }
+
+    #[inline(always)]
+    fn entry(&self, queue: &[ReadOnlyU64]) -> [u64; WORDS] {
+        let words = entry_words::<_, WORDS>(queue, self.taken.get());
+        std::array::from_fn(|i| words[i].load())
     }
 
     /// Loads the partner's counter; true if there is something to take.

@@ -144,8 +144,8 @@ impl Writer {
     /// a block: its rest is for the next stream.
     #[inline(always)]
     pub fn data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
-        match self.look()? {
-            None => self.end.wait(None, || self.look_again()),
+        match self.at_hand() {
+            None => self.wait(None),
             block => Ok(block),
         }
     }
@@ -157,8 +157,8 @@ impl Writer {
     /// As there, and [`Error::TimedOut`].
     #[inline(always)]
     pub fn data_block_until(&self, deadline: Instant) -> Result<Option<DataBlock<'_>>, Error> {
-        match self.look()? {
-            None => self.end.wait(Some(deadline), || self.look_again()),
+        match self.at_hand() {
+            None => self.wait(Some(deadline)),
             block => Ok(block),
         }
     }
@@ -171,8 +171,8 @@ impl Writer {
     /// As there.
     #[inline(always)]
     pub fn try_data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
-        match self.look()? {
-            None => Ok(self.end.look_once(|| self.look_again())?.flatten()),
+        match self.at_hand() {
+            None => self.look_once(),
             block => Ok(block),
         }
     }
@@ -231,7 +231,43 @@ impl Writer {
         self.drained.get()
     }
 
+    /// The next block, if the last look has found it: as fast as can be. Everything else,
+    /// what is wrong too, is left to [`Writer::look`].
     #[inline(always)]
+    fn at_hand(&self) -> Option<DataBlock<'_>> {
+        let entry = self.end.peek()?;
+        let block = self.end.pool().arrive(entry).ok()?;
+        self.end.advance();
+        Some(self.token(block, entry))
+    }
+
+    #[inline(always)]
+    fn token(&self, block: Block, entry: [u64; SENT_WORDS]) -> DataBlock<'_> {
+        self.is_within_message.set(Sent::from_words(entry).more);
+        DataBlock {
+            writer: self,
+            block,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&self, deadline: Option<Instant>) -> Result<Option<DataBlock<'_>>, Error> {
+        match self.look()? {
+            None => self.end.wait(deadline, || self.look_again()),
+            block => Ok(block),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_once(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        match self.look()? {
+            None => Ok(self.end.look_once(|| self.look_again())?.flatten()),
+            block => Ok(block),
+        }
+    }
+
     fn look(&self) -> Result<Option<DataBlock<'_>>, Error> {
         self.end.check_here()?;
         self.end.bring_home();
@@ -245,11 +281,7 @@ impl Writer {
         };
         let arrived = self.end.pool().arrive(entry);
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
-        self.is_within_message.set(Sent::from_words(entry).more);
-        Ok(Some(DataBlock {
-            writer: self,
-            block,
-        }))
+        Ok(Some(self.token(block, entry)))
     }
 
     /// `Some(None)` at the end of the data.

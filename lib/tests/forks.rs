@@ -233,6 +233,39 @@ fn what_a_forked_child_calls_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_forked_child_gets_no_block_though_its_parent_has_seen_that_there_are_some() {
+    let place = place();
+    let host = Seat::take(&place.name, &options().side(Side::Reader)).unwrap();
+    let name = place.name.clone();
+    let writer = std::thread::spawn(move || as_writer(&name));
+    let Role::Reader(reader) = host.wait().unwrap() else {
+        panic!("not the reader");
+    };
+    let writer = writer.join().unwrap();
+    for tag in 0..4 {
+        reader.empty_block().unwrap().send(8, tag).unwrap();
+    }
+    // One look finds all of them.
+    assert_eq!(writer.data_block().unwrap().unwrap().tag(), 0);
+    assert_was_good(in_fork(|| {
+        is_refused(writer.data_block()) && is_refused(writer.try_data_block())
+    }));
+    for tag in 1..4 {
+        assert_eq!(writer.data_block().unwrap().unwrap().tag(), tag);
+    }
+    let block = reader.empty_block().unwrap();
+    assert_was_good(in_fork(|| {
+        is_refused(reader.empty_block()) && is_refused(reader.try_empty_block())
+    }));
+    block.send(8, 4).unwrap();
+    assert_eq!(writer.data_block().unwrap().unwrap().tag(), 4);
+    reader.close().unwrap();
+    assert!(writer.data_block().unwrap().is_none());
+    writer.finish().unwrap();
+    assert_eq!(reader.verdict().unwrap().blocks, 5);
+}
+
+#[test]
 fn a_forked_child_can_neither_use_its_copy_of_an_invitation_nor_write_to_one_of_a_stream() {
     let invitation = invite(&options().wait(Duration::from_secs(20))).unwrap();
     let place = place();

@@ -251,6 +251,23 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.incoming.is_ready(self.peer.control())
     }
 
+    /// The partner's next entry, if it is at hand: nothing else is to be done first, and no
+    /// look at what the partner has published since. It is left there, for [`End::advance`] or
+    /// [`End::take`].
+    #[inline(always)]
+    pub(crate) fn peek(&self) -> Option<[u64; IN]> {
+        match self.is_here() && !self.pool.has_detached() {
+            true => self.incoming.peek(self.peer.queue()),
+            false => None,
+        }
+    }
+
+    /// Takes the entry that was peeked at.
+    #[inline(always)]
+    pub(crate) fn advance(&self) {
+        self.incoming.advance();
+    }
+
     /// From here on [`End::take`] takes nothing, or all again.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.incoming.set_paused(paused);
