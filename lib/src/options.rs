@@ -139,11 +139,25 @@ impl Options {
         self
     }
 
-    /// If the partner is lost (it dies, gives up or hangs up), another process may take its
-    /// place for as long as `limit`, counted from the call that leaves it behind:
-    /// [`Reader::into_unreturned`](crate::Reader::into_unreturned) or
+    /// If the partner is lost (it dies, gives up or hangs up), this process keeps its place,
+    /// so that another process can take the lost one's: whoever joins under the name comes
+    /// second, has the other side, and waits until this process turns to it. Nobody comes
+    /// between and begins a session of its own. Each of the two decides for itself: what
+    /// counts is the option of the one that is left.
+    ///
+    /// `limit` is how long that process is waited for, counted from the call that leaves the
+    /// lost one behind: [`Reader::into_unreturned`](crate::Reader::into_unreturned) or
     /// [`Writer::into_survivor`](crate::Writer::into_survivor). So long at most the `rejoin` of
-    /// what these give waits, all calls of it together.
+    /// what these give waits, all calls of it together. The place is kept until that is
+    /// dropped.
+    ///
+    /// A process that joins while the survivor is busy or stopped waits for five seconds, and
+    /// then fails with [`Error::NotAnswering`](crate::Error::NotAnswering); it may try again.
+    /// The survivor loses nothing by that.
+    ///
+    /// On Linux, the second keeps a lock for that: a file beside that of the first, and one
+    /// descriptor (two in the directory of plain names). As with the name itself, a child that
+    /// was forked off a dead process keeps its place taken.
     ///
     /// Not for sessions in which data goes both ways, and not for invitations: joining fails
     /// with [`Error::InvalidOption`](crate::Error::InvalidOption).

@@ -8,7 +8,9 @@ use crate::writer::Writer;
 /// What is left of a [`Writer`] that has lost its Reader: made by
 /// [`Writer::into_survivor`]. It can go on with another one.
 ///
-/// Dropped, it gives up: whoever joins then begins a session.
+/// With [`Options::takeover`] it keeps the Writer's place under the name, whatever
+/// [`Survivor::rejoin`] comes to; dropped, it gives it up, and whoever joins then begins a
+/// session.
 #[derive(Debug)]
 pub struct Survivor {
     lone: Lone,
@@ -75,6 +77,25 @@ impl Writer {
         // What came home is given back: the old Reader may live, and ask what was.
         end.bring_home();
         let lone = end.lone();
+        end.leave("it goes on with another reader");
+        Ok(Survivor { lone })
+    }
+
+    /// As [`Writer::into_survivor`], but it is this process that leaves the Reader, though
+    /// that is still there: one that came in a lost one's place and is not fit for it, for
+    /// instance. The Reader gets `reason` (cut to 1024 bytes) and `code`, a number of the
+    /// application's choice, as [`Error::PartnerAborted`]. Blocks that were not taken are lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUse`] if the verdict was given. The Writer is dropped then.
+    pub fn dismiss(self, code: u32, reason: &str) -> Result<Survivor, Error> {
+        let end = self.end();
+        end.check_here()?;
+        if end.has_ended() {
+            return Err(Error::InvalidUse("the verdict was given"));
+        }
+        let lone = end.dismiss(code, reason);
         end.leave("it goes on with another reader");
         Ok(Survivor { lone })
     }

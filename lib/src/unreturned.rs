@@ -29,7 +29,7 @@ pub struct Unreturned {
 
 impl Unreturned {
     /// Recalls what the Writer had when it was lost.
-    fn new(reader: Reader, closed: bool) -> Unreturned {
+    fn new(reader: Reader, closed: bool, lone: Lone) -> Unreturned {
         let pool = reader.end().pool();
         let mut blocks: Vec<_> = pool.recall().collect();
         blocks.sort_unstable_by_key(|(order, _)| *order);
@@ -40,7 +40,7 @@ impl Unreturned {
         Unreturned {
             blocks: blocks.into_iter().map(labelled).collect(),
             closed,
-            lone: reader.end().lone(),
+            lone,
             may_be_read: false,
             reader,
         }
@@ -173,7 +173,31 @@ impl Reader {
         let closed = self.end().pool().is_closed();
         self.end().close_home();
         self.take_all_back()?;
-        Ok(Unreturned::new(self, closed))
+        let lone = self.end().lone();
+        Ok(Unreturned::new(self, closed, lone))
+    }
+
+    /// As [`Reader::into_unreturned`], but it is this process that leaves the Writer, though
+    /// that is still there: one that came in a lost one's place and is not fit for it, for
+    /// instance. The Writer gets `reason` (cut to 1024 bytes) and `code`, a number of the
+    /// application's choice, as [`Error::PartnerAborted`]. What it may have drained since, it
+    /// has not said.
+    ///
+    /// # Errors
+    ///
+    /// As there, but for a Writer that is still there, and whatever this process gave up
+    /// before.
+    pub fn dismiss(self, code: u32, reason: &str) -> Result<Unreturned, Error> {
+        let end = self.end();
+        end.check_here()?;
+        if matches!(end.partner_ended(), Ok(true)) {
+            return Err(Error::InvalidUse("the partner has given its verdict"));
+        }
+        let closed = end.pool().is_closed();
+        end.close_home();
+        let lone = end.dismiss(code, reason);
+        self.take_all_back()?;
+        Ok(Unreturned::new(self, closed, lone))
     }
 }
 

@@ -121,9 +121,6 @@ fn a_survivor_whose_rejoin_fails_loses_nothing_and_can_try_again() {
         let nobody = options().wait(Duration::from_millis(50));
         let error = survivor.rejoin(&name, &nobody).unwrap_err();
         assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
-        let over = options().takeover(Duration::ZERO);
-        let error = survivor.rejoin(&name, &over).unwrap_err();
-        assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
         let error = survivor.rejoin(&name, &options().block_count(5));
         assert!(matches!(error, Err(Error::InvalidOption(_))), "{error:?}");
         let error = survivor.rejoin(&name, &options().side(Side::Reader));
@@ -140,6 +137,22 @@ fn a_survivor_whose_rejoin_fails_loses_nothing_and_can_try_again() {
         let writer = survivor.rejoin(&name, &options()).unwrap();
         assert_eq!(drain(&writer), [1]);
         reader.join().unwrap();
+    });
+}
+
+#[test]
+fn the_time_for_a_takeover_is_that_of_all_calls_together() {
+    bounded(|| {
+        let (_directory, name) = place();
+        let mut survivor = survivor(1);
+        let limit = options().takeover(Duration::from_millis(300));
+        let start = Instant::now();
+        for _ in 0..50 {
+            let error = survivor.rejoin(&name, &limit).unwrap_err();
+            assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+        }
+        // Far less than each for itself.
+        assert!(start.elapsed() < Duration::from_secs(10));
     });
 }
 

@@ -8,7 +8,7 @@ use super::terms::{
 };
 use crate::error::Error;
 use crate::options::Side;
-use crate::pair::{Core, Pair};
+use crate::pair::{Core, Hold, Pair};
 use crate::refusal::{Refusal, Refused};
 use crate::region::Region;
 use crate::region::access::{Own, Theirs};
@@ -110,7 +110,7 @@ impl Showing {
             // Whatever is wrong with one joiner is no reason to stop waiting for
             // the right one; it has been told.
             if let Joiner::Admitted(peers) = self.consider(&channel, &alarm, Some(limit))? {
-                core.keep(host.close());
+                core.keep(Hold::Seat(host.close()), self.intent.outlives_pair());
                 return self.pairs(channel, peers);
             }
             // Looked at on every turn: joiners may come without a pause.

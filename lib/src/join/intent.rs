@@ -92,6 +92,11 @@ impl Intent {
         })
     }
 
+    /// Whether it goes on if its partner is lost.
+    pub(super) fn outlives_pair(&self) -> bool {
+        self.options.takeover.is_some()
+    }
+
     fn kept_region(&self) -> Option<&Region<Own>> {
         self.again.as_ref()?.region.as_ref()
     }

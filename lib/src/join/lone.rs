@@ -6,7 +6,7 @@ use super::intent::{Again, Numbers};
 use super::seat::{Lane, Seat};
 use crate::error::Error;
 use crate::options::{Options, Side};
-use crate::pair::Core;
+use crate::pair::{Core, Hold};
 use crate::region::Region;
 use crate::region::access::Own;
 use crate::region::layout::Geometry;
@@ -20,6 +20,8 @@ pub(crate) struct Lone {
     /// Of the pair that it was in.
     numbers: Numbers,
     since: Instant,
+    /// Of the name.
+    hold: Option<Hold>,
     origin: Origin,
     /// It is in the next pair.
     has_met: bool,
@@ -32,6 +34,7 @@ impl Lone {
             geometry,
             numbers,
             since: Instant::now(),
+            hold: core.take_hold(),
             origin: core.origin(),
             has_met: false,
         }
@@ -81,10 +84,12 @@ impl Lone {
     ) -> Result<Lane, Error> {
         let numbers = self.numbers;
         let again = Again { numbers, region };
-        let lanes = Seat::take_again(name, options, Some(again))?.meet()?;
+        let lanes = Seat::take_again(name, options, Some(again), &mut self.hold)?.meet()?;
         let [lane] = <[_; 1]>::try_from(lanes)
             .map_err(|_| Error::InvalidUse("an end goes on in one lane"))?;
         self.has_met = true;
+        // The next pair has it.
+        self.hold = None;
         Ok(lane)
     }
 }

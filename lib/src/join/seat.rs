@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Role;
-use super::arriving;
+use super::arriving::{self, Arrived};
 use super::both_ways::BothWays;
 use super::host::{Door, Host, Showing};
 use super::intent::{Again, Intent};
 use super::invitation::check_invited;
-use super::second::join_host;
+use super::second::{Claiming, join_host};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::options::{Options, Side};
-use crate::pair::{Core, Pair};
+use crate::pair::{Core, Hold, Pair};
 use crate::reader::Reader;
 use crate::sys::{self, Arrival};
 use crate::writer::Writer;
@@ -66,40 +66,54 @@ impl Seat {
     ///
     /// As [`join`](crate::join()), but for [`Error::NoPartner`].
     pub fn take(name: &str, options: &Options) -> Result<Seat, Error> {
-        Seat::take_again(name, options, None)
+        Seat::take_again(name, options, None, &mut None)
     }
 
-    /// The same for an end that was in a pair already.
+    /// The same for an end that was in a pair already, and what it still holds of the name:
+    /// the seat, too, once it has that.
     pub(crate) fn take_again(
         name: &str,
         options: &Options,
         again: Option<Again>,
+        hold: &mut Option<Hold>,
     ) -> Result<Seat, Error> {
+        let since = Instant::now();
         let intent = Intent::new(options, again)?;
         let place = sys::Name::parse(name)?;
-        let cores = new_cores(options.ways)?;
-        let deadline = arriving::deadline();
-        let guests = intent.guests.clone();
-        let mut arriving = sys::Arriving::new(&place, &guests)?;
-        // What it wants goes to whichever it becomes.
-        let mut intent = Some(intent);
-        let seat = arriving::arrive(deadline, |last| {
-            match (arriving.attempt(deadline, last)?, &intent) {
-                (Some(Arrival::Host(host)), Some(_)) => {
-                    let door = Door::Named(*host);
-                    let showing = intent.take().map(Showing::new).transpose()?;
-                    Ok(showing
-                        .map(|showing| Seat::of_host(Host::new(door, showing), &cores, options)))
+        let mut asked = Asked {
+            name,
+            place: &place,
+            cores: new_cores(options.ways)?,
+            guests: intent.guests.clone(),
+            options,
+            intent: Some(intent),
+        };
+        // That of another name is let go.
+        if hold.as_ref().is_some_and(|hold| !hold.is_of(&place)) {
+            *hold = None;
+        }
+        if let Some(Hold::Seat(seat)) = hold
+            && let Some(host) = asked.host_again(seat)?
+        {
+            return Ok(host);
+        }
+        // Whoever has a claim is not the one to give way.
+        let claim = match hold {
+            Some(Hold::Claim(claim)) => Some(Arc::clone(claim)),
+            _ => None,
+        };
+        let limit = claim.as_ref().and(options.wait);
+        let found = asked.arrive(arriving::deadline(limit), claim, hold)?;
+        match found {
+            Arrived::At(mut seat) => {
+                if limit.is_some() {
+                    seat.wait = limit.map(|limit| limit.saturating_sub(since.elapsed()));
                 }
-                (Some(Arrival::Second(channel)), Some(intent)) => {
-                    // `None` if the host took another, or died.
-                    let pairs = join_host(channel, &cores[0], intent, name, Duration::ZERO)?;
-                    Ok(pairs.map(|pairs| Seat::of_second(pairs, &cores, options)))
-                }
-                _ => Ok(None),
+                Ok(seat)
             }
-        })?;
-        seat.ok_or_else(|| Error::TooManyInstances { name: name.into() })
+            Arrived::Full => Err(Error::TooManyInstances { name: name.into() }),
+            Arrived::Later => Err(Error::NotAnswering { name: name.into() }),
+        }
     }
 
     /// Takes the place in the session to which the process that started this one invited it
@@ -115,11 +129,11 @@ impl Seat {
         let patience = options.wait.unwrap_or_default();
         let since = Instant::now();
         let pairs = match sys::accept()? {
-            Some(channel) => join_host(channel, &cores[0], &intent, INVITED, patience)?,
+            Some(channel) => join_host(channel, &cores[0], &intent, INVITED, patience, None)?,
             None => None,
         };
         match pairs {
-            Some(pairs) => Ok(Seat::of_second(pairs, &cores, options)),
+            Some((pairs, _)) => Ok(Seat::of_second(pairs, &cores, options)),
             None => {
                 let waited = since.elapsed();
                 Err(Error::NoPartner { waited })
@@ -249,6 +263,97 @@ impl Drop for Seat {
                 core.release();
             }
         }
+    }
+}
+
+/// A place at a name, as it was asked for.
+struct Asked<'a> {
+    name: &'a str,
+    place: &'a sys::Name,
+    cores: Vec<Arc<Core>>,
+    guests: Vec<sys::User>,
+    options: &'a Options,
+    /// What it wants goes to whichever it becomes.
+    intent: Option<Intent>,
+}
+
+impl Asked<'_> {
+    /// The host once more, with the seat that it kept; `None` if that is lost.
+    fn host_again(&mut self, seat: &Arc<sys::Seat>) -> Result<Option<Seat>, Error> {
+        let outlives = self.options.takeover.is_some();
+        let found = arriving::arrive(arriving::deadline(None), |_, _| {
+            Ok(
+                match sys::Host::again(self.place, seat, &self.guests, outlives)? {
+                    Some(host) => Arrived::At(host),
+                    None => Arrived::Full,
+                },
+            )
+        })?;
+        match found {
+            Arrived::At(host) => self.host(host),
+            _ => Ok(None),
+        }
+    }
+
+    fn host(&mut self, host: sys::Host) -> Result<Option<Seat>, Error> {
+        let showing = self.intent.take().map(Showing::new).transpose()?;
+        let host = |showing| Host::new(Door::Named(host), showing);
+        Ok(showing.map(|showing| Seat::of_host(host(showing), &self.cores, self.options)))
+    }
+
+    /// Takes the seat, or reaches whoever has it. With a `claim`, nobody else has one.
+    fn arrive(
+        &mut self,
+        deadline: Instant,
+        claim: Option<Arc<sys::Claim>>,
+        hold: &mut Option<Hold>,
+    ) -> Result<Arrived<Seat>, Error> {
+        let outlives = self.options.takeover.is_some();
+        let guests = self.guests.clone();
+        let mut arriving = sys::Arriving::new(self.place, &guests, outlives, claim.as_deref())?;
+        arriving::arrive(deadline, |deadline, last| {
+            match arriving.attempt(deadline, last)? {
+                Some(Arrival::Host(host)) => {
+                    if outlives || hold.is_some() {
+                        // In place of a claim, which is let go.
+                        *hold = Some(Hold::Seat(Arc::clone(host.seat())));
+                    }
+                    Ok(self.host(*host)?.map_or(Arrived::Full, Arrived::At))
+                }
+                Some(Arrival::Second(channel)) => self.second(channel, claim.as_ref()),
+                Some(Arrival::Later) => Ok(Arrived::Later),
+                None => Ok(Arrived::Full),
+            }
+        })
+    }
+
+    fn second(
+        &mut self,
+        channel: sys::Channel,
+        claim: Option<&Arc<sys::Claim>>,
+    ) -> Result<Arrived<Seat>, Error> {
+        let Some(intent) = &self.intent else {
+            return Ok(Arrived::Full);
+        };
+        let claiming = intent.outlives_pair().then_some(Claiming {
+            name: self.place,
+            guests: &self.guests,
+            claim,
+        });
+        let core = &self.cores[0];
+        let joined = join_host(channel, core, intent, self.name, Duration::ZERO, claiming)?;
+        // `None` if the host took another, or died.
+        let Some((pairs, claim)) = joined else {
+            return Ok(Arrived::Full);
+        };
+        if let Some(claim) = claim {
+            core.keep(Hold::Claim(claim), true);
+        }
+        Ok(Arrived::At(Seat::of_second(
+            pairs,
+            &self.cores,
+            self.options,
+        )))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The second's side of joining.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::host::refused_by;
@@ -20,6 +21,26 @@ use crate::sys::{self, Message};
 /// needed, since a busy machine is no reason to refuse the rightful second.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How a second gets its claim to the seat.
+pub(super) struct Claiming<'a> {
+    pub(super) name: &'a sys::Name,
+    pub(super) guests: &'a [sys::User],
+    /// It has it already.
+    pub(super) claim: Option<&'a Arc<sys::Claim>>,
+}
+
+impl Claiming<'_> {
+    fn take(&self) -> Result<Option<Arc<sys::Claim>>, Error> {
+        match self.claim {
+            Some(claim) => Ok(Some(Arc::clone(claim))),
+            None => Ok(sys::Claim::take(self.name, self.guests)?.map(Arc::new)),
+        }
+    }
+}
+
+/// A pair for each lane, and the claim to the seat, if one was wanted.
+type Joined = (Vec<Pair>, Option<Arc<sys::Claim>>);
+
 /// The second process's way in (protocol J8, J11, J14): a pair for each lane. `None` if the host went away or took another. It has
 /// `patience` at least.
 pub(super) fn join_host(
@@ -28,7 +49,8 @@ pub(super) fn join_host(
     intent: &Intent,
     name: &str,
     patience: Duration,
-) -> Result<Option<Vec<Pair>>, Error> {
+    claiming: Option<Claiming<'_>>,
+) -> Result<Option<Joined>, Error> {
     if let Err(refused) = intent.check_who(&channel) {
         return refuse(&channel, refused);
     }
@@ -67,6 +89,14 @@ pub(super) fn join_host(
     let Some(peers) = whole(&heads)? else {
         return Ok(None);
     };
+    // Before it can be admitted: from then on there is no moment without it.
+    let claim = match claiming {
+        None => None,
+        Some(claiming) => match claiming.take()? {
+            None => return Ok(None),
+            claim => claim,
+        },
+    };
     let own = intent.regions(side, numbers)?;
     let shown: Vec<_> = own.iter().map(Region::memory).collect();
     if !channel.offer(&shown)? {
@@ -77,7 +107,8 @@ pub(super) fn join_host(
         return Ok(None);
     };
     at_step("let in");
-    pairs(channel, side, intent.geometry, own, peers).map(Some)
+    let pairs = pairs(channel, side, intent.geometry, own, peers)?;
+    Ok(Some((pairs, claim)))
 }
 
 /// This process's side in the first lane, if what the host shows fits.

@@ -498,6 +498,13 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.core.release();
     }
 
+    /// Gives this pair up, and what goes on without the partner.
+    pub(crate) fn dismiss(&self, code: u32, reason: &str) -> Lone {
+        let lone = self.lone();
+        self.core.abort_with(code, reason);
+        lone
+    }
+
     /// Whether the system says that the partner's process has ended.
     pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
         self.pair.link.is_partner_dead()

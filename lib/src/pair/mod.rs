@@ -12,7 +12,7 @@ mod mail;
 mod shared;
 
 pub(crate) use end::End;
-pub(crate) use shared::{Core, forked};
+pub(crate) use shared::{Core, Hold, forked};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,6 +9,24 @@ use crate::options::Partner;
 use crate::region::layout::FIGURES;
 use crate::sys;
 
+/// What a process holds of a name.
+#[derive(Clone, Debug)]
+pub(crate) enum Hold {
+    /// The host's.
+    Seat(Arc<sys::Seat>),
+    /// The second's, if the session outlives a partner.
+    Claim(Arc<sys::Claim>),
+}
+
+impl Hold {
+    pub(crate) fn is_of(&self, name: &sys::Name) -> bool {
+        match self {
+            Hold::Seat(seat) => seat.is_of(name),
+            Hold::Claim(claim) => claim.is_of(name),
+        }
+    }
+}
+
 /// What outlives the change from seat to pair, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -24,11 +42,13 @@ struct CoreState {
     /// Ends the waits of joining; there until the pair is, whose link can be hung up.
     alarm: Option<Arc<sys::Alarm>>,
     pair: Option<Arc<Pair>>,
-    /// The host's hold on the name: here, and not in the pair, so that the name is free
+    /// The process's hold on the name: here, and not in the pair, so that the name is free
     /// as soon as the session is over, whichever threads still look at the pair. Given up
     /// under this lock: who finds the session over, finds the name free. Each lane of a
     /// session keeps it.
-    seat: Option<Arc<sys::Seat>>,
+    hold: Option<Hold>,
+    /// Once the partner is lost, the hold on the name goes on to the next pair.
+    outlives_pair: bool,
     aborted: Option<Aborted>,
     /// Finished, or given up: nothing more will happen.
     over: bool,
@@ -63,9 +83,15 @@ pub(crate) struct Last {
 }
 
 impl CoreState {
+    fn give_up_name(&mut self) {
+        if !self.outlives_pair {
+            self.hold = None;
+        }
+    }
+
     /// The name is free then, and every wait of this process returns.
     fn end_waits(&mut self) {
-        self.seat = None;
+        self.hold = None;
         if let Some(alarm) = &self.alarm {
             alarm.ring();
         }
@@ -230,28 +256,37 @@ impl Core {
         self.paired.notify_all();
     }
 
-    /// Keeps the name taken until the session is over, in all its lanes.
-    pub(crate) fn keep(&self, seat: sys::Seat) {
-        let seat = Arc::new(seat);
+    /// Keeps the name taken until the session is over, in all its lanes; or, if it
+    /// `outlives_pair`, until that is told or the end is gone.
+    pub(crate) fn keep(&self, hold: Hold, outlives_pair: bool) {
         if let Some(sibling) = self.sibling() {
-            sibling.keep_shared(&seat);
+            sibling.keep_shared(hold.clone(), outlives_pair);
         }
-        self.keep_shared(&seat);
+        self.keep_shared(hold, outlives_pair);
     }
 
-    fn keep_shared(&self, seat: &Arc<sys::Seat>) {
+    fn keep_shared(&self, hold: Hold, outlives_pair: bool) {
         let mut state = self.state();
         if state.aborted.is_none() && !state.over {
-            state.seat = Some(Arc::clone(seat));
+            state.hold = Some(hold);
+            state.outlives_pair = outlives_pair;
         }
     }
 
-    /// The session cannot go on, though this end may not know it yet.
+    /// The hold on the name, for the next pair, if it outlives this one.
+    pub(crate) fn take_hold(&self) -> Option<Hold> {
+        self.check_here().ok()?;
+        let mut state = self.state();
+        state.outlives_pair.then(|| state.hold.take())?
+    }
+
+    /// The session cannot go on, though this end may not know it yet; not if its place is
+    /// kept for another partner.
     pub(crate) fn give_up_name(&self) {
         if self.check_here().is_ok() {
-            self.state().seat = None;
+            self.state().give_up_name();
             if let Some(sibling) = self.sibling() {
-                sibling.state().seat = None;
+                sibling.state().give_up_name();
             }
         }
     }
@@ -262,7 +297,7 @@ impl Core {
             return;
         }
         let mut state = self.state();
-        state.seat = None;
+        state.hold = None;
         if let Some(pair) = state.pair.take() {
             state.last = pair.last();
         }

@@ -26,8 +26,12 @@
 //! | `Memory::{size, whole}` | of a region that a [`Message`] brought, which MUST be allocated by its maker, but of which no more than the first page need be mapped: its size, which is fixed; all of it, mapped for reading |
 //! | `available_memory()` | bytes that could be allocated now, if known |
 //! | `Name::parse(text)` | a checked name; names that the system folds together MUST be equal; error if it cannot be one |
-//! | `Arriving::new(name, guests)` | a process of this user on its way to a name, which `guests` may meet there |
-//! | `Arriving::attempt(deadline, last)` | tries once to take the name's seat, and once to reach whoever holds it: [`Arrival`], or `None` if neither could be done now; MAY wait for the holder until `deadline` |
+//! | `Arriving::new(name, guests, has_claims, claim)` | a process of this user on its way to a name, which `guests` may meet there; if it becomes the host, whether it shows that it outlives its second; its own `claim` to the seat, if it has one |
+//! | `Arriving::attempt(deadline, last)` | tries once to take the name's seat, and once to reach whoever holds it: [`Arrival`], or `None` if neither could be done now; MAY wait for the holder until `deadline`. MUST NOT keep the seat if another process has a claim to it, and looks for that after it got the seat |
+//! | `Claim::take(name, guests)` | the claim of a second to the name's seat, until dropped or death; `None` if another process has it |
+//! | `Seat::is_of(name)`, `Claim::is_of(name)` | whether it is this name's |
+//! | `Host::again(name, seat, guests, has_claims)` | reachable again, with a seat that was kept; `None` if that is none any more, or objects of before are still there: to be tried again, or to arrive anew |
+//! | `Host::seat()` | its seat, to be kept when the host ends |
 //! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, or say why it is not, whatever others do to the objects that stand for the name |
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's; an invited process is known from its offer on, and is the spawned child of this user until then: who joins MUST look again after each offer |
@@ -82,7 +86,7 @@ pub(crate) use kernel::{
 pub(crate) use unix::{
     channel::Channel,
     link::Link,
-    lock::Seat,
+    lock::{Claim, Seat},
     names::Name,
     rendezvous::{Arriving, Host},
     users::User,
@@ -97,8 +101,8 @@ pub(crate) use unix::{
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Alarm, Arriving, Channel, Host, Invitation, Link, Memory, Name, Origin, Seat, User, accept,
-    available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_links,
+    Alarm, Arriving, Channel, Claim, Host, Invitation, Link, Memory, Name, Origin, Seat, User,
+    accept, available_memory, barrier_remotely, can_barrier_remotely, observe, wait_for_links,
 };
 
 #[cfg(all(windows, debug_assertions, not(loom)))]
@@ -123,6 +127,8 @@ pub(crate) enum Arrival {
     Host(Box<Host>),
     /// Its holder is reachable: a channel to it.
     Second(Channel),
+    /// One of two is gone, and the other one is yet to open: worth some more patience.
+    Later,
 }
 
 /// What came over a channel.

@@ -2,6 +2,8 @@
 //! processes in nothing but that neither can die alone.
 #![allow(dead_code, reason = "each file of tests needs some of it")]
 
+pub(crate) mod other;
+
 use std::panic;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;

@@ -21,9 +21,9 @@ use crate::refusal::{Refusal, Refused};
 use crate::sys::kernel::limits::failed;
 use crate::sys::kernel::origin::Origin;
 
-/// The name's lock, held as long as this lives.
+/// The lock of a file that stands for a name, held as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Seat {
+struct Lock {
     path: PathBuf,
     /// The lock.
     file: OwnedFd,
@@ -34,17 +34,17 @@ pub(crate) struct Seat {
     origin: Origin,
 }
 
-impl Seat {
+impl Lock {
     /// Whether the path still leads to the file that is locked.
-    pub(super) fn is_there(&self) -> Result<bool, Error> {
+    fn is_there(&self) -> Result<bool, Error> {
         leads_to(&self.path, self.identity).map_err(|errno| look_failed(&self.path, errno))
     }
 }
 
-impl Drop for Seat {
+impl Drop for Lock {
     fn drop(&mut self) {
         // Under the lock, which is released after this. What cannot be looked at or
-        // removed stays, and does no harm. A forked child's copy is not the seat's holder.
+        // removed stays, and does no harm. A forked child's copy is not the lock's holder.
         if !self.origin.is_here() {
             return;
         }
@@ -53,6 +53,104 @@ impl Drop for Seat {
         }
         // To close it is not enough: a forked child may have a copy.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// The name's first lock: its holder is the host.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    lock: Lock,
+    /// Where a second that was killed has left a file, if seconds have claims here.
+    claims: Option<Claims>,
+}
+
+impl Seat {
+    /// Whether the path still leads to the file that is locked.
+    pub(super) fn is_there(&self) -> Result<bool, Error> {
+        self.lock.is_there()
+    }
+
+    pub(crate) fn is_of(&self, name: &Name) -> bool {
+        self.lock.path == name.lock()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Under the lock. What cannot be removed is found by the next host.
+        if let Some(claims) = &self.claims
+            && self.lock.origin.is_here()
+            && self.is_there().is_ok_and(|there| there)
+        {
+            let _ = claims.look(true);
+        }
+    }
+}
+
+/// The name's other lock: the second's, which keeps the seat for it if the host dies.
+#[derive(Debug)]
+pub(crate) struct Claim(Lock);
+
+impl Claim {
+    /// `None` if another process has it, or the file changed meanwhile: to be tried again.
+    pub(crate) fn take(name: &Name, guests: &[User]) -> Result<Option<Claim>, Error> {
+        let taken = Taking::new(name, name.claim(), guests).attempt()?;
+        Ok(taken.map(Claim))
+    }
+
+    pub(crate) fn is_of(&self, name: &Name) -> bool {
+        self.0.path == name.claim()
+    }
+}
+
+/// Where the claim of a name is looked for.
+#[derive(Clone, Debug)]
+pub(super) struct Claims {
+    name: Name,
+    guests: Vec<User>,
+}
+
+/// What is found of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// There is none.
+    No,
+    /// A process that is gone, or its file, had one: a second was killed.
+    Left,
+    /// A process has it, or is just about to take or to leave it.
+    Held,
+}
+
+impl Claims {
+    pub(super) fn of(name: &Name, guests: &[User]) -> Claims {
+        Claims {
+            name: name.clone(),
+            guests: guests.to_vec(),
+        }
+    }
+
+    /// Looks; and removes what was left if this process `is_host`.
+    pub(super) fn look(&self, is_host: bool) -> Result<Claimed, Error> {
+        let path = self.name.claim();
+        let taking = Taking::new(&self.name, path, &self.guests);
+        let Some(file) = taking.open_existing()? else {
+            return Ok(Claimed::No);
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|errno| look_failed(path, errno))?;
+        // Removed since it was opened, by its holder: that one is leaving.
+        if stat.st_nlink == 0 {
+            return Ok(Claimed::Held);
+        }
+        taking.check(&stat)?;
+        // Shared, so that two that look do not take each other for a holder.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(Claimed::Held),
+            Err(errno) => return Err(lock_failed(path, errno)),
+        }
+        // Nobody has it, nor gets it before this lock is released; removed when dropped.
+        drop(taking.locked(file, &stat, is_host && taking.may_remove(&stat))?);
+        Ok(Claimed::Left)
     }
 }
 
@@ -91,10 +189,26 @@ const MARK: Mode = Mode::SVTX;
 const LOCK_MODE: Mode = MARK.union(Mode::RUSR).union(Mode::WUSR);
 const SHARED_LOCK_MODE: Mode = LOCK_MODE.union(Mode::RGRP).union(Mode::ROTH);
 
-/// What is known of a name while a process tries to take it.
-pub(super) struct Taking<'n> {
+/// What is known of a name while a process tries to take one of its locks.
+struct Taking<'n> {
     name: &'n Name,
+    /// Of the lock's file.
+    path: &'n Path,
     guests: &'n [User],
+}
+
+/// Tries to take the seat of `name`. `None` if another process has it, or the file changed
+/// meanwhile: to be tried again. With `claims`, seconds have claims to it.
+pub(super) fn take_seat(
+    name: &Name,
+    guests: &[User],
+    has_claims: bool,
+) -> Result<Option<Seat>, Error> {
+    let taken = Taking::new(name, name.lock(), guests).attempt()?;
+    Ok(taken.map(|lock| Seat {
+        lock,
+        claims: has_claims.then(|| Claims::of(name, guests)),
+    }))
 }
 
 fn is_marked(stat: &Stat) -> bool {
@@ -108,8 +222,8 @@ struct Opened {
 }
 
 impl<'n> Taking<'n> {
-    pub(super) fn new(name: &'n Name, guests: &'n [User]) -> Taking<'n> {
-        Taking { name, guests }
+    fn new(name: &'n Name, path: &'n Path, guests: &'n [User]) -> Taking<'n> {
+        Taking { name, path, guests }
     }
 
     fn mode(&self) -> Mode {
@@ -119,10 +233,10 @@ impl<'n> Taking<'n> {
         }
     }
 
-    /// `None` if another process has the seat, or the file changed meanwhile: to be
+    /// `None` if another process has the lock, or the file changed meanwhile: to be
     /// tried again.
-    pub(super) fn attempt(&mut self) -> Result<Option<Seat>, Error> {
-        let path = self.name.lock();
+    fn attempt(&self) -> Result<Option<Lock>, Error> {
+        let path = self.path;
         let Some(Opened { file, made_here }) = self.open()? else {
             return Ok(None);
         };
@@ -157,42 +271,40 @@ impl<'n> Taking<'n> {
         } else {
             self.check_open_to_guests(&stat)?;
         }
-        let mut seat = Seat {
-            path: path.to_owned(),
-            file,
-            identity: Identity::of(&stat),
-            is_ours: made_here || is_marked(&stat) || self.name.is_private(),
-            _directory: None,
-            origin: Origin::here()?,
-        };
-        if !seat.is_there()? {
+        let mut lock = self.locked(file, &stat, made_here || self.may_remove(&stat))?;
+        if !lock.is_there()? {
             return Ok(None);
         }
         if self.name.is_private() {
-            seat._directory = hold_directory(path);
+            lock._directory = hold_directory(path);
         }
-        Ok(Some(seat))
+        Ok(Some(lock))
+    }
+
+    fn may_remove(&self, stat: &Stat) -> bool {
+        is_marked(stat) || self.name.is_private()
+    }
+
+    fn locked(&self, file: OwnedFd, stat: &Stat, is_ours: bool) -> Result<Lock, Error> {
+        Ok(Lock {
+            path: self.path.to_owned(),
+            file,
+            identity: Identity::of(stat),
+            is_ours,
+            _directory: None,
+            origin: Origin::here()?,
+        })
     }
 
     /// `None` if the file came or went between two looks.
-    fn open(&mut self) -> Result<Option<Opened>, Error> {
-        let path = self.name.lock();
-        let open_failed = |errno| failed(format!("open the lock file {}", path.display()), errno);
-        match self.open_existing(path) {
-            Ok(file) => {
-                return Ok(Some(Opened {
-                    file,
-                    made_here: false,
-                }));
-            }
-            Err(Errno::NOENT) => {}
-            Err(Errno::ACCESS | Errno::PERM) => {
-                return Err(foreign(path).unwrap_or(open_failed(Errno::ACCESS)));
-            }
-            Err(Errno::LOOP) => return Err(no_lock(path, "is a symbolic link")),
-            Err(Errno::ISDIR) => return Err(no_lock(path, "is a directory")),
-            Err(errno) => return Err(open_failed(errno)),
+    fn open(&self) -> Result<Option<Opened>, Error> {
+        if let Some(file) = self.open_existing()? {
+            return Ok(Some(Opened {
+                file,
+                made_here: false,
+            }));
         }
+        let path = self.path;
         let made = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | CAREFUL;
         match rustix::fs::open(path, made, self.mode()) {
             Ok(file) => Ok(Some(Opened {
@@ -200,15 +312,30 @@ impl<'n> Taking<'n> {
                 made_here: true,
             })),
             Err(Errno::EXIST) => Ok(None),
-            Err(errno) => Err(self.name.cannot_be_made(open_failed(errno))),
+            Err(errno) => Err(self.name.cannot_be_made(open_failed(path, errno))),
         }
     }
 
-    fn open_existing(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        match rustix::fs::open(path, OFlags::RDWR | CAREFUL, Mode::empty()) {
+    /// `None` if there is no file.
+    fn open_existing(&self) -> Result<Option<OwnedFd>, Error> {
+        let path = self.path;
+        match self.open_for_lock() {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::ACCESS | Errno::PERM) => {
+                Err(foreign(path).unwrap_or(open_failed(path, Errno::ACCESS)))
+            }
+            Err(Errno::LOOP) => Err(no_lock(path, "is a symbolic link")),
+            Err(Errno::ISDIR) => Err(no_lock(path, "is a directory")),
+            Err(errno) => Err(open_failed(path, errno)),
+        }
+    }
+
+    fn open_for_lock(&self) -> Result<OwnedFd, Errno> {
+        match rustix::fs::open(self.path, OFlags::RDWR | CAREFUL, Mode::empty()) {
             // Another user's, which can be locked all the same.
             Err(Errno::ACCESS) if !self.guests.is_empty() => {
-                rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Mode::empty())
+                rustix::fs::open(self.path, OFlags::RDONLY | CAREFUL, Mode::empty())
             }
             opened => opened,
         }
@@ -217,7 +344,7 @@ impl<'n> Taking<'n> {
     /// Whether a file that was there can be a lock of brigade: somebody else's file of
     /// this name must be left alone, whatever it is.
     fn check(&self, stat: &Stat) -> Result<(), Error> {
-        let path = self.name.lock();
+        let path = self.path;
         let (owner, own) = (User::of(stat), User::own());
         if owner != own && !self.guests.contains(&owner) {
             return Err(foreign(path).unwrap_or(look_failed(path, Errno::ACCESS)));
@@ -237,7 +364,7 @@ impl<'n> Taking<'n> {
     /// The mode of a file that was there is left alone, so it may be one that no guest
     /// could take: which matters to a host.
     fn check_open_to_guests(&self, stat: &Stat) -> Result<(), Error> {
-        let path = self.name.lock();
+        let path = self.path;
         let mode = Mode::from_raw_mode(stat.st_mode);
         if self.guests.is_empty() || mode.union(MARK).contains(SHARED_LOCK_MODE) {
             return Ok(());
@@ -266,6 +393,10 @@ fn no_lock(path: &Path, why: &str) -> Error {
 pub(super) fn in_the_way(path: &Path, why: &str) -> Error {
     let reason = Refusal::InTheWay { path: path.into() };
     Refused::new(reason, format!("{} {why}", path.display())).into()
+}
+
+fn open_failed(path: &Path, errno: Errno) -> Error {
+    failed(format!("open the lock file {}", path.display()), errno)
 }
 
 fn look_failed(path: &Path, errno: Errno) -> Error {
@@ -338,7 +469,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while goes_on() {
-                        if let Some(seat) = Taking::new(&name, &[]).attempt().unwrap() {
+                        if let Some(seat) = take_seat(&name, &[], false).unwrap() {
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
                             taken.fetch_add(1, Ordering::SeqCst);
                             std::thread::yield_now();

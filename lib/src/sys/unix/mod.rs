@@ -4,13 +4,14 @@
 //! | Contract | Here |
 //! |---|---|
 //! | the name's first seat | `flock` on `NAME.lock`: given back by the kernel at death |
+//! | a second's claim to it | likewise, on `NAME.claim` |
 //! | reaching the holder | a `SOCK_SEQPACKET` socket `NAME.sock`, bound only under that lock |
 //! | the peer's identity | what the kernel recorded for the socket; of an invited process, what it says of each message |
 //! | death | a descriptor of the partner's process, and the socket's hang-up |
 //!
-//! Nothing is left when a session is over. After a kill there may be: `NAME.lock`, an empty
-//! file, and `NAME.sock`, if the holder was killed while it waited. The next process with
-//! that name removes the socket, and in the private directory the lock file, too.
+//! Nothing is left when a session is over. After a kill there may be: `NAME.lock` and
+//! `NAME.claim`, empty files, and `NAME.sock`, if the holder was killed while it waited. The
+//! next host of that name removes them.
 
 pub(super) mod channel;
 pub(super) mod discard;

@@ -1,4 +1,4 @@
-//! Names, and the two files that stand for each.
+//! Names, and the files that stand for each.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -10,10 +10,11 @@ use crate::error::Error;
 /// Longest path of a socket, without its closing zero: `sun_path` in unix(7).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// A name, as the two files that stand for it.
+/// A name, as the files that stand for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
     lock: PathBuf,
+    claim: PathBuf,
     socket: PathBuf,
     /// In the directory that only this user can enter.
     is_private: bool,
@@ -48,6 +49,7 @@ impl Name {
         }
         Ok(Name {
             lock: directory.join(format!("{base}.lock")),
+            claim: directory.join(format!("{base}.claim")),
             socket,
             is_private: !text.contains('/'),
         })
@@ -55,6 +57,10 @@ impl Name {
 
     pub(super) fn lock(&self) -> &Path {
         &self.lock
+    }
+
+    pub(super) fn claim(&self) -> &Path {
+        &self.claim
     }
 
     pub(super) fn socket(&self) -> &Path {

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -12,7 +13,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::channel::Channel;
 use super::discard::{Listener, Socket};
 use super::link::poll_until;
-use super::lock::{Identity, Seat, Taking, foreign, in_the_way, leads_to};
+use super::lock::{
+    Claim, Claimed, Claims, Identity, Seat, foreign, in_the_way, leads_to, take_seat,
+};
 use super::names::Name;
 use super::users::User;
 use crate::error::Error;
@@ -34,9 +37,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Host {
     // In this order when dropped: unreachable first, the name free last.
     door: Door,
-    seat: Seat,
+    seat: Arc<Seat>,
     name: Name,
     guests: Vec<User>,
+    has_claims: bool,
     looked: Instant,
 }
 
@@ -72,11 +76,18 @@ impl Drop for SocketFile {
 pub(crate) struct Arriving<'n> {
     name: &'n Name,
     guests: &'n [User],
-    taking: Taking<'n>,
+    has_claims: bool,
+    /// This process's own.
+    claim: Option<&'n Claim>,
 }
 
 impl<'n> Arriving<'n> {
-    pub(crate) fn new(name: &'n Name, guests: &'n [User]) -> Result<Arriving<'n>, Error> {
+    pub(crate) fn new(
+        name: &'n Name,
+        guests: &'n [User],
+        has_claims: bool,
+        claim: Option<&'n Claim>,
+    ) -> Result<Arriving<'n>, Error> {
         if name.is_private() && !guests.is_empty() {
             return Err(Error::InvalidOption(
                 "to meet another user, the name must be a path in a directory of both".into(),
@@ -85,7 +96,8 @@ impl<'n> Arriving<'n> {
         Ok(Arriving {
             name,
             guests,
-            taking: Taking::new(name, guests),
+            has_claims,
+            claim,
         })
     }
 
@@ -94,19 +106,33 @@ impl<'n> Arriving<'n> {
         _deadline: Instant,
         last: bool,
     ) -> Result<Option<Arrival>, Error> {
-        match self.try_both() {
-            // Its host may be about to open its files to others.
-            Err(_) if !self.guests.is_empty() && !last => Ok(None),
+        // Its host may be about to open its files to others; or somebody else who cannot
+        // stay, since this process has the claim, is there for a moment.
+        let is_patient = !self.guests.is_empty() || self.claim.is_some();
+        match self.try_both(last) {
+            Err(_) if is_patient && !last => Ok(None),
             tried => tried,
         }
     }
 
-    fn try_both(&mut self) -> Result<Option<Arrival>, Error> {
-        if let Some(seat) = self.taking.attempt()? {
-            let host = Host::new(self.name, seat, self.guests)?;
+    fn try_both(&mut self, last: bool) -> Result<Option<Arrival>, Error> {
+        let claims = || Claims::of(self.name, self.guests);
+        if let Some(seat) = take_seat(self.name, self.guests, self.has_claims)? {
+            // Under the lock of the seat: nobody becomes a second who is none now.
+            if self.claim.is_none() && claims().look(true)? == Claimed::Held {
+                return Ok(Some(Arrival::Later));
+            }
+            let host = Host::new(self.name, Arc::new(seat), self.guests, self.has_claims)?;
             return Ok(Some(Arrival::Host(Box::new(host))));
         }
-        Ok(connect(self.name.socket())?.map(Arrival::Second))
+        if let Some(channel) = connect(self.name.socket())? {
+            return Ok(Some(Arrival::Second(channel)));
+        }
+        // A host whose second was killed may be yet to open its door again.
+        Ok(match last && claims().look(false)? == Claimed::Left {
+            true => Some(Arrival::Later),
+            false => None,
+        })
     }
 }
 
@@ -198,14 +224,31 @@ fn connect(path: &Path) -> Result<Option<Channel>, Error> {
 }
 
 impl Host {
-    fn new(name: &Name, seat: Seat, guests: &[User]) -> Result<Host, Error> {
+    fn new(name: &Name, seat: Arc<Seat>, guests: &[User], has_claims: bool) -> Result<Host, Error> {
         Ok(Host {
             door: Door::open(name, guests)?,
             seat,
             name: name.clone(),
             guests: guests.to_vec(),
+            has_claims,
             looked: Instant::now(),
         })
+    }
+
+    pub(crate) fn again(
+        name: &Name,
+        seat: &Arc<Seat>,
+        guests: &[User],
+        has_claims: bool,
+    ) -> Result<Option<Host>, Error> {
+        if !seat.is_there()? {
+            return Ok(None);
+        }
+        Host::new(name, Arc::clone(seat), guests, has_claims).map(Some)
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
     }
 
     /// `Ok(None)` when the deadline has passed or the alarm rang.
@@ -250,8 +293,8 @@ impl Host {
     fn stay_reachable(&mut self) -> Result<(), Error> {
         if !self.seat.is_there()? {
             let lock = self.name.lock().display();
-            let again = Taking::new(&self.name, &self.guests).attempt()?;
-            self.seat = again.ok_or_else(|| {
+            let again = take_seat(&self.name, &self.guests, self.has_claims)?;
+            self.seat = again.map(Arc::new).ok_or_else(|| {
                 let text = format!(
                     "{lock} was removed while this process waited, and another process has the \
                      name now; start again"
@@ -268,7 +311,7 @@ impl Host {
         Ok(())
     }
 
-    pub(crate) fn close(self) -> Seat {
+    pub(crate) fn close(self) -> Arc<Seat> {
         let Host { door, seat, .. } = self;
         // Joiners still in the queue are reset, and try again.
         drop(door);

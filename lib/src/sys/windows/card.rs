@@ -37,6 +37,8 @@ pub(super) struct CardPage<A: Access> {
     /// Of each letter that is an offer, the numbers of lane 1, or zeros if it has none.
     /// Behind all that version 1 knew, which keeps its place; covered by the letter's kind.
     second_lanes: [[A::U64; 2]; LETTERS],
+    /// On a holder's card: 1 if it stays when its second is gone, for another one.
+    pub(super) stays: A::U64,
 }
 
 /// What an offer tells of one lane: the numbers of the region, and of the doorbell and
@@ -65,6 +67,7 @@ const _: () = {
     assert!(std::mem::offset_of!(CardPage<Own>, left) == 32);
     assert!(std::mem::offset_of!(CardPage<Own>, letters) == 40);
     assert!(std::mem::offset_of!(CardPage<Own>, second_lanes) == 2136);
+    assert!(std::mem::offset_of!(CardPage<Own>, stays) == 2168);
     assert!(size_of::<Letter<Own>>() == 24 + REASON_MAX);
 };
 

@@ -39,7 +39,7 @@ pub(crate) use memory::{Memory, available_memory};
 pub(crate) use names::Name;
 #[cfg(all(debug_assertions, not(loom)))]
 pub(crate) use process::die;
-pub(crate) use rendezvous::{Arriving, Host, Seat};
+pub(crate) use rendezvous::{Arriving, Claim, Host, Seat};
 pub(crate) use users::User;
 pub(crate) use wake::{Alarm, Origin, barrier_remotely, can_barrier_remotely};
 

@@ -54,6 +54,11 @@ impl Name {
         format!("{}.bell", self.base)
     }
 
+    /// The semaphore that is a second's claim to the seat: it exists, or does not.
+    pub(super) fn claim(&self) -> String {
+        format!("{}.claim", self.base)
+    }
+
     /// What `of` writes to its peer in the holder's turn `turn`.
     pub(super) fn letters(&self, turn: u64, of: &str) -> String {
         format!("{}.{turn}.{of}", self.base)

@@ -130,6 +130,14 @@ pub(super) fn open_semaphore(name: &str) -> Option<OwnedHandle> {
     is_own(&handle).then_some(handle)
 }
 
+/// As [`open_semaphore`], of whomever; and what cannot be looked at is an error.
+pub(super) fn find_semaphore(name: &str) -> Result<Option<OwnedHandle>, Error> {
+    let wide = wide(name);
+    // SAFETY: the name ends with a zero.
+    opened(|| unsafe { OpenSemaphoreW(READ_CONTROL, 0, wide.as_ptr()) })
+        .map_err(|error| Error::os(format!("look at the semaphore {name}"), error))
+}
+
 /// It counts to 1: one that is there already is as good.
 pub(super) fn release(semaphore: &OwnedHandle) {
     // SAFETY: the handle is open; a null pointer asks for no former count.

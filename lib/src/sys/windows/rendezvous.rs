@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::card::Card;
 use super::channel::{Channel, Letters, Other};
 use super::names::{FIRST, Name};
-use super::objects::{Created, create_semaphore, open_semaphore, release};
+use super::objects::{Created, create_semaphore, find_semaphore, open_semaphore, release};
 use super::users::User;
 use super::wake::{Alarm, wait_any};
 use crate::error::Error;
@@ -26,6 +26,7 @@ pub(crate) struct Seat {
     // creates a card, too.
     card: Card<Own>,
     semaphore: OwnedHandle,
+    base: String,
 }
 
 impl std::fmt::Debug for Seat {
@@ -35,6 +36,10 @@ impl std::fmt::Debug for Seat {
 }
 
 impl Seat {
+    pub(crate) fn is_of(&self, name: &Name) -> bool {
+        self.base == name.base
+    }
+
     /// Whether nobody has taken the count: takes it, and gives it back at once.
     fn is_free(&self) -> Result<bool, Error> {
         let past = Some(Instant::now());
@@ -62,7 +67,49 @@ pub(crate) struct Host {
     turns: u64,
     bell: Arc<OwnedHandle>,
     name: Name,
-    seat: Seat,
+    seat: Arc<Seat>,
+}
+
+/// What a second holds on a name, so that the seat is its own if the host dies: a semaphore
+/// that is there, whatever it counts.
+pub(crate) struct Claim {
+    _semaphore: OwnedHandle,
+    base: String,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").finish_non_exhaustive()
+    }
+}
+
+impl Claim {
+    /// `None` if another process has it, or is just looking whether there is one.
+    pub(crate) fn take(name: &Name, _guests: &[User]) -> Result<Option<Claim>, Error> {
+        match create_semaphore(&name.claim())? {
+            Created::New(semaphore) => Ok(Some(Claim {
+                _semaphore: semaphore,
+                base: name.base.clone(),
+            })),
+            Created::Existing(semaphore) => {
+                refuse_foreign(&name.claim(), &semaphore)?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn is_of(&self, name: &Name) -> bool {
+        self.base == name.base
+    }
+}
+
+/// Whether a process has a claim to the seat of `name`.
+fn is_claimed(name: &Name) -> Result<bool, Error> {
+    let Some(semaphore) = find_semaphore(&name.claim())? else {
+        return Ok(false);
+    };
+    refuse_foreign(&name.claim(), &semaphore)?;
+    Ok(true)
 }
 
 /// The host's offer to meet one process.
@@ -80,27 +127,48 @@ impl Drop for Turn {
 /// A process on its way to the seat of a name, or to its host.
 pub(crate) struct Arriving<'n> {
     name: &'n Name,
+    has_claims: bool,
+    /// It has the claim itself.
+    is_claimant: bool,
 }
 
 impl<'n> Arriving<'n> {
-    pub(crate) fn new(name: &'n Name, _guests: &'n [User]) -> Result<Arriving<'n>, Error> {
-        Ok(Arriving { name })
+    pub(crate) fn new(
+        name: &'n Name,
+        _guests: &'n [User],
+        has_claims: bool,
+        claim: Option<&'n Claim>,
+    ) -> Result<Arriving<'n>, Error> {
+        Ok(Arriving {
+            name,
+            has_claims,
+            is_claimant: claim.is_some(),
+        })
     }
 
     pub(crate) fn attempt(
         &mut self,
         deadline: Instant,
-        _last: bool,
+        last: bool,
     ) -> Result<Option<Arrival>, Error> {
         let name = self.name;
         match create_semaphore(name.seat())? {
             Created::New(seat) => {
-                let host = Host::new(name, seat)?;
+                // With the seat in hand: nobody becomes a second who is none now.
+                if !self.is_claimant && is_claimed(name)? {
+                    return Ok(Some(Arrival::Later));
+                }
+                let host = Host::new(name, seat, self.has_claims)?;
                 Ok(host.map(|host| Arrival::Host(Box::new(host))))
             }
             Created::Existing(seat) => {
-                refuse_foreign(name, &seat)?;
-                Ok(enter(name, &seat, deadline)?.map(Arrival::Second))
+                refuse_foreign(name.seat(), &seat)?;
+                if let Some(channel) = enter(name, &seat, deadline)? {
+                    return Ok(Some(Arrival::Second(channel)));
+                }
+                // A host whose second is gone may be yet to open again.
+                let stays = last && host_stays(name) && !is_claimed(name)?;
+                Ok(stays.then_some(Arrival::Later))
             }
         }
     }
@@ -108,19 +176,24 @@ impl<'n> Arriving<'n> {
 
 /// The name has this user in it, but anybody in the same login session could have
 /// guessed it.
-fn refuse_foreign(name: &Name, seat: &OwnedHandle) -> Result<(), Error> {
-    let owner = User::owner_of(seat.as_handle())
-        .map_err(|error| Error::os(format!("ask who owns the semaphore {}", name.seat()), error))?;
+fn refuse_foreign(object: &str, semaphore: &OwnedHandle) -> Result<(), Error> {
+    let owner = User::owner_of(semaphore.as_handle())
+        .map_err(|error| Error::os(format!("ask who owns the semaphore {object}"), error))?;
     let own = User::own();
     if owner == own {
         return Ok(());
     }
     let text = format!(
-        "the name is in use by user {owner}, this process runs as user {own} ({} is theirs)",
-        name.seat()
+        "the name is in use by user {owner}, this process runs as user {own} ({object} is theirs)",
     );
     let user = owner.to_string();
     Err(Refused::new(Refusal::OtherUser { user }, text).into())
+}
+
+/// Whether the host of `name` says that it waits for another second when its own is gone.
+fn host_stays(name: &Name) -> bool {
+    let card = Card::open(&name.card());
+    card.is_some_and(|card| card.stays.load() != 0 && card.process().is_some())
 }
 
 /// Takes the count of `seat`, if its holder releases it in time. `None` if not, or if
@@ -150,25 +223,43 @@ fn enter(name: &Name, seat: &OwnedHandle, deadline: Instant) -> Result<Option<Ch
 
 impl Host {
     /// `None` if objects of an earlier holder are still there.
-    fn new(name: &Name, seat: OwnedHandle) -> Result<Option<Host>, Error> {
+    fn new(name: &Name, seat: OwnedHandle, has_claims: bool) -> Result<Option<Host>, Error> {
         let Some(card) = Card::create(&name.card())? else {
             return Ok(None);
         };
+        let seat = Seat {
+            card,
+            semaphore: seat,
+            base: name.base.clone(),
+        };
+        Host::again(name, &Arc::new(seat), &[], has_claims)
+    }
+
+    pub(crate) fn again(
+        name: &Name,
+        seat: &Arc<Seat>,
+        _guests: &[User],
+        has_claims: bool,
+    ) -> Result<Option<Host>, Error> {
         let Created::New(bell) = create_semaphore(&name.bell())? else {
             return Ok(None);
         };
+        let stays = &seat.card.stays;
+        stays.store(has_claims.into(), Ordering::Relaxed);
         Ok(Some(Host {
             turn: None,
-            turns: 0,
+            // No number is used twice: a late joiner of an earlier turn finds nothing.
+            turns: seat.card.turn.load(Ordering::Relaxed),
             bell: Arc::new(bell),
             name: Name {
                 base: name.base.clone(),
             },
-            seat: Seat {
-                card,
-                semaphore: seat,
-            },
+            seat: Arc::clone(seat),
         }))
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
     }
 
     /// `Ok(None)` when the deadline has passed or the alarm rang.
@@ -239,7 +330,7 @@ impl Host {
         Some(Channel::new(Letters::Host(turn), bell, Some(second?)))
     }
 
-    pub(crate) fn close(self) -> Seat {
+    pub(crate) fn close(self) -> Arc<Seat> {
         // Its count stays taken: nobody else gets in.
         self.seat
     }

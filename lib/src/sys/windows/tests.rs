@@ -52,7 +52,7 @@ fn unused_name() -> Name {
 }
 
 fn host(name: &Name) -> Host {
-    let mut arriving = Arriving::new(name, &[]).unwrap();
+    let mut arriving = Arriving::new(name, &[], false, None).unwrap();
     match arriving.attempt(Instant::now(), true).unwrap() {
         Some(Arrival::Host(host)) => *host,
         _ => panic!("the name is taken"),
@@ -64,7 +64,7 @@ fn channels() -> (Channel, Channel) {
     let name = unused_name();
     let mut host = host(&name);
     let host = thread::spawn(move || host.next(&Alarm::new().unwrap(), soon()).unwrap());
-    let mut arriving = Arriving::new(&name, &[]).unwrap();
+    let mut arriving = Arriving::new(&name, &[], false, None).unwrap();
     let deadline = soon().unwrap();
     let second = loop {
         if let Some(Arrival::Second(second)) = arriving.attempt(deadline, false).unwrap() {
