@@ -14,6 +14,9 @@ use std::time::Duration;
 use brigade::{Error, Options, Seat, join};
 use tempfile::TempDir;
 
+/// Nothing takes that long.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// A name that nobody else has.
 struct Place {
     directory: TempDir,
@@ -218,10 +221,16 @@ fn a_host_whose_files_were_removed_makes_them_again_and_is_met() {
         }
         let since = std::time::Instant::now();
         while files(&place).len() < 2 {
-            assert!(since.elapsed() < Duration::from_secs(10), "not made again");
+            assert!(since.elapsed() < LIMIT, "not made again");
             thread::sleep(Duration::from_millis(20));
         }
-        let second = join(&place.name, &Options::new()).unwrap();
+        // On a busy machine the host may not have come to answer within half a second.
+        let second = loop {
+            match join(&place.name, &Options::new()) {
+                Err(Error::TooManyInstances { .. }) if since.elapsed() < LIMIT => {}
+                joined => break joined.unwrap(),
+            }
+        };
         drop((host.join().unwrap().unwrap(), second));
         assert!(files(&place).is_empty(), "{:?}", files(&place));
     }

@@ -209,16 +209,15 @@ impl Channel {
         (Region::map(memory, len, ProtFlags::READ), PeerBell(bell))
     }
 
-    /// The refusal that comes next: its reason's number, and its text.
-    pub(super) fn receive_refusal(&self) -> (u16, String) {
+    /// The refusal that comes next: its reason's number, and its text; `None` at the end.
+    pub(super) fn next_refusal(&self) -> Option<(u16, String)> {
         let (bytes, _) = self.receive();
+        if bytes.is_empty() {
+            return None;
+        }
         assert_eq!(kind_of(&bytes), REFUSED, "{bytes:?}");
         let number = u16::from_le_bytes([bytes[10], bytes[11]]);
-        (number, String::from_utf8(bytes[16..].to_vec()).unwrap())
-    }
-
-    pub(super) fn receive_admitted(&self) {
-        assert_eq!(self.receive().0, message(ADMITTED));
+        Some((number, String::from_utf8(bytes[16..].to_vec()).unwrap()))
     }
 
     pub(super) fn into_link(self, bell: Bell) -> Link {
@@ -332,11 +331,10 @@ fn sized(channel: &Channel, len: usize, seals: SealFlags) {
 }
 
 /// Of whose region only the first page is there.
-fn sparse(channel: &Channel, len: usize) -> Region {
+fn sparse(channel: &Channel, len: usize) {
     let region = Region::with_allocated(len, 4096, SEALS);
     region.fill_head(WRITER);
     offer(channel, &region);
-    region
 }
 
 /// Made as a Writer's, beside a real Reader.
@@ -348,9 +346,7 @@ pub(super) const BAD_OFFERS: &[Offer] = &[
     ("region is not sealed", |c| {
         sized(c, WRITER_REGION, SealFlags::GROW | SealFlags::SEAL)
     }),
-    ("region is not allocated", |c| {
-        sparse(c, WRITER_REGION);
-    }),
+    ("region is not allocated", |c| sparse(c, WRITER_REGION)),
     ("region is no memfd", |c| {
         let bells = [Bell::new(), Bell::new()];
         c.send(&message(OFFER), &[bells[0].0.as_fd(), bells[1].0.as_fd()])
@@ -384,11 +380,8 @@ fn send_instead(channel: &Channel, sent: &Sent<'_>) {
 fn both_refuse(row: &Row, sent: &Sent<'_>) {
     let place = Place::new();
     let host = place.real_host(Side::Reader);
-    let channel = place.connect();
-    let _shown = channel.receive_offer();
-    send_instead(&channel, sent);
-    assert_eq!(channel.receive_refusal().0, 7, "{}", row.id());
-    assert_eq!(channel.receive_kind(), None, "the channel is closed");
+    let (number, _) = place.refusal(|channel, _| send_instead(channel, sent));
+    assert_eq!(number, 7, "{}", row.id());
     place.assert_real_pair_works(host);
     let place = Place::new();
     let (host, guest) = (place.raw_host(), place.real_guest());
@@ -519,24 +512,24 @@ pub(super) const NO_VECTORS: &[&str] = &[];
 
 /// By a host and by a second, which soon have the only descriptor of what `send` is given.
 fn refused_without_delay(send: impl Fn(&Channel, BorrowedFd<'_>)) {
-    let is_refused = |channel: &Channel| {
+    let refusal = |channel: &Channel| {
         let (slow, _unread) = slow_to_close();
         let since = Instant::now();
         send(channel, slow.as_fd());
         // Elsewhere: if this one is the last, it is this that takes long.
         thread::spawn(move || drop(slow));
-        assert_eq!(channel.receive_refusal().0, 7);
+        let refusal = channel.next_refusal();
         assert!(since.elapsed() < LINGER, "{:?}", since.elapsed());
+        refusal
     };
     let place = Place::new();
     let host = place.real_host(Side::Reader);
-    let channel = place.connect();
-    let _shown = channel.receive_offer();
-    is_refused(&channel);
+    // The channel itself closes when what was sent has.
+    assert_eq!(place.refusal_by(|channel, _| refusal(channel)).0, 7);
     place.assert_real_pair_works(host);
     let place = Place::new();
     let (host, guest) = (place.raw_host(), place.real_guest());
-    is_refused(&host.accept());
+    assert_eq!(refusal(&host.accept()).unwrap().0, 7);
     assert!(matches!(guest.join().unwrap(), Err(Error::Refused { .. })));
 }
 
@@ -584,7 +577,7 @@ fn assert_hangs_up_before_a_strangers_bell_blocks() {
     let own = Region::of(WRITER);
     own.copy_numbers(&peer);
     channel.offer(&own, &bell);
-    channel.receive_admitted();
+    assert_eq!(channel.receive_kind(), Some(ADMITTED));
     let Role::Reader(reader) = host.join().unwrap().unwrap() else {
         panic!("the host is no Reader");
     };
@@ -675,12 +668,9 @@ fn more_descriptors_than_two_are_too_many() {
     bounded(|| {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
-        let channel = place.connect();
-        let _shown = channel.receive_offer();
         let (region, bell) = (Region::of(WRITER), Bell::new());
         let fds = [region.file.as_fd(), bell.0.as_fd(), bell.0.as_fd()];
-        channel.send(&message(OFFER), &fds);
-        let (_, text) = channel.receive_refusal();
+        let (_, text) = place.refusal(|channel, _| channel.send(&message(OFFER), &fds));
         assert!(text.contains("too many descriptors"), "{text}");
         place.assert_real_pair_works(host);
     });
@@ -693,10 +683,8 @@ fn however_many_descriptors_a_guest_sends_it_is_refused_and_the_host_waits_on() 
         let host = place.real_host(Side::Reader);
         let bell = Bell::new();
         for count in [6, 14, 16, 17, 40, MOST_DESCRIPTORS] {
-            let channel = place.connect();
-            let _shown = channel.receive_offer();
-            channel.send(&message(OFFER), &vec![bell.0.as_fd(); count]);
-            let (_, text) = channel.receive_refusal();
+            let fds = vec![bell.0.as_fd(); count];
+            let (_, text) = place.refusal(|channel, _| channel.send(&message(OFFER), &fds));
             assert!(text.contains("too many descriptors"), "{count}: {text}");
         }
         place.assert_real_pair_works(host);
@@ -745,18 +733,15 @@ fn why_a_host_refuses_is_told_though_it_left_the_offer_unread() {
 }
 
 #[test]
-fn a_region_that_is_not_allocated_is_refused_at_once_and_never_is() {
+fn a_region_that_is_not_allocated_is_refused_and_never_is() {
     bounded(|| {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
-        let channel = place.connect();
-        let _shown = channel.receive_offer();
-        let since = Instant::now();
         // Far from what the geometry allows, and from what takes no time.
-        let region = sparse(&channel, 1 << 30);
-        let (_, text) = channel.receive_refusal();
+        let region = Region::with_allocated(1 << 30, 4096, SEALS);
+        region.fill_head(WRITER);
+        let (_, text) = place.refusal(|channel, _| offer(channel, &region));
         assert!(text.contains("not allocated"), "{text}");
-        assert!(since.elapsed() < Duration::from_secs(1));
         let blocks = rustix::fs::fstat(&region.file).unwrap().st_blocks;
         assert_eq!(blocks * 512, 4096, "the host made it allocated");
         place.assert_real_pair_works(host);
@@ -775,11 +760,9 @@ fn a_region_of_huge_pages_is_refused() {
         rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
         let place = Place::new();
         let host = place.real_host(Side::Reader);
-        let channel = place.connect();
-        let _shown = channel.receive_offer();
         let bell = Bell::new();
-        channel.send(&message(OFFER), &[file.as_fd(), bell.0.as_fd()]);
-        let (_, text) = channel.receive_refusal();
+        let fds = [file.as_fd(), bell.0.as_fd()];
+        let (_, text) = place.refusal(|channel, _| channel.send(&message(OFFER), &fds));
         assert!(text.contains("plain pages"), "{text}");
         place.assert_real_pair_works(host);
     });
@@ -790,12 +773,9 @@ fn a_region_of_the_wrong_size_is_refused_before_more_than_its_head_is_mapped() {
     bounded(|| {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
-        let channel = place.connect();
-        let _shown = channel.receive_offer();
         let region = Region::new(64 << 20);
         region.fill_head(WRITER);
-        offer(&channel, &region);
-        let (_, text) = channel.receive_refusal();
+        let (_, text) = place.refusal(|channel, _| offer(channel, &region));
         assert!(text.contains("wrong size"), "{text}");
         place.assert_real_pair_works(host);
     });
@@ -995,11 +975,9 @@ fn a_doorbell_that_could_block_whoever_rings_it_is_refused() {
         let host = place.real_host(Side::Reader);
         let (_read_end, pipe) = std::io::pipe().unwrap();
         let blocking = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        for bell in [OwnedFd::from(pipe), blocking] {
-            let channel = place.connect();
-            let _shown = channel.receive_offer();
-            channel.offer(&Region::of(WRITER), &Bell(bell));
-            let (_, refusal) = channel.receive_refusal();
+        for bell in [OwnedFd::from(pipe), blocking].map(Bell) {
+            let region = Region::of(WRITER);
+            let (_, refusal) = place.refusal(|channel, _| channel.offer(&region, &bell));
             assert!(refusal.contains("doorbell"), "{refusal}");
         }
         place.assert_real_pair_works(host);
@@ -1057,10 +1035,8 @@ fn a_doorbell_in_a_file_system_that_does_not_answer_does_not_keep_a_host() {
             return;
         };
         let host = place.real_host(Side::Reader);
-        let channel = place.connect();
-        let _shown = channel.receive_offer();
-        channel.offer(&Region::of(WRITER), &Bell(root));
-        let (_, text) = channel.receive_refusal();
+        let (region, bell) = (Region::of(WRITER), Bell(root));
+        let (_, text) = place.refusal(|channel, _| channel.offer(&region, &bell));
         assert!(text.contains("doorbell"), "{text}");
         place.assert_real_pair_works(host);
         drop(server);

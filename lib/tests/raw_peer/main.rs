@@ -16,7 +16,7 @@
 //! | `Place::{new, name, connect, raw_host}` | a name that nobody else has; reaching its host; being its host |
 //! | `RawHost::{accept, accept_within}` | reaching the next guest |
 //! | `Channel::{offer, refuse, admit, send_kind}` | one message; none of them fails if nobody is there any more |
-//! | `Channel::{receive_kind, receive_offer, receive_refusal, receive_admitted}` | the next message |
+//! | `Channel::{receive_kind, receive_offer, next_refusal}` | the next message |
 //! | `Channel::be_of_version_1()` | what it says from now on is of that version |
 //! | `Place::is_there()` | whether a host can be reached |
 //! | `Channel::into_link(bell)` | what is left of it after joining; to drop it is to hang up |
@@ -48,6 +48,7 @@ use windows as system;
 
 mod vectors;
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Write};
 use std::panic;
@@ -266,27 +267,58 @@ impl Place {
 
     /// Joins the real host here as its guest, with `own` to show.
     fn join_raw(&self, own: Region) -> Raw {
-        let (channel, bell) = (self.connect(), Bell::new());
-        let (peer, peer_bell) = channel.receive_offer();
-        own.copy_numbers(&peer);
-        channel.offer(&own, &bell);
-        channel.receive_admitted();
-        Raw {
-            link: channel.into_link(bell),
-            own,
-            peer,
-            peer_bell,
+        loop {
+            let (since, channel, bell) = (Instant::now(), self.connect(), Bell::new());
+            let (peer, peer_bell) = channel.receive_offer();
+            own.copy_numbers(&peer);
+            channel.offer(&own, &bell);
+            let Some(kind) = channel.receive_kind() else {
+                assert_was_late(since);
+                continue;
+            };
+            assert_eq!(kind, ADMITTED);
+            let link = channel.into_link(bell);
+            return Raw {
+                link,
+                own,
+                peer,
+                peer_bell,
+            };
         }
     }
 
-    /// [`Place::connect`], as soon as there is a host.
-    fn connect_when_there(&self) -> Channel {
+    /// What the real host here tells a guest that answers its offer by `act`, before it
+    /// closes the channel.
+    fn refusal(&self, act: impl Fn(&Channel, &Region)) -> (u16, String) {
+        self.refusal_by(|channel, shown| {
+            act(channel, shown);
+            let refusal = channel.next_refusal()?;
+            assert_eq!(channel.receive_kind(), None, "the channel is closed");
+            Some(refusal)
+        })
+    }
+
+    /// What `act` gets for its answer to the real host's offer.
+    fn refusal_by(
+        &self,
+        act: impl Fn(&Channel, &Region) -> Option<(u16, String)>,
+    ) -> (u16, String) {
+        loop {
+            let (since, channel) = (Instant::now(), self.connect());
+            let (shown, _bell) = channel.receive_offer();
+            match act(&channel, &shown) {
+                Some(refusal) => return refusal,
+                None => assert_was_late(since),
+            }
+        }
+    }
+
+    fn wait_until_there(&self) {
         let until = soon();
         while !self.is_there() {
             assert!(Instant::now() < until, "nobody comes");
             thread::sleep(Duration::from_millis(2));
         }
-        self.connect()
     }
 
     /// A real second for the host here, to show that the name still works.
@@ -298,6 +330,22 @@ impl Place {
     fn real_guest(&self) -> JoinHandle<Result<Role, Error>> {
         let name = self.name.clone();
         thread::spawn(move || join(&name, &options()))
+    }
+}
+
+/// How long a host waits for a guest's answer. On a busy machine a test may take longer,
+/// and begins again then.
+const JOINER_LIMIT: Duration = Duration::from_secs(1);
+
+#[track_caller]
+fn assert_was_late(since: Instant) {
+    let took = since.elapsed();
+    assert!(took >= JOINER_LIMIT, "closed without a word after {took:?}");
+}
+
+impl Channel {
+    fn receive_refusal(&self) -> (u16, String) {
+        self.next_refusal().expect("a refusal")
     }
 }
 
@@ -705,17 +753,17 @@ fn a_reader_that_goes_on_as_host_shows_the_next_epoch_of_its_session_and_all_els
         let place = Place::new();
         let name = place.name.clone();
         let reader = thread::spawn(move || unreturned.rejoin(&name, &options()));
-        let late = place.connect_when_there();
-        let (shown, _bell) = late.receive_offer();
-        assert_eq!(shown.get(AT_SESSION), session);
-        assert_eq!(shown.get(AT_EPOCH), 2);
-        assert!(shown.bytes(128, 640).iter().all(|byte| *byte == 0));
-        // An answer to what the first epoch showed.
-        let own = Region::of(WRITER);
-        own.put(AT_SESSION, session);
-        offer(&late, &own);
-        assert_eq!(late.receive_refusal().0, 7);
-        drop(late);
+        place.wait_until_there();
+        let refused = place.refusal(|late, shown| {
+            assert_eq!(shown.get(AT_SESSION), session);
+            assert_eq!(shown.get(AT_EPOCH), 2);
+            assert!(shown.bytes(128, 640).iter().all(|byte| *byte == 0));
+            // An answer to what the first epoch showed.
+            let own = Region::of(WRITER);
+            own.put(AT_SESSION, session);
+            offer(late, &own);
+        });
+        assert_eq!(refused.0, 7);
         let raw = place.join_raw(Region::of(WRITER));
         assert_was_sent_again(&raw);
         let reader = reader.join().unwrap().unwrap();
@@ -1024,13 +1072,9 @@ fn a_guest_with_a_bad_offer_is_told_what_is_wrong_and_the_host_takes_the_next() 
         let place = Place::new();
         let host = place.real_host(Side::Reader);
         for (expected, bad) in bad_offers() {
-            let channel = place.connect();
-            let _shown = channel.receive_offer();
-            bad(&channel);
-            let (number, text) = channel.receive_refusal();
+            let (number, text) = place.refusal(|channel, _| bad(channel));
             assert!(text.contains(expected), "{text:?}, not {expected:?}");
             assert_eq!(number, number_for(expected), "{text}");
-            assert_eq!(channel.receive_kind(), None, "the channel is closed");
         }
         assert!(!host.is_finished());
         place.assert_real_pair_works(host);
@@ -1050,20 +1094,22 @@ fn a_guest_that_shows_another_session_or_epoch_is_refused_and_told_both() {
             |r| r.put(AT_EPOCH, u64::MAX),
         ];
         for change in changes {
-            let channel = place.connect();
-            let (shown, _bell) = channel.receive_offer();
-            let own = Region::of(WRITER);
-            own.copy_numbers(&shown);
-            change(&own);
-            offer(&channel, &own);
-            let (number, text) = channel.receive_refusal();
-            assert_eq!(number, 7, "{text}");
             let named = |r: &Region| {
                 let (epoch, session) = (r.get(AT_EPOCH), r.get(AT_SESSION));
                 format!("epoch {epoch} of session {session:016x}")
             };
-            assert!(text.contains(&named(&own)), "{text}");
-            assert!(text.contains(&named(&shown)), "{text}");
+            let both = Cell::new([const { String::new() }; 2]);
+            let (number, text) = place.refusal(|channel, shown| {
+                let own = Region::of(WRITER);
+                own.copy_numbers(shown);
+                change(&own);
+                offer(channel, &own);
+                both.set([named(&own), named(shown)]);
+            });
+            assert_eq!(number, 7, "{text}");
+            for named in both.take() {
+                assert!(text.contains(&named), "{text}, not {named}");
+            }
         }
         place.assert_real_pair_works(host);
     });
@@ -1093,14 +1139,13 @@ fn a_guest_of_version_1_sees_the_hosts_version_and_is_told_both() {
     bounded(|| {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
-        let channel = place.connect();
-        channel.be_of_version_1();
-        // What version 1 looks at first, where it looks for it.
-        let (shown, _bell) = channel.receive_offer();
-        assert_eq!(shown.bytes(0, 8), MAGIC);
-        assert_eq!(shown.get32(AT_VERSION), 2);
-        offer(&channel, &region_1(WRITER, WRITER_REGION_1));
-        let (number, text) = channel.receive_refusal();
+        let (number, text) = place.refusal(|channel, shown| {
+            channel.be_of_version_1();
+            // What version 1 looks at first, where it looks for it.
+            assert_eq!(shown.bytes(0, 8), MAGIC);
+            assert_eq!(shown.get32(AT_VERSION), 2);
+            offer(channel, &region_1(WRITER, WRITER_REGION_1));
+        });
         assert_eq!(number, 2);
         assert_names_both_versions(&text);
         // What it would say itself is no reason to stop waiting.
@@ -1515,15 +1560,13 @@ fn a_real_host_survives_guests_whose_regions_are_random_bytes() {
         let mut random = Random(42);
         let host = place.real_host(Side::Reader);
         for _ in 0..500 {
-            let channel = place.connect();
-            let _shown = channel.receive_offer();
             let region = Region::of(WRITER);
             // At least one word of the head that is compared, so never a good one.
             for at in [AT_STAMP, random.below(1024) as usize * 8] {
                 region.put(at, random.next());
             }
-            offer(&channel, &region);
-            assert!(!channel.receive_refusal().1.is_empty());
+            let (_, text) = place.refusal(|channel, _| offer(channel, &region));
+            assert!(!text.is_empty());
         }
         assert!(!host.is_finished());
         place.assert_real_pair_works(host);

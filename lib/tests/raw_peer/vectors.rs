@@ -200,7 +200,7 @@ fn refused(row: &Row, also_by_second: bool) {
     }
 }
 
-fn refused_by_host(number: u16, change: impl FnOnce(&Region)) {
+fn refused_by_host(number: u16, change: impl Fn(&Region)) {
     host_refuses(number, |host| {
         let region = Region::of(WRITER);
         region.copy_numbers(host);
@@ -210,14 +210,11 @@ fn refused_by_host(number: u16, change: impl FnOnce(&Region)) {
 }
 
 /// And pairs with the next joiner.
-fn host_refuses(number: u16, shown: impl FnOnce(&Region) -> Region) {
+fn host_refuses(number: u16, shown: impl Fn(&Region) -> Region) {
     let place = Place::new();
     let host = place.real_host(Side::Reader);
-    let channel = place.connect();
-    let (hosts, _bell) = channel.receive_offer();
-    offer(&channel, &shown(&hosts));
-    assert_eq!(channel.receive_refusal().0, number);
-    assert_eq!(channel.receive_kind(), None, "the channel is closed");
+    let refused = place.refusal(|channel, hosts| offer(channel, &shown(hosts)));
+    assert_eq!(refused.0, number);
     place.assert_real_pair_works(host);
 }
 

@@ -429,17 +429,13 @@ impl Channel {
         )
     }
 
-    /// The refusal that comes next: its reason's number, and its text.
-    pub(super) fn receive_refusal(&self) -> (u16, String) {
-        let (letter, kind) = self.receive().unwrap();
+    /// The refusal that comes next: its reason's number, and its text; `None` at the end.
+    pub(super) fn next_refusal(&self) -> Option<(u16, String)> {
+        let (letter, kind) = self.receive()?;
         assert_eq!(kind, REFUSED);
         let len = self.theirs.get32(letter + 4) as usize;
         let text = String::from_utf8(self.theirs.bytes(letter + 24, len)).unwrap();
-        (self.theirs.get(letter + 8) as u16, text)
-    }
-
-    pub(super) fn receive_admitted(&self) {
-        assert_eq!(self.receive_kind(), Some(ADMITTED));
+        Some((self.theirs.get(letter + 8) as u16, text))
     }
 
     pub(super) fn into_link(self, bell: Bell) -> Link {
