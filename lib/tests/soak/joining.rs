@@ -36,11 +36,15 @@ pub(crate) fn name(task: &Task) -> String {
 }
 
 pub(crate) fn options(task: &Task, side: Side) -> Options {
-    Options::new()
+    let options = Options::new()
         .block_size(task.block_size)
         .block_count(task.block_count)
         .side(side)
-        .wait(LIMIT)
+        .wait(LIMIT);
+    match task.takeover {
+        true => options.takeover(LIMIT),
+        false => options,
+    }
 }
 
 /// Repeats `join` while the partner is still busy with one that has died.

@@ -29,6 +29,22 @@ impl Progress {
             Err(_) => Progress::default(),
         }
     }
+
+    /// The number of the last pair, 0 before the first.
+    pub(crate) fn read_epoch(directory: &Path) -> u64 {
+        match fs::read_to_string(directory.join("epoch")) {
+            Ok(text) => text.parse().unwrap(),
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn write_epoch(directory: &Path, epoch: u64) {
+        // In one step: the next Writer may read it just when this one is killed.
+        let new = directory.join("epoch.new");
+        fs::write(&new, epoch.to_string()).unwrap();
+        fs::rename(new, directory.join("epoch")).unwrap();
+    }
 }
 
 /// The Writer's: how far it has come.

@@ -56,24 +56,27 @@ struct Task {
     directory: PathBuf,
     block_size: usize,
     block_count: usize,
+    /// Who lives on keeps the session, and another process takes the dead one's place.
+    takeover: bool,
 }
 
 impl Task {
     fn to_text(&self, role: &str) -> String {
         let directory = self.directory.display();
         format!(
-            "{role}\n{directory}\n{}\n{}",
-            self.block_size, self.block_count
+            "{role}\n{directory}\n{}\n{}\n{}",
+            self.block_size, self.block_count, self.takeover
         )
     }
 
     fn from_text(text: &str) -> (String, Task) {
-        let [role, directory, block_size, block_count] =
+        let [role, directory, block_size, block_count, takeover] =
             text.split('\n').collect::<Vec<_>>().try_into().unwrap();
         let task = Task {
             directory: directory.into(),
             block_size: block_size.parse().unwrap(),
             block_count: block_count.parse().unwrap(),
+            takeover: takeover.parse().unwrap(),
         };
         (role.to_owned(), task)
     }
@@ -85,6 +88,7 @@ struct Scale {
     block_count: usize,
     blocks: u64,
     kills: u64,
+    takeover: bool,
 }
 
 #[test]
@@ -94,6 +98,7 @@ fn small_blocks_survive_kills_and_nothing_grows() {
         block_count: 1024,
         blocks: 100_000,
         kills: 6,
+        takeover: false,
     });
 }
 
@@ -104,6 +109,34 @@ fn large_blocks_survive_kills_and_nothing_grows() {
         block_count: 64,
         blocks: 2_000,
         kills: 6,
+        takeover: false,
+    });
+}
+
+#[test]
+fn the_dead_are_replaced_and_nothing_grows() {
+    for (block_size, block_count, blocks) in [(64, 1024, 100_000), (64 * 1024, 64, 2_000)] {
+        run(&Scale {
+            block_size,
+            block_count,
+            blocks,
+            kills: 6,
+            takeover: true,
+        });
+    }
+}
+
+/// 100 GB through one session.
+#[test]
+#[ignore = "takes minutes"]
+fn much_data_goes_through_one_session_in_which_the_dead_are_replaced_and_nothing_grows() {
+    run(&Scale {
+        block_size: 64 * 1024,
+        block_count: 64,
+        // Some are not quite full.
+        blocks: 100_000_000_000 / (64 * 1024 - 64) + 1,
+        kills: 100,
+        takeover: true,
     });
 }
 
@@ -116,6 +149,7 @@ fn many_blocks_and_much_data_survive_many_kills_and_nothing_grows() {
         block_count: 1024,
         blocks: 100_000_000,
         kills: 30,
+        takeover: false,
     });
     run(&Scale {
         block_size: 64 * 1024,
@@ -123,6 +157,7 @@ fn many_blocks_and_much_data_survive_many_kills_and_nothing_grows() {
         // Some are not quite full.
         blocks: 100_000_000_000 / (64 * 1024 - 64) + 1,
         kills: 30,
+        takeover: false,
     });
 }
 
@@ -204,6 +239,7 @@ fn run(scale: &Scale) {
         directory: directory.path().to_owned(),
         block_size: scale.block_size,
         block_count: scale.block_count,
+        takeover: scale.takeover,
     };
     let mut pair = ["reader", "writer"].map(|role| Process::start(role, &task));
     let gap = scale.blocks / (scale.kills + 1);

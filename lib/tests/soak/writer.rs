@@ -10,13 +10,15 @@ use brigade::{Error, Label, OwnedDataBlock, Role, Side, Writer, join};
 use crate::content::{assert_intact, lane_and_index, scramble, take_any};
 use crate::flat::Flat;
 use crate::joining::{Opening, name, options, patiently};
-use crate::ledger::{Drained, ProgressFile, Sending};
+use crate::ledger::{Drained, Progress, ProgressFile, Sending};
 use crate::{BATCH, BORROWED, LANES, Task, WORKERS};
 
 pub(crate) fn run(task: &Task) {
     let mut flat = Flat::new("writer");
+    let mut next = pair(task);
     loop {
-        let writer = pair(task);
+        let writer = next;
+        note_pair(task, writer.epoch());
         let drained = Drained::begin(&task.directory);
         flat.observe();
         let mut arrivals = Arrivals::new(Opening::from_bytes(writer.partner().greeting()));
@@ -29,7 +31,32 @@ pub(crate) fn run(task: &Task) {
             Err(Error::PartnerDied { .. }) => arrivals.assert_all_came(&task.directory),
             Err(error) => panic!("{error}"),
         }
+        next = match task.takeover {
+            true => survive(writer, task),
+            false => {
+                drop(writer);
+                pair(task)
+            }
+        };
     }
+}
+
+/// Goes on with another Reader.
+fn survive(writer: Writer, task: &Task) -> Writer {
+    let mut survivor = writer.into_survivor().unwrap();
+    let options = options(task, Side::Writer);
+    patiently(|| survivor.rejoin(&name(task), &options))
+}
+
+/// Where the dead are replaced, all are in one session: each pair has a higher number than
+/// those before.
+fn note_pair(task: &Task, epoch: u64) {
+    let before = Progress::read_epoch(&task.directory);
+    match task.takeover {
+        true => assert!(epoch > before, "{epoch} after {before}"),
+        false => assert!(epoch >= 1),
+    }
+    Progress::write_epoch(&task.directory, epoch);
 }
 
 fn pair(task: &Task) -> Writer {
