@@ -77,6 +77,9 @@ impl Session {
         let delivered = reader.delivered().blocks;
         let mut unreturned = reader.into_unreturned().unwrap();
         assert_eq!(unreturned.len() as u64, tally.sent() as u64 - delivered);
+        // It may have said that no more comes just when that Writer died; it sends more to
+        // the next one before it says so again.
+        unreturned.reopen();
         self.resent.clear();
         for (label, bytes) in unreturned.iter() {
             assert_intact(bytes, label.tag, self.task.block_size);
