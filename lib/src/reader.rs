@@ -155,6 +155,7 @@ impl Reader {
     /// Everything else, what is wrong too, is left to [`Reader::look`].
     #[inline(always)]
     fn at_hand(&self) -> Option<Block> {
+        self.end.bring_home();
         let [number] = self.end.peek()?;
         let block = self.end.pool().come_back(number).ok()?;
         self.end.advance();

@@ -235,6 +235,7 @@ impl Writer {
     /// what is wrong too, is left to [`Writer::look`].
     #[inline(always)]
     fn at_hand(&self) -> Option<DataBlock<'_>> {
+        self.end.bring_home();
         let entry = self.end.peek()?;
         let block = self.end.pool().arrive(entry).ok()?;
         self.end.advance();

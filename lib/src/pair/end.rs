@@ -251,12 +251,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         self.incoming.is_ready(self.peer.control())
     }
 
-    /// The partner's next entry, if it is at hand: nothing else is to be done first, and no
-    /// look at what the partner has published since. It is left there, for [`End::advance`] or
-    /// [`End::take`].
+    /// The partner's next entry, if it is at hand: without a look at what the partner has
+    /// published since. It is left there, for [`End::advance`] or [`End::take`]. None in a
+    /// forked child.
     #[inline(always)]
     pub(crate) fn peek(&self) -> Option<[u64; IN]> {
-        match self.is_here() && !self.pool.has_detached() {
+        match self.is_here() {
             true => self.incoming.peek(self.peer.queue()),
             false => None,
         }
