@@ -40,12 +40,18 @@ pub enum Error {
     },
 
     /// A process holds this name but did not answer: it is frozen, or this
-    /// machine is very busy.
-    #[error("the process that holds the name {name} does not answer")]
+    /// machine is very busy. Likewise of the process that has
+    /// [invited](crate::accept()) this one.
+    #[error("{}", not_answering(name))]
     NotAnswering {
-        /// The name as it was given.
+        /// The name as it was given; empty for an invitation, which has none.
         name: String,
     },
+
+    /// The other process of an [invitation](crate::invite) has ended, or let go of the
+    /// invitation, before the two were a pair. Nobody else can come.
+    #[error("the other process of the invitation has ended, or has let go of it")]
+    InvitationOver,
 
     /// No partner came within [`Options::wait`](crate::Options::wait).
     #[error("no partner came within {waited:?}")]
@@ -212,6 +218,7 @@ impl Error {
     /// | 14 | [`Error::NotPrivate`] |
     /// | 15 | [`Error::MessageTooLong`] |
     /// | 16 | [`Error::NotGivenBack`] |
+    /// | 17 | [`Error::InvitationOver`] |
     /// | 100 | [`Error::Refused`] by the partner for a reason without a number |
     /// | 101 | for [`Refusal::OtherUser`] |
     /// | 102 | for [`Refusal::OtherVersion`] |
@@ -241,8 +248,16 @@ impl Error {
             Error::NotPrivate { .. } => 14,
             Error::MessageTooLong { .. } => 15,
             Error::NotGivenBack { .. } => 16,
+            Error::InvitationOver => 17,
             Error::Refused { reason, .. } => 100 + i32::from(reason.number()),
         }
+    }
+}
+
+fn not_answering(name: &str) -> String {
+    match name {
+        "" => "the process that invited this one does not answer".into(),
+        name => format!("the process that holds the name {name} does not answer"),
     }
 }
 
@@ -252,7 +267,9 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
             Error::TimedOut | Error::NoPartner { .. } => io::ErrorKind::TimedOut,
-            Error::PartnerDied { .. } | Error::PartnerAborted { .. } => io::ErrorKind::BrokenPipe,
+            Error::PartnerDied { .. } | Error::PartnerAborted { .. } | Error::InvitationOver => {
+                io::ErrorKind::BrokenPipe
+            }
             Error::ProtocolViolation { .. } => io::ErrorKind::InvalidData,
             Error::InvalidUse(_) | Error::InvalidOption(_) | Error::NotGivenBack { .. } => {
                 io::ErrorKind::InvalidInput

@@ -70,6 +70,8 @@ impl Unreturned {
     /// detached [`OwnedEmptyBlock`](crate::OwnedEmptyBlock) still belongs to the Reader. If
     /// that process lives, having given up or hung up, it may still read there, and the
     /// blocks are copied to new memory; a block that is detached then can only be dropped.
+    /// Until this returns, none can be sent: what another thread sends in between is
+    /// [refused](crate::OwnedEmptyBlock::send), and its bytes are lost.
     ///
     /// # Errors
     ///

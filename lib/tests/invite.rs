@@ -101,7 +101,7 @@ fn the_process_that_other_tests_start() {
         }
         "find nobody" => {
             let error = accept(&options()).unwrap_err();
-            assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+            assert!(matches!(error, Error::InvitationOver), "{error:?}");
         }
         task => panic!("there is no task {task}"),
     }
@@ -117,7 +117,7 @@ fn reason_of(error: Error) -> Refusal {
 /// That who invited learned why the child would not join, by the number of the reason.
 fn assert_was_refused(error: &Error, number: i32) {
     // Of a process that has ended, not even its last words are left on Windows.
-    let is_gone = cfg!(windows) && matches!(error, Error::NoPartner { .. });
+    let is_gone = cfg!(windows) && matches!(error, Error::InvitationOver);
     assert!(is_gone || error.code() == 100 + number, "{error:?}");
 }
 
@@ -271,7 +271,9 @@ fn a_child_that_ends_before_it_has_joined_ends_the_wait() {
     bounded(|| {
         let (child, seat) = start(&options(), &mut command("end"));
         let error = seat.wait().unwrap_err();
-        assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+        assert!(matches!(error, Error::InvitationOver), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("has ended, or has let go of it"), "{text}");
         assert_succeeds(child);
     });
 }

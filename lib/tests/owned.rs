@@ -337,6 +337,23 @@ fn a_detached_block_outlives_its_moved_and_dropped_end_and_then_cannot_be_sent()
 }
 
 #[test]
+fn a_block_sent_between_two_writers_is_refused_and_is_not_among_what_is_sent_again() {
+    bounded(|| {
+        let (reader, writer) = pair(64, 2);
+        let [mut early, mut late] = [(); 2].map(|()| reader.empty_block().unwrap().detach());
+        fill(&mut early, 1);
+        early.send(64, 1).unwrap();
+        drop(writer);
+        let unreturned = reader.into_unreturned().unwrap();
+        fill(&mut late, 2);
+        let why = invalid_use(late.send(64, 2));
+        assert!(why.contains("between two Writers"), "{why}");
+        let tags: Vec<_> = unreturned.iter().map(|(label, _)| label.tag).collect();
+        assert_eq!(tags, [1]);
+    });
+}
+
+#[test]
 fn a_block_sent_after_the_end_of_the_data_is_refused_and_nothing_is_published() {
     bounded(|| {
         let (reader, writer) = pair(64, 3);
@@ -345,7 +362,10 @@ fn a_block_sent_after_the_end_of_the_data_is_refused_and_nothing_is_published() 
         early.send(64, 1).unwrap();
         reader.close().unwrap();
         let why = invalid_use(late.send(64, 2));
-        assert_eq!(why, "a block sent after the end of the data");
+        assert_eq!(
+            why,
+            "a block sent after the end of the data, or between two Writers"
+        );
         drop(unsent);
         // The block is not lost; and one that is detached only now is refused likewise.
         for _ in 0..2 {

@@ -34,6 +34,11 @@ impl OwnedEmptyBlock {
     /// [`Reader::close`](crate::Reader::close), or when the Reader is no more: nothing is
     /// sent then, and the block is empty again. What was sent before `close` (by whatever
     /// says so between threads) arrives.
+    ///
+    /// Likewise while the Reader has lost its Writer and not found another: from
+    /// [`Reader::into_unreturned`](crate::Reader::into_unreturned) until
+    /// [`Unreturned::rejoin`](crate::Unreturned::rejoin) has returned. What must not be lost
+    /// is sent after that.
     pub fn send(self, len: usize, tag: u64) -> Result<(), Error> {
         self.send_as(len, Label::new(0, tag))
     }
@@ -65,7 +70,7 @@ impl OwnedEmptyBlock {
 
 fn refused(why: Refused) -> Error {
     Error::InvalidUse(match why {
-        Refused::Closed => "a block sent after the end of the data",
+        Refused::Closed => "a block sent after the end of the data, or between two Writers",
         Refused::Gone => "a block sent when its Reader was no more",
     })
 }

@@ -137,7 +137,10 @@ impl Showing {
             Joiner::Left => {
                 core.check()?;
                 let waited = since.elapsed();
-                Err(Error::NoPartner { waited })
+                Err(match deadline {
+                    Some(deadline) if deadline <= Instant::now() => Error::NoPartner { waited },
+                    _ => Error::InvitationOver,
+                })
             }
         }
     }

@@ -90,7 +90,7 @@ impl Invitation {
     ///
     /// Call [`Seat::wait`] soon: only there is the started process answered. It waits
     /// until that process, or one to which it has passed the invitation on, joins, and for
-    /// [`Options::wait`] at most. It fails with [`Error::NoPartner`] if the process ends or
+    /// [`Options::wait`] at most. It fails with [`Error::InvitationOver`] if the process ends or
     /// closes what it inherited before it has joined, and with [`Error::Refused`] if it does
     /// not fit: nobody else can come. (On Windows, what a process says that ends at once may be
     /// lost with it: then it has ended, and that is all.)
@@ -121,7 +121,7 @@ impl Invitation {
 /// # Errors
 ///
 /// [`Error::InvalidUse`] if this process was not invited, or has accepted before;
-/// [`Error::NoPartner`] if the inviting process has ended or given up;
+/// [`Error::InvitationOver`] if the inviting process has ended or given up;
 /// [`Error::NotAnswering`] if it has not come to wait within five seconds, or
 /// [`Options::wait`] if that is longer; otherwise as [`join`](crate::join()).
 pub fn accept(options: &Options) -> Result<Role, Error> {

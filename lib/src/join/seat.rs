@@ -32,7 +32,7 @@ pub struct Seat {
 }
 
 /// Where the name of a session would be, in the error of one that has none.
-const INVITED: &str = "(an invitation)";
+const INVITED: &str = "";
 
 /// What becomes an end.
 pub(crate) type Lane = (Arc<Core>, Arc<Pair>);
@@ -127,18 +127,12 @@ impl Seat {
         let intent = Intent::new(options, None)?;
         let cores = new_cores(options.ways)?;
         let patience = options.wait.unwrap_or_default();
-        let since = Instant::now();
         let pairs = match sys::accept()? {
             Some(channel) => join_host(channel, &cores[0], &intent, INVITED, patience, None)?,
             None => None,
         };
-        match pairs {
-            Some((pairs, _)) => Ok(Seat::of_second(pairs, &cores, options)),
-            None => {
-                let waited = since.elapsed();
-                Err(Error::NoPartner { waited })
-            }
-        }
+        let (pairs, _) = pairs.ok_or(Error::InvitationOver)?;
+        Ok(Seat::of_second(pairs, &cores, options))
     }
 
     pub(super) fn of_host(host: Host, cores: &[Arc<Core>], options: &Options) -> Seat {
@@ -189,8 +183,8 @@ impl Seat {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPartner`] after [`Options::wait`]; [`Error::Aborted`] after
-    /// [`Monitor::abort`].
+    /// [`Error::NoPartner`] after [`Options::wait`]; [`Error::InvitationOver`] if who was
+    /// invited cannot come any more; [`Error::Aborted`] after [`Monitor::abort`].
     pub fn wait(mut self) -> Result<Role, Error> {
         const TWO: Error = Error::InvalidUse("a session of both ways has two ends");
         // Before anybody is met: the seat is given up then.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::channel::{Channel, new_pair};
 use super::discard::Socket;
@@ -92,6 +93,9 @@ pub(crate) fn accept() -> Result<Option<Channel>, Error> {
     if found != Ok(number) {
         return Err(none);
     }
+    // SAFETY: it was open just now; this looks at it, too, and nothing closes what a program
+    // was started with but that program.
+    check_type(unsafe { BorrowedFd::borrow_raw(fd) })?;
     if ACCEPTED.swap(true, Ordering::Relaxed) {
         return Err(Error::InvalidUse("the invitation was accepted already"));
     }
@@ -101,6 +105,24 @@ pub(crate) fn accept() -> Result<Option<Channel>, Error> {
     rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)
         .map_err(|errno| failed("keep the invitation to this process", errno))?;
     Channel::to_inviting(Socket::new(socket)?).map(Some)
+}
+
+/// A file of another file system may have the number of a socket.
+fn check_type(socket: BorrowedFd<'_>) -> Result<(), Error> {
+    let found = sockopt::socket_domain(socket).and_then(|domain| {
+        let kind = sockopt::socket_type(socket)?;
+        Ok((domain, kind))
+    });
+    match found {
+        Ok((AddressFamily::UNIX, SocketType::SEQPACKET)) => Ok(()),
+        Ok(_) => Err(Error::InvalidUse(
+            "what BRIGADE_INVITATION names is a socket of another type than an invitation's",
+        )),
+        Err(Errno::NOTSOCK) => Err(Error::InvalidUse(
+            "what BRIGADE_INVITATION names is no socket, and so no invitation",
+        )),
+        Err(errno) => Err(failed("look at the invitation to this process", errno)),
+    }
 }
 
 /// Descriptor and number, as `Invitation::spawn` writes them.

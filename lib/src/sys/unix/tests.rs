@@ -6,7 +6,7 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -267,8 +267,37 @@ fn the_invited_process() {
             assert!(std::env::var(INVITATION).is_err());
             assert!(matches!(accept(), Err(Error::InvalidUse(_))));
         }
+        "no socket" => assert!(why_not().contains("is no socket")),
+        "another socket" => assert!(why_not().contains("another type")),
         "not for this one" => assert!(matches!(accept(), Err(Error::InvalidUse(_)))),
         task => panic!("there is no task {task}"),
+    }
+}
+
+fn why_not() -> &'static str {
+    match accept() {
+        Err(Error::InvalidUse(why)) => why,
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+#[test]
+fn a_file_or_another_socket_that_has_the_invitations_number_is_none_and_is_said_to_be_none() {
+    let file = OwnedFd::from(tempfile::tempfile().unwrap());
+    let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let inherited = [
+        ("no socket", file),
+        ("another socket", stream.into()),
+        ("another socket", udp.into()),
+    ];
+    for (task, fd) in inherited {
+        let number = rustix::fs::fstat(&fd).unwrap().st_ino;
+        let mut command = invited(&[], task);
+        // As its input.
+        command.env(INVITATION, format!("0:{number}")).stdin(fd);
+        assert!(command.status().unwrap().success(), "{task}");
     }
 }
 
