@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use brigade::{Options, Reader, Role, Side, Writer};
+use brigade::{Options, Reader, Side, Writer};
 
 use crate::Outcome;
 
@@ -41,10 +41,8 @@ pub fn wait(mut child: Child) -> Outcome<()> {
 
 /// The child's end of a session.
 pub fn join_as_reader(place: &str, options: Options) -> Outcome<Reader> {
-    match brigade::join(place, &options.side(Side::Reader))? {
-        Role::Reader(reader) => Ok(reader),
-        Role::Writer(_) => Err("not the reader".into()),
-    }
+    let role = brigade::join(place, &options.side(Side::Reader))?;
+    role.into_reader().ok_or("not the reader".into())
 }
 
 /// This process's end.
@@ -52,8 +50,5 @@ pub fn join_as_writer(place: &str, options: Options) -> Outcome<Writer> {
     let role = brigade::join(place, &options.side(Side::Writer))?;
     // Left by a path that is not in a directory of brigade's; on Windows there is none.
     let _ = std::fs::remove_file(format!("{place}.lock"));
-    match role {
-        Role::Writer(writer) => Ok(writer),
-        Role::Reader(_) => Err("not the writer".into()),
-    }
+    role.into_writer().ok_or("not the writer".into())
 }

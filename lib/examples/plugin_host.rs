@@ -11,7 +11,7 @@ use std::error::Error;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use brigade::{Options, Reader, Role};
+use brigade::{Options, Reader};
 
 /// The question that no plugin survives.
 const CRASHES: u64 = 7;
@@ -62,10 +62,9 @@ impl Plugin {
     fn start() -> Result<Plugin, Box<dyn Error>> {
         let mut command = Command::new(std::env::current_exe()?);
         let (process, seat) = brigade::invite(&options())?.spawn(command.arg("plugin"))?;
-        match seat.wait()? {
-            Role::Reader(reader) => Ok(Plugin { process, reader }),
-            Role::Writer(_) => unreachable!("who invites is the Reader"),
-        }
+        let reader = seat.wait()?.into_reader();
+        let reader = reader.ok_or("who invites is the Reader")?;
+        Ok(Plugin { process, reader })
     }
 
     /// A plugin that dies is an error within milliseconds, one that hangs within a minute.
@@ -82,9 +81,8 @@ impl Plugin {
 }
 
 fn plugin() -> Result<(), Box<dyn Error>> {
-    let Role::Writer(writer) = brigade::accept(&options())? else {
-        unreachable!("who was invited is the Writer")
-    };
+    let role = brigade::accept(&options())?;
+    let writer = role.into_writer().ok_or("who was invited is the Writer")?;
     while let Some(block) = writer.data_block()? {
         let question = number(&block);
         if question == CRASHES {

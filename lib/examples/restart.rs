@@ -17,7 +17,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
-use brigade::{Options, Reader, Role, Side, Unreturned, Writer};
+use brigade::{Options, Reader, Side, Unreturned, Writer};
 
 const BLOCK: usize = 64 << 10;
 
@@ -79,16 +79,13 @@ fn go_on(mut unreturned: Unreturned, name: &str) -> Result<Reader, brigade::Erro
 }
 
 fn join_as_reader(name: &str) -> Result<Reader, Box<dyn Error>> {
-    match brigade::join(name, &options(Side::Reader))? {
-        Role::Reader(reader) => Ok(reader),
-        Role::Writer(_) => Err("not the side that was asked for".into()),
-    }
+    let role = brigade::join(name, &options(Side::Reader))?;
+    role.into_reader().ok_or("not the reader".into())
 }
 
 fn drain(name: &str, path: &str, pause_ms: u64) -> Result<(), Box<dyn Error>> {
-    let Role::Writer(writer) = brigade::join(name, &options(Side::Writer))? else {
-        return Err("not the side that was asked for".into());
-    };
+    let role = brigade::join(name, &options(Side::Writer))?;
+    let writer = role.into_writer().ok_or("not the writer")?;
     write_all(&writer, path, Duration::from_millis(pause_ms))?;
     writer.finish()?;
     println!("all was written");

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Interest, Options, Reader, Role, Seat, Side, Waitable, Writer, join, wait_any};
+use brigade::{Interest, Options, Seat, Side, Waitable, Writer, join, wait_any};
 
 const SESSIONS: usize = if cfg!(unix) { 1000 } else { 200 };
 
@@ -158,7 +158,7 @@ fn a_thousand_sessions_are_joined_used_and_ended_by_one_thread_in_each_process()
     let start = Instant::now();
     let writers: Vec<_> = (0..SESSIONS)
         .map(|index| join(&name(place, index), &options(Side::Writer)).unwrap())
-        .map(writer)
+        .map(|role| role.into_writer().unwrap())
         .collect();
     let used = descriptors::count() - before;
     println!(
@@ -230,7 +230,7 @@ fn the_process_that_the_other_test_starts() {
     File::create(all_taken(&place)).unwrap();
     let readers: Vec<_> = seats
         .into_iter()
-        .map(|seat| reader(seat.wait().unwrap()))
+        .map(|seat| seat.wait().unwrap().into_reader().unwrap())
         .collect();
     readers[0].letter().unwrap().unwrap();
     for tag in 0..BLOCKS {
@@ -243,19 +243,5 @@ fn the_process_that_the_other_test_starts() {
     readers.iter().for_each(|reader| reader.close().unwrap());
     for reader in &readers {
         assert_eq!(reader.verdict().unwrap().blocks, BLOCKS);
-    }
-}
-
-fn reader(role: Role) -> Reader {
-    match role {
-        Role::Reader(reader) => reader,
-        role => panic!("{role:?}"),
-    }
-}
-
-fn writer(role: Role) -> Writer {
-    match role {
-        Role::Writer(writer) => writer,
-        role => panic!("{role:?}"),
     }
 }

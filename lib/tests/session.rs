@@ -125,6 +125,26 @@ fn timed_out<T: std::fmt::Debug>(result: Result<T, Error>) {
 // ---- joining ----------------------------------------------------------------------
 
 #[test]
+fn a_role_gives_the_end_that_it_is_and_of_the_other_nothing_but_word_to_the_partner() {
+    let roles = || {
+        let place = Place::new();
+        let host = place.host(&Options::new());
+        let second = join(&place.name, &Options::new()).unwrap();
+        (host.join().unwrap().unwrap(), second)
+    };
+    let (host, second) = roles();
+    let reader = host.into_reader().unwrap();
+    assert!(second.into_reader().is_none());
+    let error = reader.finish().unwrap_err();
+    assert!(matches!(error, Error::PartnerAborted { .. }), "{error:?}");
+    let (host, second) = roles();
+    let writer = second.into_writer().unwrap();
+    assert!(host.into_writer().is_none());
+    let error = writer.data_block().unwrap_err();
+    assert!(matches!(error, Error::PartnerAborted { .. }), "{error:?}");
+}
+
+#[test]
 fn the_first_to_come_is_the_reader_and_the_second_the_writer() {
     bounded(|| {
         let place = Place::new();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use brigade::{Error, Monitor, Options, Reader, Role, Seat, Side, at_step};
+use brigade::{Error, Monitor, Options, Reader, Seat, Side, at_step};
 
 use crate::copy::child;
 use crate::failure::{Exit, Failure};
@@ -107,9 +107,7 @@ fn read(
         seat.abort(&failure.message);
         return Err(failure);
     }
-    let Role::Reader(reader) = seat.wait()? else {
-        return Err(missing("role"));
-    };
+    let reader = seat.wait()?.into_reader().ok_or_else(|| missing("role"))?;
     let monitor = reader.monitor();
     paired(&monitor, events);
     let started = Instant::now();
@@ -258,9 +256,7 @@ fn write(
         }
         let _ = events.send(Event::Waiting);
     }
-    let Role::Writer(writer) = seat.wait()? else {
-        return Err(missing("role"));
-    };
+    let writer = seat.wait()?.into_writer().ok_or_else(|| missing("role"))?;
     paired(&writer.monitor(), events);
     let started = Instant::now();
     let tell = |step| drop(events.send(Event::Agreement(step)));

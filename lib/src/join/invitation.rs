@@ -42,34 +42,31 @@ impl std::fmt::Debug for Invitation {
 /// # Example
 ///
 /// ```no_run
-/// use brigade::{Options, Role};
+/// use brigade::Options;
 /// use std::process::Command;
 ///
 /// let invitation = brigade::invite(&Options::new())?;
 /// let (mut child, seat) = invitation.spawn(&mut Command::new("drain"))?;
-/// let Role::Reader(reader) = seat.wait()? else {
-///     unreachable!("who invites is the Reader")
-/// };
+/// let reader = seat.wait()?.into_reader().ok_or("who invites is the Reader")?;
 /// let block = reader.empty_block()?;
 /// block.send(0, 0)?;
 /// reader.finish()?;
 /// # drop(child.wait());
-/// # Ok::<(), brigade::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// And in `drain`:
 ///
 /// ```no_run
-/// use brigade::{Options, Role};
+/// use brigade::Options;
 ///
-/// let Role::Writer(writer) = brigade::accept(&Options::new())? else {
-///     unreachable!("who was invited is the Writer")
-/// };
+/// let role = brigade::accept(&Options::new())?;
+/// let writer = role.into_writer().ok_or("who was invited is the Writer")?;
 /// while let Some(block) = writer.data_block()? {
 ///     drop(block);
 /// }
 /// writer.finish()?;
-/// # Ok::<(), brigade::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn invite(options: &Options) -> Result<Invitation, Error> {
     check_invited(options)?;

@@ -37,6 +37,26 @@ pub enum Role {
     Writer(Writer),
 }
 
+impl Role {
+    /// The Reader, for who has said by [`Options::side`], or by inviting, that it is one.
+    /// `None` if this process became the Writer, which is dropped then: its partner is told
+    /// that it stopped.
+    pub fn into_reader(self) -> Option<Reader> {
+        match self {
+            Role::Reader(reader) => Some(reader),
+            Role::Writer(_) => None,
+        }
+    }
+
+    /// The Writer; otherwise as [`Role::into_reader`].
+    pub fn into_writer(self) -> Option<Writer> {
+        match self {
+            Role::Writer(writer) => Some(writer),
+            Role::Reader(_) => None,
+        }
+    }
+}
+
 /// Joins the session `name` and waits for the partner.
 ///
 /// The first process to come becomes the Reader, the second the Writer (unless
