@@ -38,6 +38,17 @@ impl Model for Sessions {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = self.always();
+        properties.extend(match self.bounds.claims {
+            true => claims(),
+            false => takeovers(),
+        });
+        properties
+    }
+}
+
+impl Sessions {
+    fn always(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(
                 "a pair has one Reader and one Writer at most",
@@ -78,20 +89,6 @@ impl Model for Sessions {
             }),
             // And the model gets that far: what never happens breaks no rule either.
             Property::sometimes(
-                "a takeover succeeds, the survivor being host",
-                |_, world: &World| {
-                    (0..PROCESSES as u8)
-                        .any(|number| succeeds(world, number) && world.seat == Some(number))
-                },
-            ),
-            Property::sometimes(
-                "a takeover succeeds, the survivor being second",
-                |_, world: &World| {
-                    let is_second = |number: u8| world.process(number).pair.epoch == 1;
-                    (0..PROCESSES as u8).any(|number| succeeds(world, number) && is_second(number))
-                },
-            ),
-            Property::sometimes(
                 "a third is refused while two are a pair",
                 |_, world: &World| {
                     let is = |life| world.processes.iter().any(|process| process.life == life);
@@ -100,18 +97,92 @@ impl Model for Sessions {
             ),
         ]
     }
-}
 
-impl Sessions {
     /// Where nothing can happen but by chance, nobody waits.
     fn every_wait_ends(&self, world: &World) -> bool {
         let mut possible = Vec::new();
         self.actions(world, &mut possible);
         let goes_on = world.wrong != 0 || possible.iter().any(|step| !step.is_chance());
-        let ended = |life| matches!(life, Life::Dead | Life::Left(_));
         let processes = &world.processes[..self.bounds.processes.into()];
-        goes_on || processes.iter().all(|process| ended(process.life))
+        goes_on || !processes.iter().any(|process| is_there(process.life))
     }
+}
+
+/// What happens where survivors arrive like everybody else.
+fn takeovers() -> Vec<Property<Sessions>> {
+    vec![
+        Property::sometimes(
+            "a takeover succeeds, the survivor being host",
+            |_, world: &World| {
+                (0..PROCESSES as u8)
+                    .any(|number| succeeds(world, number) && world.seat == Some(number))
+            },
+        ),
+        Property::sometimes(
+            "a takeover succeeds, the survivor being second",
+            |_, world: &World| {
+                let is_second = |number: u8| world.process(number).pair.epoch == 1;
+                (0..PROCESSES as u8).any(|number| succeeds(world, number) && is_second(number))
+            },
+        ),
+    ]
+}
+
+/// What must hold, and happens, where they keep their places.
+fn claims() -> Vec<Property<Sessions>> {
+    vec![
+        Property::always(
+            "nobody begins a session while another one goes on",
+            |_, world: &World| there_is_one_session(world),
+        ),
+        Property::sometimes(
+            "a Reader goes on with another Writer and succeeds",
+            |_, world: &World| (0..PROCESSES as u8).any(|number| succeeds(world, number)),
+        ),
+        Property::sometimes(
+            "a Writer goes on with another Reader and succeeds",
+            |_, world: &World| (0..PROCESSES as u8).any(|number| is_about_to_judge(world, number)),
+        ),
+        Property::sometimes(
+            "one that came too early takes the place all the same",
+            |_, world: &World| {
+                let took = |process: &crate::world::Process| {
+                    process.gave_way && process.life == Life::Paired && process.pair.epoch > 1
+                };
+                world.processes.iter().any(took)
+            },
+        ),
+    ]
+}
+
+/// Of all that are in one, wait for one as its host, or go on from one, while they live.
+fn there_is_one_session(world: &World) -> bool {
+    let session = |number: u8| {
+        let me = world.process(number);
+        match me.life {
+            Life::Paired | Life::Joining { admitted: true, .. } | Life::Hosting { .. } => {
+                Some(world.own(number).pair.session)
+            }
+            _ if me.life != Life::Looking && me.rejoins > 0 && is_there(me.life) => {
+                Some(me.pair.session)
+            }
+            _ => None,
+        }
+    };
+    let mut sessions = (0..PROCESSES as u8).filter_map(session);
+    let first = sessions.next();
+    sessions.all(|session| Some(session) == first)
+}
+
+fn is_there(life: Life) -> bool {
+    !matches!(life, Life::Dead | Life::Left(_))
+}
+
+/// A Writer that has rejoined, and taken something since, is about to give its verdict.
+fn is_about_to_judge(world: &World, number: u8) -> bool {
+    let me = world.process(number);
+    let ended = world.theirs(number).state == State::Ended && me.taken == me.published;
+    me.is_paired_as(Side::Writer) && me.rejoins > 0 && me.published > 0 && ended
 }
 
 /// A Reader that has rejoined, and sent something again, is about to find the verdict.
@@ -164,7 +235,7 @@ fn blocks_are_in_one_place(world: &World) -> bool {
 pub type Break = fn(&mut Rules);
 
 /// Each rule that can be broken, by its name.
-pub const RULES: [(&str, Break); 9] = [
+pub const RULES: [(&str, Break); 13] = [
     ("compare_epoch", |rules| rules.compare_epoch = false),
     ("reset_fields", |rules| rules.reset_fields = false),
     ("death_not_hang_up", |rules| rules.death_not_hang_up = false),
@@ -174,4 +245,10 @@ pub const RULES: [(&str, Break); 9] = [
     ("death_ends_waits", |rules| rules.death_ends_waits = false),
     ("again_first", |rules| rules.again_first = false),
     ("wait_for_slot", |rules| rules.wait_for_slot = false),
+    ("look_at_claim", |rules| rules.look_at_claim = false),
+    ("claim_before_admission", |rules| {
+        rules.claim_before_admission = false;
+    }),
+    ("claim_until_seat", |rules| rules.claim_until_seat = false),
+    ("host_keeps_seat", |rules| rules.host_keeps_seat = false),
 ];

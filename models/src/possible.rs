@@ -10,6 +10,7 @@ pub(crate) fn all(world: &World, bounds: &Bounds, rules: &Rules, steps: &mut Vec
     for number in 0..bounds.processes {
         match world.process(number).life {
             Life::Arriving => arriving(world, number, steps),
+            Life::Looking => steps.push(Step::LookAtClaim(number)),
             Life::Hosting { joiner } => hosting(world, number, joiner, steps),
             Life::Joining { .. } => joining(world, number, steps),
             Life::Paired => paired(world, bounds, rules, number, steps),
@@ -27,9 +28,13 @@ fn deaths(world: &World, number: u8, steps: &mut Vec<Step>) {
         return;
     }
     steps.push(Step::Die(number));
-    if world.late_left > 0 && world.seat == Some(number) {
+    if world.late_left > 0 && holds_name(world, number) {
         steps.push(Step::DieWithChild(number));
     }
+}
+
+fn holds_name(world: &World, number: u8) -> bool {
+    [world.seat, world.claim].contains(&Some(number))
 }
 
 /// Of processes that are alike, the first goes first: nothing is gained by looking at others.
@@ -39,7 +44,10 @@ fn arriving(world: &World, number: u8, steps: &mut Vec<Step>) {
     if me.is_new() && world.processes[..number.into()].iter().any(alike) {
         return;
     }
+    // Who gave way does so again, and comes to nothing in the end.
+    let gives_way = me.gave_way && world.claim.is_some_and(|claimant| claimant != number);
     match world.seat {
+        None if gives_way => steps.push(Step::TooMany(number)),
         None => steps.push(Step::TakeSeat(number)),
         Some(host) => match world.process(host).life {
             Life::Hosting { joiner: None } => steps.push(Step::Reach(number)),
@@ -94,7 +102,7 @@ fn paired(world: &World, bounds: &Bounds, rules: &Rules, number: u8, steps: &mut
     let me = world.process(number);
     match me.side {
         Side::Reader => reader(world, bounds, rules, number, steps),
-        _ => writer(world, rules, number, steps),
+        _ => writer(world, bounds, rules, number, steps),
     }
     if world.hang_ups_left > 0 && !me.hung_up {
         steps.push(Step::HangUp(number));
@@ -146,7 +154,7 @@ fn may_rejoin(world: &World, bounds: &Bounds, number: u8) -> bool {
     world.process(number).rejoins < bounds.rejoins && (room || world.partner_has_died(number))
 }
 
-fn writer(world: &World, rules: &Rules, number: u8, steps: &mut Vec<Step>) {
+fn writer(world: &World, bounds: &Bounds, rules: &Rules, number: u8, steps: &mut Vec<Step>) {
     let (me, theirs) = (world.process(number), world.theirs(number));
     for (block, place) in (0..).zip(me.places) {
         if place == Place::Full {
@@ -163,17 +171,20 @@ fn writer(world: &World, rules: &Rules, number: u8, steps: &mut Vec<Step>) {
         steps.push(Step::GiveVerdict(number));
     } else if theirs.state == State::Aborted || (rules.death_ends_waits && world.is_gone(number)) {
         steps.push(Step::GiveUp(number));
+        if bounds.claims && may_rejoin(world, bounds, number) {
+            steps.push(Step::Rejoin(number));
+        }
     }
 }
 
 fn dead(world: &World, number: u8, steps: &mut Vec<Step>) {
-    if world.seat == Some(number) {
+    if holds_name(world, number) {
         steps.push(Step::ChildEnds(number));
     }
     let me = world.process(number);
     // What comes before the survivor's last look is the dead one's own word.
     let left = me.pair != PairId::default() && !world.has_partner_of(number);
-    if world.late_left > 0 && me.side == Side::Writer && left {
+    if world.late_left > 0 && (me.side == Side::Writer || world.has_claims) && left {
         steps.push(Step::StoreLate(number));
     }
 }

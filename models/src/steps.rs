@@ -25,13 +25,17 @@ pub enum Step {
     // -- joining -----------------------------------------------------------------
     /// The child of a dead host ends, and the seat is free.
     ChildEnds(u8),
-    /// Takes the free seat and makes its region (J1, J3).
+    /// Takes the free seat and, if there are no claims, makes its region (J1, J3).
     TakeSeat(u8),
+    /// Having the seat, looks whether another process has a claim to it, and gives it back
+    /// then; otherwise makes its region (J67).
+    LookAtClaim(u8),
     /// Reaches the host, which looks at nobody else now (J5).
     Reach(u8),
     /// Has found two in their places, long enough (J2).
     TooMany(u8),
-    /// Checks the host's offer and makes its own, or is refused (J8, J11).
+    /// Checks the host's offer, takes its claim and makes its own offer, or is refused (J8,
+    /// J11, J68).
     Answer(u8),
     /// The host checks what it was shown, and admits the joiner or goes on (J12).
     Admit(u8),
@@ -52,8 +56,6 @@ pub enum Step {
     Close(u8),
     /// Finds the Writer's verdict (E7).
     SeeVerdict(u8),
-    /// After a death: arrives again, with what was not given back.
-    Rejoin(u8),
     // -- the Writer ----------------------------------------------------------------
     /// Takes a sent block (W4 to W6).
     Take(u8),
@@ -68,6 +70,9 @@ pub enum Step {
     TakeLetter(u8),
     /// Has found the partner gone, or that it gave up, and ends.
     GiveUp(u8),
+    /// After a death: arrives again, a Reader with what was not given back; or opens again,
+    /// if it has kept the seat.
+    Rejoin(u8),
 }
 
 impl Step {
@@ -95,10 +100,11 @@ pub(crate) fn after(world: &World, step: Step, rules: &Rules) -> World {
         Step::Drop(host) => drop_joiner(&mut next, host),
         Step::Impatient(number) => impatient(&mut next, number),
         Step::StoreLate(number) => store_late(&mut next, number),
-        Step::ChildEnds(number) => next.free_seat_of(number),
+        Step::ChildEnds(number) => next.free_name_of(number),
         Step::TakeSeat(number) => take_seat(&mut next, number, rules),
+        Step::LookAtClaim(number) => look_at_claim(&mut next, number, rules),
         Step::Reach(number) => reach(&mut next, number),
-        Step::TooMany(number) => next.process_mut(number).life = Life::Left(Outcome::Refused),
+        Step::TooMany(number) => refuse(&mut next, number),
         Step::Answer(number) => answer(&mut next, number, rules),
         Step::Admit(host) => admit(&mut next, host, rules),
         Step::FindOldAnswer(host, joiner) => {
@@ -106,7 +112,7 @@ pub(crate) fn after(world: &World, step: Step, rules: &Rules) -> World {
                 joiner: Some(joiner),
             };
         }
-        Step::Enter(number) => enter(&mut next, number),
+        Step::Enter(number) => enter(&mut next, number, rules),
         Step::StartAgain(number) => start_again(&mut next, number),
         Step::NoPartner(number) | Step::GiveUp(number) => give_up(&mut next, number),
         Step::Send(number) => send(&mut next, number, rules),
@@ -127,7 +133,12 @@ pub(crate) fn after(world: &World, step: Step, rules: &Rules) -> World {
 /// The system gives the seat back (J1).
 fn die(world: &mut World, number: u8) {
     world.process_mut(number).life = Life::Dead;
-    world.free_seat_of(number);
+    world.free_name_of(number);
+}
+
+fn refuse(world: &mut World, number: u8) {
+    world.process_mut(number).life = Life::Left(Outcome::Refused);
+    world.free_name_of(number);
 }
 
 fn die_with_child(world: &mut World, number: u8) {
@@ -147,7 +158,7 @@ fn drop_joiner(world: &mut World, host: u8) {
 
 fn impatient(world: &mut World, number: u8) {
     world.limits_left -= 1;
-    world.process_mut(number).life = Life::Left(Outcome::Refused);
+    refuse(world, number);
 }
 
 /// One more block given back, as far as the region says.
@@ -158,9 +169,29 @@ fn store_late(world: &mut World, number: u8) {
     own.posted += 1;
 }
 
-/// J1 to J4. A Reader that rejoins goes on with its session, in the next epoch.
+/// J1. Whoever has the claim need not look.
 fn take_seat(world: &mut World, number: u8, rules: &Rules) {
     world.seat = Some(number);
+    match world.has_claims && world.claim != Some(number) {
+        true => world.process_mut(number).life = Life::Looking,
+        false => host(world, number, rules),
+    }
+}
+
+/// J67.
+fn look_at_claim(world: &mut World, number: u8, rules: &Rules) {
+    if world.claim.is_none() || !rules.look_at_claim {
+        return host(world, number, rules);
+    }
+    world.free_seat_of(number);
+    let me = world.process_mut(number);
+    me.life = Life::Arriving;
+    me.gave_way = true;
+}
+
+/// J3, J4. Who rejoins goes on with its session, in the next epoch, and needs no claim.
+fn host(world: &mut World, number: u8, rules: &Rules) {
+    world.free_claim_of(number);
     let me = world.process_mut(number);
     me.life = Life::Hosting { joiner: None };
     me.side = match me.wish {
@@ -224,9 +255,13 @@ fn start_again(world: &mut World, number: u8) {
     let me = world.process_mut(number);
     me.life = Life::Arriving;
     (me.side, me.partner, me.theirs) = (me.wish, number, me.own);
-    if me.is_new() {
+    let (is_survivor, is_new) = (me.rejoins > 0, me.pair == PairId::default());
+    if is_new {
         me.places = [Place::Partner; BLOCKS];
         *world.own_mut(number) = Region::default();
+    }
+    if !is_survivor {
+        world.free_claim_of(number);
     }
 }
 
@@ -244,9 +279,16 @@ fn answer(world: &mut World, number: u8, rules: &Rules) {
     let me = world.process_mut(number);
     if me.wish != Side::Any && me.wish != left {
         // Both know: the host goes on with the next.
-        me.life = Life::Left(Outcome::Refused);
-        return;
+        return refuse(world, number);
     }
+    if world.has_claims && rules.claim_before_admission {
+        match world.claim {
+            // Somebody else has it, too long.
+            Some(other) if other != number => return refuse(world, number),
+            _ => world.claim = Some(number),
+        }
+    }
+    let me = world.process_mut(number);
     me.side = left;
     me.life = Life::Joining {
         host,
@@ -272,8 +314,7 @@ fn admit(world: &mut World, host: u8, rules: &Rules) {
     }
     if rules.compare_epoch && world.own(joiner).pair != world.own(host).pair {
         world.process_mut(host).life = Life::Hosting { joiner: None };
-        world.process_mut(joiner).life = Life::Left(Outcome::Refused);
-        return;
+        return refuse(world, joiner);
     }
     world.process_mut(joiner).life = Life::Joining {
         host,
@@ -281,6 +322,12 @@ fn admit(world: &mut World, host: u8, rules: &Rules) {
         admitted: true,
     };
     let theirs = world.process(joiner).own;
+    // What it is to send, it learns from a Writer that has gone on.
+    let (rejoins, goes_on) = (world.process(host).rejoins, world.process(host).goes_on);
+    let newcomer = world.process_mut(joiner);
+    if newcomer.side == Side::Reader && rejoins > 0 && newcomer.rejoins == 0 {
+        newcomer.next_item = goes_on;
+    }
     let pair = world.own(host).pair;
     let me = world.process_mut(host);
     me.life = Life::Paired;
@@ -292,7 +339,10 @@ fn admit(world: &mut World, host: u8, rules: &Rules) {
 }
 
 /// J14.
-fn enter(world: &mut World, number: u8) {
+fn enter(world: &mut World, number: u8, rules: &Rules) {
+    if world.has_claims && !rules.claim_before_admission && world.claim.is_none() {
+        world.claim = Some(number);
+    }
     let pair = world.own(number).pair;
     let me = world.process_mut(number);
     me.life = Life::Paired;
@@ -309,7 +359,7 @@ fn give_up(world: &mut World, number: u8) {
     }
     world.own_mut(number).state = State::Aborted;
     world.process_mut(number).life = Life::Left(Outcome::Failed);
-    world.free_seat_of(number);
+    world.free_name_of(number);
 }
 
 /// R6, R7. What was not given back goes first, as it is; then the next item.
@@ -363,12 +413,13 @@ fn see_verdict(world: &mut World, number: u8) {
         world.wrong |= wrong::BREACH;
     }
     world.process_mut(number).life = Life::Left(Outcome::Success);
-    world.free_seat_of(number);
+    world.free_name_of(number);
 }
 
-/// After the partner's death: what was not given back, in order of sending, is kept.
+/// After the partner's death: what was not given back, in order of sending, is kept. A Writer
+/// has nothing to keep but how far it has come.
 fn rejoin(world: &mut World, number: u8, rules: &Rules) {
-    if world.theirs(number).state == State::Ended {
+    if world.process(number).side == Side::Reader && world.theirs(number).state == State::Ended {
         world.wrong |= wrong::VERDICT;
     }
     if rules.death_not_hang_up && !world.partner_has_died(number) {
@@ -382,9 +433,19 @@ fn rejoin(world: &mut World, number: u8, rules: &Rules) {
     };
     me.out = List::default();
     me.rejoins += 1;
-    me.wish = Side::Reader;
-    me.life = Life::Arriving;
+    me.wish = me.side;
+    if me.side == Side::Writer && me.last_item > 0 {
+        me.goes_on = me.last_item;
+    }
+    let is_host = world.seat == Some(number);
+    if world.has_claims && is_host && rules.host_keeps_seat {
+        return host(world, number, rules);
+    }
+    world.process_mut(number).life = Life::Arriving;
     world.free_seat_of(number);
+    if !rules.claim_until_seat {
+        world.free_claim_of(number);
+    }
 }
 
 /// The old region stays as it is, for a partner that still looks at it.
@@ -445,7 +506,7 @@ fn give_verdict(world: &mut World, number: u8) {
     }
     world.own_mut(number).state = State::Ended;
     world.process_mut(number).life = Life::Left(Outcome::Success);
-    world.free_seat_of(number);
+    world.free_name_of(number);
 }
 
 fn post(world: &mut World, number: u8) {

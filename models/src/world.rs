@@ -18,8 +18,10 @@ pub struct Bounds {
     pub items: u8,
     /// Letters that each end posts in each pair, at most.
     pub letters: u8,
-    /// How often a Reader rejoins.
+    /// How often a Reader rejoins; with claims, an end of either side.
     pub rejoins: u8,
+    /// Whether survivors keep their places: seconds have claims to the seat.
+    pub claims: bool,
     /// How often a limit of time ends a step of joining.
     pub limits: u8,
     /// How often a link is hung up though both its processes live.
@@ -49,6 +51,14 @@ pub struct Rules {
     pub death_ends_waits: bool,
     /// A letter is posted only into a slot whose last letter was taken.
     pub wait_for_slot: bool,
+    /// Who has the free seat gives it back if another process has a claim to it.
+    pub look_at_claim: bool,
+    /// A second has its claim before it can be admitted, and not after.
+    pub claim_before_admission: bool,
+    /// A survivor lets go of its claim only when it has the seat.
+    pub claim_until_seat: bool,
+    /// A survivor that is the host keeps the seat.
+    pub host_keeps_seat: bool,
 }
 
 impl Rules {
@@ -63,6 +73,10 @@ impl Rules {
         again_first: true,
         death_ends_waits: true,
         wait_for_slot: true,
+        look_at_claim: true,
+        claim_before_admission: true,
+        claim_until_seat: true,
+        host_keeps_seat: true,
     };
 }
 
@@ -72,8 +86,6 @@ pub(crate) struct PairId {
     pub(crate) session: u8,
     pub(crate) epoch: u8,
 }
-
-impl PairId {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
@@ -93,6 +105,8 @@ pub(crate) enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Life {
     Arriving,
+    /// Has the seat, and is yet to look whether another process has a claim to it.
+    Looking,
     /// Has the seat, waits for a partner; looks at one joiner at a time.
     Hosting {
         joiner: Option<u8>,
@@ -185,6 +199,10 @@ pub(crate) struct Process {
     /// Its end of the link was hung up, by whom ever.
     pub(crate) hung_up: bool,
     pub(crate) rejoins: u8,
+    /// It has given the seat back, since another process had a claim.
+    pub(crate) gave_way: bool,
+    /// Of a Writer that has rejoined: the first item that it needs.
+    pub(crate) goes_on: u8,
 }
 
 impl Process {
@@ -209,12 +227,14 @@ impl Process {
             letters_taken: 0,
             hung_up: false,
             rejoins: 0,
+            gave_way: false,
+            goes_on: 0,
         }
     }
 
     /// Whether it has shown nothing yet: all such processes with the same wish are alike.
     pub(crate) fn is_new(&self) -> bool {
-        self.life == Life::Arriving && self.pair == PairId::default()
+        self.life == Life::Arriving && self.pair == PairId::default() && !self.gave_way
     }
 
     pub(crate) fn is_paired_as(&self, side: Side) -> bool {
@@ -273,6 +293,10 @@ pub struct World {
     pub(crate) regions_used: u8,
     /// Who has the seat. A dead one, if a child of its keeps it taken.
     pub(crate) seat: Option<u8>,
+    /// Who has the claim to it, likewise.
+    pub(crate) claim: Option<u8>,
+    /// There are claims.
+    pub(crate) has_claims: bool,
     /// The items that are in the destination, a bit for each.
     pub(crate) applied: u8,
     pub(crate) limits_left: u8,
@@ -295,6 +319,8 @@ impl World {
             regions: [Region::default(); REGIONS],
             regions_used: PROCESSES as u8,
             seat: None,
+            claim: None,
+            has_claims: bounds.claims,
             applied: 0,
             limits_left: bounds.limits,
             hang_ups_left: bounds.hang_ups,
@@ -374,7 +400,9 @@ impl World {
     pub(crate) fn has_partner_of(&self, number: u8) -> bool {
         let me = self.process(number);
         let partner = self.process(me.partner);
-        partner.life == Life::Paired && partner.partner == number && partner.pair == me.pair
+        // By its region: it may have died before it entered.
+        let pair = self.own(number).pair;
+        partner.life == Life::Paired && partner.partner == number && partner.pair == pair
     }
 
     /// Whether `number` has answered an offer of `host` and was told nothing since.
@@ -396,5 +424,17 @@ impl World {
         if self.seat == Some(number) {
             self.seat = None;
         }
+    }
+
+    pub(crate) fn free_claim_of(&mut self, number: u8) {
+        if self.claim == Some(number) {
+            self.claim = None;
+        }
+    }
+
+    /// It has nothing of the name any more.
+    pub(crate) fn free_name_of(&mut self, number: u8) {
+        self.free_seat_of(number);
+        self.free_claim_of(number);
     }
 }

@@ -11,6 +11,7 @@ const DEATHS: Bounds = Bounds {
     items: 3,
     letters: 0,
     rejoins: 2,
+    claims: false,
     limits: 0,
     hang_ups: 0,
     late: 0,
@@ -34,6 +35,22 @@ const LETTERS: Bounds = Bounds {
     letters: 3,
     rejoins: 1,
     ..DEATHS
+};
+
+/// Survivors of both sides keep their places.
+const CLAIMS: Bounds = Bounds {
+    processes: 4,
+    items: 2,
+    rejoins: 1,
+    claims: true,
+    ..DEATHS
+};
+
+/// Likewise, and one each of what makes joining and dying harder.
+const CLAIMS_AND_CHANCES: Bounds = Bounds {
+    claims: true,
+    items: 1,
+    ..CHANCES
 };
 
 /// Looks at every state; the properties must hold.
@@ -67,6 +84,16 @@ fn letters_arrive_once_and_none_of_another_epoch() {
     check("letters", LETTERS);
 }
 
+#[test]
+fn a_survivor_s_place_is_its_own_whoever_comes_and_dies_when() {
+    check("claims", CLAIMS);
+}
+
+#[test]
+fn limits_hang_ups_and_children_of_the_dead_take_no_place_away() {
+    check("claims and chances", CLAIMS_AND_CHANCES);
+}
+
 /// The property that a model without one of the rules breaks, and in how many steps.
 fn failure(bounds: Bounds, rules: Rules) -> Option<(&'static str, usize)> {
     let model = Sessions { bounds, rules };
@@ -89,7 +116,7 @@ fn each_broken_rule_is_found() {
     for (rule, break_it) in RULES {
         let mut rules = Rules::KEPT;
         break_it(&mut rules);
-        let found = [LETTERS, CHANCES]
+        let found = [LETTERS, CHANCES, CLAIMS]
             .into_iter()
             .find_map(|bounds| failure(bounds, rules));
         let (property, steps) = found.unwrap_or_else(|| panic!("nothing fails without {rule}"));
