@@ -66,8 +66,14 @@
 //! What a Reader had sent and not got back, it can then have again
 //! ([`Reader::into_unreturned`]), and go on with another Writer, to which that comes first
 //! ([`Unreturned::rejoin`]); a Writer that has taken all that its Reader had sent can go on with
-//! another one likewise ([`Writer::into_survivor`], [`Survivor::rejoin`]). A thread that is stuck elsewhere (reading a silent source)
-//! notices neither: let another thread sit in [`Monitor::watch`].
+//! another one likewise ([`Writer::into_survivor`], [`Survivor::rejoin`]). A thread that is stuck
+//! elsewhere (reading a silent source) notices neither: let another thread sit in
+//! [`Monitor::watch`].
+//!
+//! With [`Options::takeover`], the end that is left keeps its place meanwhile: whoever joins
+//! comes second and gets the lost one's side, and nobody comes between. [`Reader::epoch`] and
+//! [`Writer::epoch`] tell a newcomer that it has taken somebody's place; [`Writer::dismiss`] and
+//! [`Reader::dismiss`] send one away that is not fit.
 //!
 //! # Trust
 //!
@@ -98,7 +104,7 @@
 //! | memory of a session | the pool, each block rounded up to 64 bytes, or to 4096 if it has 4096 or more; and 40 KiB with 24 bytes for each block, whose number is rounded up to a power of two. The Reader's process allocates the pool, and both map it |
 //! | alignment of a block | 64 bytes; 4096 if the block has 4096 bytes or more, as direct I/O wants |
 //! | bytes of an `EmptyBlock` | what was in the block the last time, not zeros; after sending, only the first `len` bytes are shown to the Writer, which could look at the rest (it maps all of the pool): clear what must stay secret |
-//! | descriptors (Linux) | four for each end: the own region (for [`sessions`]), the partner's doorbell, the own one, and the socket that tells of its leaving; one more for the host's lock file, for a partner of another user, and for the handle once somebody [asked for it](Reader::handle); and one for the partner's process, shared by all sessions with it |
+//! | descriptors (Linux) | four for each end: the own region (for [`sessions`]), the partner's doorbell, the own one, and the socket that tells of its leaving; one more for the host's lock file, for the second's if it [keeps its place](Options::takeover), for a partner of another user, and for the handle once somebody [asked for it](Reader::handle); and one for the partner's process, shared by all sessions with it |
 //! | `wait_any` | 0.5 µs for each end, of a thousand; nothing for ends that are ready at once but some loads |
 //! | `try_` that finds something | no system call; from 12 ns, and what a cache line takes from one processor to the other |
 //! | `try_` that finds nothing | one system call, to see whether the partner is alive: some 2 µs |
@@ -109,7 +115,8 @@
 //! # Systems
 //!
 //! Linux 5.4 or later: a plain name lives in `$XDG_RUNTIME_DIR/brigade`, or else in
-//! `/tmp/brigade-UID`, as an empty lock file, which vanishes with the session, and a
+//! `/tmp/brigade-UID`, as an empty lock file (two if the second [keeps its
+//! place](Options::takeover)), which vanishes with the session, and a
 //! socket, which vanishes when the pair is complete. After a kill they stay, until the
 //! next process of that name.
 //!

@@ -204,6 +204,34 @@ fn a_copy_goes_on_with_the_next_writer_when_one_is_killed() {
 }
 
 #[test]
+fn a_copy_goes_on_whichever_process_is_killed_and_started_again() {
+    let (directory, name) = place();
+    let path = directory.path().join("copy");
+    let file = path.to_str().unwrap();
+    // Slow: they are killed long before the end.
+    let start = || Process::start("takeover", &[&name, "4", file, "100"]);
+    let wait_for = |blocks: u64, alive: &mut [&mut Process]| {
+        while fs::metadata(&path).map_or(0, |found| found.len()) < blocks * COPIED {
+            alive.iter_mut().for_each(|process| process.check());
+            thread::sleep(PAUSE);
+        }
+    };
+    // One of the two, and then the one that outlived it.
+    let (mut first, mut second) = (start(), start());
+    wait_for(2, &mut [&mut first, &mut second]);
+    first.kill();
+    let mut third = start();
+    // More than the pool holds: the two are a pair.
+    wait_for(14, &mut [&mut second, &mut third]);
+    second.kill();
+    let mut fourth = start();
+    assert_says(&fourth.succeed(), &["pair 3", "all was written"]);
+    assert_says(&third.succeed(), &["died", "all was written"]);
+    let block = |index| (0..COPIED).map(move |offset| ((index * COPIED + offset) % 251) as u8);
+    assert!((0..64).flat_map(block).eq(fs::read(&path).unwrap()));
+}
+
+#[test]
 fn a_host_goes_on_with_another_plugin_when_one_crashes() {
     let said = Process::start("plugin_host", &["20"]).succeed();
     assert_says(

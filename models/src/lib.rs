@@ -3,7 +3,8 @@
 //!
 //! What is modelled: the seat of a name, joining, blocks of the Reader's with what is in
 //! them, both queues and their counters, letters, the end of the data, the verdict, abort,
-//! death, hang-up, and a Reader that rejoins with what a dead Writer did not give back.
+//! death, hang-up, and a Reader that rejoins with what a dead Writer did not give back; also
+//! claims, by which survivors of both sides keep their places.
 //! Each step is one that other processes can see, so each order of steps is looked at.
 //!
 //! What is not: the order in which a processor makes stores visible, and sleeping and
