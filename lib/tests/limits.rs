@@ -92,16 +92,23 @@ fn limit(resource: Resource, value: u64) {
 }
 
 fn pair(name: &str) -> Result<(Role, Role), Error> {
-    // Long enough for a second that is there already.
+    let host = Seat::take(name, &Options::new().wait(Duration::from_secs(60)))?;
+    // Not for long, if it finds itself the first: then the host has failed.
     let options = Options::new().wait(Duration::from_millis(500));
-    let host = Seat::take(name, &options)?;
+    let monitor = host.monitor();
     thread::scope(|scope| {
         let host = scope.spawn(move || host.wait());
         let second = join(name, &options);
-        // The host's reason is the first if it has one of its own.
+        if second.is_err() {
+            monitor.abort("nobody comes");
+        }
+        // What the system said is the first reason, whoever it said it to.
         match (host.join().unwrap(), second) {
             (Ok(host), Ok(second)) => Ok((host, second)),
-            (_, Err(error @ Error::Os { .. })) | (Err(error), _) | (_, Err(error)) => Err(error),
+            (_, Err(error @ Error::Os { .. }))
+            | (Err(error @ Error::Os { .. }), _)
+            | (_, Err(error))
+            | (Err(error), _) => Err(error),
         }
     })
 }

@@ -232,7 +232,7 @@ impl Raw {
 
 // ---- the real end ---------------------------------------------------------------------
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs `test`, and fails when it hangs.
 fn bounded(test: impl FnOnce() + Send + 'static) {
@@ -1461,17 +1461,19 @@ fn assert_partners_fault(error: &Error) {
 
 const SCRIBBLED_FOR: Duration = Duration::from_secs(3);
 
-/// How many bytes that are not zero it got.
-fn fire_at_writer(seed: u64) -> usize {
+/// The least rounds of it, which on a busy machine take longer.
+const ROUNDS: u64 = 20;
+
+fn fire_at_writer(seed: u64) {
     let (writer, raw) = real_writer(seed.is_multiple_of(2));
     under_fire(raw, seed, move || {
         let deadline = Instant::now() + Duration::from_millis(100);
-        let (mut held, mut bytes) = (Vec::new(), 0);
+        let mut held = Vec::new();
         let error = loop {
             match writer.data_block_until(deadline) {
                 Ok(Some(block)) => {
                     assert!(block.len() <= BLOCK_SIZE as usize);
-                    bytes += block.iter().filter(|byte| **byte != 0).count();
+                    std::hint::black_box(block.iter().filter(|byte| **byte != 0).count());
                     let _labels = (block.kind(), block.tag());
                     held.push(block);
                     if held.len() > 2 {
@@ -1495,8 +1497,7 @@ fn fire_at_writer(seed: u64) -> usize {
                 assert_partners_fault(&error);
             }
         }
-        bytes
-    })
+    });
 }
 
 fn fire_at_reader(seed: u64) {
@@ -1526,30 +1527,26 @@ fn fire_at_reader(seed: u64) {
 #[test]
 fn a_real_writer_survives_a_reader_that_writes_random_bytes_everywhere() {
     bounded(|| {
-        let (until, mut rounds, mut drained) = (Instant::now() + SCRIBBLED_FOR, 0, 0);
+        let until = Instant::now() + SCRIBBLED_FOR;
         for seed in 1.. {
-            if Instant::now() >= until {
+            if seed > ROUNDS && Instant::now() >= until {
                 break;
             }
-            drained += fire_at_writer(seed);
-            rounds += 1;
+            fire_at_writer(seed);
         }
-        assert!(rounds > 20, "{rounds} rounds, {drained} bytes");
     });
 }
 
 #[test]
 fn a_real_reader_survives_a_writer_that_writes_random_bytes_everywhere() {
     bounded(|| {
-        let (until, mut rounds) = (Instant::now() + SCRIBBLED_FOR, 0);
+        let until = Instant::now() + SCRIBBLED_FOR;
         for seed in 1.. {
-            if Instant::now() >= until {
+            if seed > ROUNDS && Instant::now() >= until {
                 break;
             }
             fire_at_reader(seed);
-            rounds += 1;
         }
-        assert!(rounds > 20, "{rounds} rounds");
     });
 }
 
