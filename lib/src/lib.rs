@@ -105,7 +105,7 @@
 //! | alignment of a block | 64 bytes; 4096 if the block has 4096 bytes or more, as direct I/O wants |
 //! | bytes of an `EmptyBlock` | what was in the block the last time, not zeros; after sending, only the first `len` bytes are shown to the Writer, which could look at the rest (it maps all of the pool): clear what must stay secret |
 //! | descriptors (Linux) | four for each end: the own region (for [`sessions`]), the partner's doorbell, the own one, and the socket that tells of its leaving; one more for the host's lock file, for the second's if it [keeps its place](Options::takeover), for a partner of another user, and for the handle once somebody [asked for it](Reader::handle); and one for the partner's process, shared by all sessions with it |
-//! | `wait_any` | 0.5 µs for each end, of a thousand; nothing for ends that are ready at once but some loads |
+//! | `wait_any` | 0.2 µs for each end, of a thousand; nothing for ends that are ready at once but some loads |
 //! | `try_` that finds something | no system call; from 12 ns, and what a cache line takes from one processor to the other |
 //! | `try_` that finds nothing | one system call, to see whether the partner is alive: some 2 µs |
 //! | `check` | one system call: some 1 µs |

@@ -113,7 +113,7 @@ mod sealed {
 ///
 /// Costs some loads for each end, two system calls in all, one more for each end that has
 /// something and, where the system needs it, for each group of 63 handles (Windows): some
-/// half a microsecond for each of a thousand sessions in one thread. It needs no descriptor
+/// 0.2 µs for each of a thousand sessions in one thread. It needs no descriptor
 /// (Linux). What it waits for may be as many as the limit of descriptors: two for each end,
 /// which are open anyway, so that only who lowers the limit later gets an error.
 ///
