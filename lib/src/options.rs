@@ -153,7 +153,9 @@ impl Options {
     ///
     /// A process that joins while the survivor is busy or stopped waits for five seconds, and
     /// then fails with [`Error::NotAnswering`](crate::Error::NotAnswering); it may try again.
-    /// The survivor loses nothing by that.
+    /// (Half a second, and [`Error::TooManyInstances`](crate::Error::TooManyInstances), if the
+    /// lost one was the second and did not die keeping its place, but left.) The survivor
+    /// loses nothing by that.
     ///
     /// On Linux, the second keeps a lock for that: a file beside that of the first, and one
     /// descriptor (two in the directory of plain names). As with the name itself, a child that

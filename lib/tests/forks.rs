@@ -313,6 +313,47 @@ fn a_forked_child_of_a_waiting_host_drops_the_seat_and_the_host_stays_reachable(
 }
 
 #[test]
+fn a_forked_child_can_not_go_on_in_its_parents_place_nor_give_it_up() {
+    for survivor_first in [true, false] {
+        let place = place();
+        let keeping = || options().takeover(LIMIT);
+        let first = if survivor_first {
+            Side::Writer
+        } else {
+            Side::Reader
+        };
+        let seat = Seat::take(&place.name, &keeping().side(first)).unwrap();
+        let host = std::thread::spawn(move || seat.wait());
+        let second = join(&place.name, &keeping()).unwrap();
+        let host = host.join().unwrap().unwrap();
+        let (writer, reader) = match survivor_first {
+            true => (host, second),
+            false => (second, host),
+        };
+        drop(reader);
+        let Role::Writer(writer) = writer else {
+            panic!("not the writer");
+        };
+        let mut survivor = writer.into_survivor().unwrap();
+        let files = || std::fs::read_dir(place.directory.path()).unwrap().count();
+        assert_eq!(files(), 1);
+        assert_was_good(in_fork(|| {
+            // SAFETY: the child, whose memory is a copy, never uses it again.
+            let mut copy = unsafe { std::ptr::read(&raw const survivor) };
+            is_refused(copy.rejoin(&place.name, &keeping()))
+        }));
+        assert_eq!(files(), 1);
+        // Who comes now finds it kept: only this process is the host.
+        let name = place.name.clone();
+        let newcomer = std::thread::spawn(move || join(&name, &keeping()).unwrap());
+        let writer = survivor.rejoin(&place.name, &keeping()).unwrap();
+        assert_eq!(writer.epoch(), 2);
+        drop((writer, newcomer.join().unwrap()));
+        assert_eq!(files(), 0);
+    }
+}
+
+#[test]
 fn a_session_ends_and_its_name_is_free_though_a_forked_child_lives_on() {
     let place = place();
     let name = place.name.clone();

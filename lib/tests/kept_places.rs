@@ -11,7 +11,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use brigade::{Error, Role, Seat, Side, join};
+use brigade::{Error, Reader, Role, Seat, Side, Writer, join};
 use common::other::{self, Other, keeping, options};
 use common::{bounded, send};
 use tempfile::TempDir;
@@ -384,6 +384,99 @@ fn who_is_dismissed_hears_why_and_what_it_had_goes_to_the_next() {
         newcomer.tell("finish");
         reader.finish().unwrap();
         newcomer.expect("finished");
+    });
+}
+
+/// The ends of a pair in this process, both of which keep their places.
+fn pair_here(name: &str) -> (Reader, Writer) {
+    let seat = Seat::take(name, &keeping().side(Side::Reader)).unwrap();
+    let host = thread::spawn(move || seat.wait());
+    let second = join(name, &keeping()).unwrap();
+    match (host.join().unwrap().unwrap(), second) {
+        (Role::Reader(reader), Role::Writer(writer)) => (reader, writer),
+        both => panic!("not a reader and a writer: {both:?}"),
+    }
+}
+
+#[test]
+fn two_that_have_lost_each_other_and_live_may_meet_again() {
+    bounded(|| {
+        let (directory, name) = place();
+        let (reader, writer) = pair_here(&name);
+        send(&reader, &7u64.to_le_bytes(), 7);
+        let mut unreturned = reader.dismiss(0, "once more").unwrap();
+        drop(writer.data_block().unwrap().unwrap());
+        writer.data_block().unwrap_err();
+        let mut survivor = writer.into_survivor().unwrap();
+        let other = name.clone();
+        let reader = thread::spawn(move || unreturned.rejoin(&other, &keeping()).unwrap());
+        let writer = survivor.rejoin(&name, &keeping()).unwrap();
+        let reader = reader.join().unwrap();
+        assert_eq!((reader.epoch(), writer.epoch()), (2, 2));
+        reader.close().unwrap();
+        // It was taken, which the Reader had not heard.
+        assert_eq!(writer.data_block().unwrap().unwrap().tag(), 7);
+        assert!(writer.data_block().unwrap().is_none());
+        writer.finish().unwrap();
+        reader.verdict().unwrap();
+        assert_empty(&directory);
+    });
+}
+
+#[test]
+fn who_goes_on_under_another_name_lets_go_of_the_first() {
+    bounded(|| {
+        for reader_goes_on in [true, false] {
+            let (directory, name) = place();
+            let elsewhere = format!("{name}2");
+            let (reader, writer) = pair_here(&name);
+            let other = elsewhere.clone();
+            let newcomer = thread::spawn(move || join(&other, &keeping()).unwrap());
+            let role = match reader_goes_on {
+                true => {
+                    drop(writer);
+                    let mut unreturned = reader.into_unreturned().unwrap();
+                    Role::Reader(unreturned.rejoin(&elsewhere, &keeping()).unwrap())
+                }
+                false => {
+                    drop(reader);
+                    let mut survivor = writer.into_survivor().unwrap();
+                    let options = keeping();
+                    Role::Writer(survivor.rejoin(&elsewhere, &options).unwrap())
+                }
+            };
+            let seat = Seat::take(&name, &options()).unwrap();
+            assert!(seat.is_first());
+            drop((role, newcomer.join().unwrap(), seat));
+            assert_empty(&directory);
+        }
+    });
+}
+
+#[test]
+fn a_watcher_that_hears_of_the_loss_first_does_not_give_the_place_up() {
+    bounded(|| {
+        let (directory, name) = place();
+        let (reader, writer) = pair_here(&name);
+        let watching = [reader.monitor(), writer.monitor()];
+        let watchers = watching.map(|monitor| thread::spawn(move || monitor.watch()));
+        drop(reader);
+        for watcher in watchers {
+            watcher.join().unwrap().unwrap_err();
+        }
+        let mut survivor = writer.into_survivor().unwrap();
+        let other = name.clone();
+        let newcomer = thread::spawn(move || join(&other, &keeping()).unwrap());
+        // From another thread, too.
+        let thread = thread::spawn(move || {
+            let writer = survivor.rejoin(&name, &keeping()).unwrap();
+            (survivor, writer)
+        });
+        let (survivor, writer) = thread.join().unwrap();
+        assert_eq!(writer.epoch(), 2);
+        drop((survivor, newcomer.join().unwrap()));
+        drop(writer);
+        assert_empty(&directory);
     });
 }
 

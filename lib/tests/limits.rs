@@ -63,6 +63,7 @@ fn assert_succeeds(output: &Output) {
 fn the_process_that_other_tests_start() {
     match std::env::var(TASK).as_deref() {
         Ok("few files") => few_files(),
+        Ok("few files for a survivor") => few_files_for_a_survivor(),
         Ok("join with few files") => join_with_few_files(),
         Ok("many sessions") => many_sessions(),
         Ok("many partners") => many_partners(),
@@ -179,6 +180,57 @@ fn few_files() {
         }
     }
     panic!("a pair needs more than 40 descriptors");
+}
+
+#[test]
+fn with_too_few_descriptors_a_survivor_is_told_so_and_its_place_is_kept() {
+    assert_does("few files for a survivor");
+}
+
+fn few_files_for_a_survivor() {
+    let keeping = || {
+        let options = Options::new().takeover(Duration::from_secs(60));
+        options.wait(Duration::from_millis(20))
+    };
+    for survivor_first in [true, false] {
+        let (directory, name) = place();
+        let first = if survivor_first {
+            Side::Writer
+        } else {
+            Side::Reader
+        };
+        let patient = || keeping().wait(Duration::from_secs(60));
+        let seat = Seat::take(&name, &patient().side(first)).unwrap();
+        let host = thread::spawn(move || seat.wait());
+        let second = join(&name, &patient()).unwrap();
+        let (Role::Writer(writer), Role::Reader(reader)) = (match survivor_first {
+            true => (host.join().unwrap().unwrap(), second),
+            false => (second, host.join().unwrap().unwrap()),
+        }) else {
+            panic!("not as was asked for");
+        };
+        drop(reader);
+        let mut survivor = writer.into_survivor().unwrap();
+        let all = getrlimit(Resource::Nofile);
+        let mut failures = 0;
+        // It is the highest number that is limited, and some below are free.
+        for numbers in 0..100 {
+            limit(Resource::Nofile, numbers);
+            let error = survivor.rejoin(&name, &keeping()).unwrap_err();
+            setrlimit(Resource::Nofile, all).unwrap();
+            if matches!(error, Error::NoPartner { .. }) {
+                break;
+            }
+            let text = error.to_string();
+            assert!(text.contains("ulimit -n"), "{numbers}: {text}");
+            failures += 1;
+            let left = std::fs::read_dir(directory.path()).unwrap().count();
+            assert_eq!(left, 1, "the claim, or the seat");
+        }
+        assert!(failures > 5, "there were too few limits to hit");
+        drop(survivor);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }
 
 /// The variable that says where the sessions of a task are.

@@ -106,13 +106,26 @@ impl<'n> Arriving<'n> {
         _deadline: Instant,
         last: bool,
     ) -> Result<Option<Arrival>, Error> {
-        // Its host may be about to open its files to others; or somebody else who cannot
-        // stay, since this process has the claim, is there for a moment.
-        let is_patient = !self.guests.is_empty() || self.claim.is_some();
         match self.try_both(last) {
-            Err(_) if is_patient && !last => Ok(None),
+            Err(error) if !last && self.may_pass(&error) => Ok(None),
             tried => tried,
         }
+    }
+
+    /// Whether the next attempt may do without `error`.
+    fn may_pass(&self, error: &Error) -> bool {
+        // Its host may be about to open its files to others.
+        if !self.guests.is_empty() {
+            return true;
+        }
+        // Somebody else's file may be there for a moment: that one cannot stay, since this
+        // process has the claim.
+        let is_foreign = match error {
+            Error::Refused { .. } => true,
+            Error::Os { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
+            _ => false,
+        };
+        self.claim.is_some() && is_foreign
     }
 
     fn try_both(&mut self, last: bool) -> Result<Option<Arrival>, Error> {
