@@ -28,6 +28,19 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// This half was told to stop; whoever told it knows why.
     pub(crate) already_reported: bool,
+    /// Another partner may do better.
+    pub(crate) loss: Option<Loss>,
+}
+
+/// What is wrong with a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Its process ended.
+    Died,
+    /// It gave up.
+    GaveUp,
+    /// It is not the one that this half needs.
+    Unfit,
 }
 
 impl Failure {
@@ -36,6 +49,7 @@ impl Failure {
             code: exit as u8,
             message: message.into(),
             already_reported: false,
+            loss: None,
         }
     }
 
@@ -60,6 +74,7 @@ impl Failure {
             code: interruption.code,
             message: format!("interrupted ({})", interruption.name),
             already_reported: false,
+            loss: None,
         }
     }
 
@@ -73,6 +88,12 @@ impl Failure {
     pub(crate) fn remark(mut self, remark: &str) -> Failure {
         self.message.push_str("; ");
         self.message.push_str(remark);
+        self
+    }
+
+    /// The same, if it is the partner that does not fit, unless that is lost anyway.
+    pub(crate) fn unfit(mut self) -> Failure {
+        self.loss = self.loss.or(Some(Loss::Unfit));
         self
     }
 
@@ -123,6 +144,12 @@ impl From<Error> for Failure {
         };
         let failure = Failure {
             already_reported: matches!(error, Error::Aborted { .. }),
+            loss: match &error {
+                Error::PartnerDied { .. } => Some(Loss::Died),
+                Error::PartnerAborted { .. } => Some(Loss::GaveUp),
+                Error::ProtocolViolation { .. } => Some(Loss::Unfit),
+                _ => None,
+            },
             ..Failure::new(exit, message)
         };
         match &error {

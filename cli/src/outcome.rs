@@ -8,6 +8,8 @@ pub(crate) struct Report {
     pub(crate) bytes: u64,
     /// How many of these were holes, which were not read, or zeros not written.
     pub(crate) holes: u64,
+    /// So many of them were there before this half came.
+    pub(crate) before: u64,
     pub(crate) took: Duration,
     pub(crate) on_disk: bool,
     /// The hash of all data, if it was asked for.
@@ -19,13 +21,14 @@ pub(crate) struct Report {
 impl Report {
     /// Bytes in a second.
     pub(crate) fn rate(&self) -> f64 {
-        self.bytes as f64 / self.took.as_secs_f64().max(1e-9)
+        (self.bytes - self.before) as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
     pub(crate) fn kept(words: String) -> Report {
         Report {
             bytes: 0,
             holes: 0,
+            before: 0,
             took: Duration::ZERO,
             on_disk: false,
             digest: None,

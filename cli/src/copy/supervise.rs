@@ -2,13 +2,15 @@
 //! to it: an end, a signal, the partner's death.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use brigade::{Monitor, Partner, Side};
 
 use crate::copy::half::{self, Event};
-use crate::failure::{Exit, Failure, reason};
+use crate::copy::reading;
+use crate::failure::{Exit, Failure, Loss, reason};
 use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
@@ -63,6 +65,15 @@ pub(crate) struct Supervisor<'p> {
     side: Option<Side>,
     monitor: Option<Monitor>,
     paired: bool,
+    /// How many partners there were, with the present one; what became of that.
+    partners: u64,
+    partner: Option<u32>,
+    agreed: bool,
+    can_be_replaced: bool,
+    /// Its place is held for another one.
+    lost: bool,
+    /// Set to end a wait for that.
+    given_up: Arc<AtomicBool>,
     all_sent: bool,
     /// When both were there.
     started: Option<Instant>,
@@ -92,7 +103,7 @@ pub(crate) struct Supervisor<'p> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ChildState {
     None,
-    Running,
+    Running(u32),
     Ended(Option<i32>),
 }
 
@@ -100,7 +111,8 @@ enum ChildState {
 pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     let (sender, events) = channel();
     let gate = Arc::new(CommitGate::default());
-    if let Err(failure) = start_threads(&plan, voice, &gate, sender) {
+    let given_up = Arc::default();
+    if let Err(failure) = start_threads(&plan, voice, &gate, &given_up, sender) {
         output::last_words(&failure);
         return failure.code;
     }
@@ -112,6 +124,12 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         side: None,
         monitor: None,
         paired: false,
+        partners: 0,
+        partner: None,
+        agreed: false,
+        can_be_replaced: true,
+        lost: false,
+        given_up,
         all_sent: false,
         started: None,
         size: None,
@@ -147,6 +165,7 @@ fn start_threads(
     plan: &Plan,
     voice: Voice,
     gate: &Arc<CommitGate>,
+    given_up: &Arc<AtomicBool>,
     sender: Sender<Event>,
 ) -> Result<(), Failure> {
     let ignored = sys::ignored_interruptions().unwrap_or_else(|error| {
@@ -164,9 +183,9 @@ fn start_threads(
     };
     sys::watch_interruptions(ignored, tell)
         .map_err(|error| Failure::system("watch for signals", &error))?;
-    let (plan, gate) = (plan.clone(), Arc::clone(gate));
+    let (plan, gate, given_up) = (plan.clone(), Arc::clone(gate), Arc::clone(given_up));
     let run = move || {
-        let run = || half::run(&plan, voice.both, &gate, &sender);
+        let run = || half::run(&plan, voice.both, &gate, &sender, &given_up);
         let result =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
                 let message = "the copy was ended by an internal error";
@@ -249,17 +268,7 @@ impl Supervisor<'_> {
                 ));
             }
             Event::Waiting => self.say_waiting(),
-            Event::Paired(monitor) => {
-                self.paired = true;
-                let now = Instant::now();
-                self.started = Some(now);
-                self.told.1 = now;
-                self.moved.1 = now;
-                if let Some(partner) = monitor.partner() {
-                    self.meet(&partner);
-                    self.say_verbose(&format!("the partner is {partner}"));
-                }
-            }
+            Event::Paired { number, monitor } => self.pair(number, monitor),
             Event::Agreement(step) => {
                 self.moved.1 = Instant::now();
                 match step {
@@ -267,21 +276,127 @@ impl Supervisor<'_> {
                         self.size = Some(size);
                         self.tell_paired();
                     }
-                    Step::Answered { begins } => self.begins = Some(begins),
+                    Step::Answered {
+                        begins,
+                        offset,
+                        can_be_replaced,
+                    } => {
+                        self.begins = Some(begins);
+                        self.agreed = true;
+                        self.can_be_replaced = can_be_replaced;
+                        self.go_on(begins, offset);
+                    }
                 }
             }
             Event::AllSent => self.all_sent = true,
-            Event::PartnerGone(failure) => self.give_grace(failure),
+            Event::PartnerGone(number, failure) => self.note_gone(number, failure),
+            Event::Lost(number, failure) => self.lose(number, &failure),
+            Event::NotTaken(failure) => self.say_not_taken(&failure),
             Event::Unwatched(failure) => self.stop(failure),
-            Event::ChildStarted => self.child = ChildState::Running,
-            Event::ChildEnded(code) => {
+            Event::ChildStarted(id) => self.child = ChildState::Running(id),
+            Event::ChildEnded(id, code) if self.child == ChildState::Running(id) => {
                 self.child = ChildState::Ended(code);
                 self.pair_by = Some(Instant::now() + CHILD_GRACE);
             }
+            // Another one has its place.
+            Event::ChildEnded(..) => {}
             Event::Interruption(interruption) => {
                 self.stop(Failure::interrupted(interruption));
             }
             Event::Done(_) => {}
+        }
+    }
+
+    /// A partner has come.
+    fn pair(&mut self, number: u64, monitor: Monitor) {
+        self.paired = true;
+        self.partners = number;
+        self.agreed = false;
+        self.begins = None;
+        self.all_sent = false;
+        let now = Instant::now();
+        self.started.get_or_insert(now);
+        self.told.1 = now;
+        self.moved.1 = now;
+        if let Some(partner) = monitor.partner() {
+            self.meet(&partner);
+            self.say_verbose(&format!("the partner is {partner}"));
+            self.partner = Some(partner.process_id());
+        }
+        if let Some((failure, _)) = &self.stopped {
+            monitor.abort(&failure.message);
+        }
+        self.monitor = Some(monitor);
+    }
+
+    /// The half takes what its partner had sent, and then finds by itself that it is gone.
+    fn note_gone(&mut self, number: u64, failure: Failure) {
+        let came_later = self.partners > 1 && !self.agreed;
+        let may_go_on = match failure.loss {
+            Some(Loss::Died) => !self.agreed || self.can_be_replaced,
+            _ => came_later,
+        };
+        let takes_over = self.plan.settings.takeover.is_some() && may_go_on;
+        match (number == self.partners, takes_over, failure.loss) {
+            (false, ..) => {}
+            (true, false, _) => self.give_grace(failure),
+            (true, true, Some(Loss::Died)) if !came_later => self.lose(number, &failure),
+            (true, true, _) => {}
+        }
+    }
+
+    /// The place of the partner of that `number` is held for another one.
+    fn lose(&mut self, number: u64, failure: &Failure) {
+        if self.lost || number != self.partners {
+            return;
+        }
+        self.lost = true;
+        // Its own process does not speak any more.
+        self.voice.started_by_both = false;
+        let side = self.side.unwrap_or(Side::Reader).other();
+        let limit = self.plan.settings.takeover.unwrap_or_default();
+        let command = &self.plan.partner_command;
+        if self.speaks_json() {
+            output::event(event::lost(side, self.partner, limit, command));
+        } else if !self.is_silent() {
+            let restarts = self.voice.both || self.plan.started_by_both;
+            let how = match restarts {
+                true => "another one is started".to_owned(),
+                false => {
+                    let limit = units::duration(limit);
+                    format!("its place is held for {limit}; run: {command}")
+                }
+            };
+            self.say(&format!("{}; {how}", failure.message));
+        }
+    }
+
+    fn say_not_taken(&self, failure: &Failure) {
+        match self.speaks_json() {
+            true => output::event(event::warning(&failure.message)),
+            false if self.is_silent() => {}
+            false => self.say(&format!("{}; still waiting for another", failure.message)),
+        }
+    }
+
+    /// The two have agreed: where the copy goes on, if it does.
+    fn go_on(&mut self, begins: bool, offset: u64) {
+        let was_lost = std::mem::take(&mut self.lost);
+        let side = self.side.unwrap_or(Side::Reader).other();
+        if was_lost && self.speaks_json() {
+            let taken = event::taken_over(side, self.partner, self.partners, offset);
+            output::event(taken);
+        }
+        if self.is_silent() || !begins {
+            return;
+        }
+        if was_lost {
+            let process = self.partner.unwrap_or_default();
+            self.say(&format!(
+                "process {process} has taken the {side}'s place; the copy goes on at byte {offset}"
+            ));
+        } else if offset > 0 {
+            self.say(&format!("the copy goes on at byte {offset}"));
         }
     }
 
@@ -300,8 +415,9 @@ impl Supervisor<'_> {
     /// The first reason counts, but that a signal to both processes may have
     /// reached the other one first.
     fn stop(&mut self, failure: Failure) {
+        self.given_up.store(true, Ordering::Relaxed);
         let failure = match self.all_sent {
-            true => failure.remark(&half::may_be_complete(self.plan)),
+            true => failure.remark(&reading::may_be_complete(self.plan)),
             false => failure,
         };
         if let Some((first, _)) = &mut self.stopped {
@@ -370,10 +486,12 @@ impl Supervisor<'_> {
     fn wait_for_child(&mut self, reason: &str) {
         // It may itself be stuck, and give up after its own grace.
         let deadline = Instant::now() + GRACE + CHILD_GRACE;
-        while self.child == ChildState::Running {
+        while let ChildState::Running(id) = self.child {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(Event::ChildEnded(code)) => self.child = ChildState::Ended(code),
+                Ok(Event::ChildEnded(ended, code)) if ended == id => {
+                    self.child = ChildState::Ended(code);
+                }
                 Ok(Event::Seated { monitor, .. }) => monitor.abort(reason),
                 Ok(_) => {}
                 Err(_) => break,
@@ -451,6 +569,10 @@ impl Supervisor<'_> {
             } else {
                 PARTNERS_GRACE
             };
+        if self.lost {
+            // Nothing moves until somebody has come.
+            self.moved.1 = Instant::now();
+        }
         if self.stopped.is_none() && self.moved.1.elapsed() >= limit {
             let status = if is_own { Exit::Failed } else { Exit::Partner };
             let timeout = units::duration(timeout);
@@ -464,6 +586,11 @@ impl Supervisor<'_> {
 
     fn speaks_json(&self) -> bool {
         self.voice.json && !self.voice.started_by_both
+    }
+
+    /// Says nothing in text but why it failed.
+    fn is_silent(&self) -> bool {
+        self.voice.quiet || self.voice.json || self.voice.started_by_both
     }
 
     fn say_start(&self) {
@@ -490,7 +617,7 @@ impl Supervisor<'_> {
         let command = &self.plan.partner_command;
         if self.speaks_json() {
             output::event(event::waiting(side, command));
-        } else if !self.voice.quiet && !self.voice.json {
+        } else if !self.is_silent() {
             let partner = side.other();
             self.say(&format!("waiting for the {partner}; run next: {command}"));
         }
@@ -509,7 +636,7 @@ impl Supervisor<'_> {
         if self.speaks_json() {
             output::event(event::done(report, &progress));
         }
-        if self.voice.quiet || self.voice.json {
+        if self.is_silent() {
             return;
         }
         if let Some(words) = &report.kept {

@@ -9,6 +9,9 @@
 //! A copy that begins in the middle has a hash, too: of the source it reads again what
 //! comes after all but the last of the whole subtrees that it was told of.
 
+use std::io;
+use std::ops::Range;
+
 use brigade::{Label, Monitor, Reader};
 
 use crate::failure::{Exit, Failure};
@@ -34,102 +37,150 @@ const READ_AGAIN_AT_ONCE: usize = 256 * 1024;
 pub(crate) struct Filled {
     pub(crate) bytes: u64,
     pub(crate) holes: u64,
+    /// Where it began.
+    pub(crate) before: u64,
     pub(crate) digest: Option<[u8; 32]>,
 }
 
-/// Sends all of `source` from where `begin` says, and then what is told of it; among the
-/// data, if `tells_subtrees`, what stands for these.
-pub(crate) fn fill(
-    plan: &Plan,
-    reader: &Reader,
-    source: &mut Source,
-    begin: &Begin,
-    tells_subtrees: bool,
-) -> Result<Filled, Failure> {
-    let settings = &plan.settings;
-    source.spare_cache(settings);
-    // Before reading changes when it was read last.
-    let mut metadata = match settings.preserve == Preserve::default() {
-        true => Metadata::default(),
-        false => source.metadata(settings.preserve.xattr)?,
-    };
-    let is_hashed = settings.verify || settings.expected.digest.is_some();
-    let mut pump = Pump {
-        settings,
-        reader,
-        monitor: reader.monitor(),
-        limiter: Limiter::new(settings.limit_rate),
-        source_words: plan.source_words(),
-        hash: is_hashed.then(Tree::new),
-        staged: match settings.sparse {
-            When::Always => vec![0; reader.block_size()],
-            When::Auto | When::Never => Vec::new(),
-        },
-        tells_subtrees,
-        told_subtrees: 0,
-        sent: 0,
-        holes: 0,
-    };
-    pump.begin(source, begin)?;
-    while pump.step(source)? {}
-    pump.monitor.set_figure(wire::ALL_READ, 1);
-    source.check_whole()?;
-    let expected = settings.expected;
-    expected.check_end(&pump.source_words, pump.sent)?;
-    if !settings.allow_changes {
-        source.check_unchanged()?;
-    }
-    let digest = pump.hash.take().map(|hash| hash.finalize());
-    if let Some(digest) = &digest {
-        expected.check_digest(&pump.source_words, digest)?;
-    }
-    metadata.modified_at_end = source.modified_by_now()?;
-    let metadata = metadata.encode(wire::METADATA_BYTES_MAX, sys::is_access_list);
-    pieces::send(reader, wire::METADATA, &metadata)?;
-    if let Some(digest) = digest.filter(|_| settings.verify) {
-        pieces::send(reader, wire::DIGEST, digest.as_bytes())?;
-    }
-    wire::set_waited(&pump.monitor);
-    Ok(Filled {
-        bytes: pump.sent,
-        holes: pump.holes,
-        digest: digest.map(blake3::Hash::into),
-    })
-}
-
-/// All that goes on while the source is read.
-struct Pump<'p> {
+/// Sends a source; with one Writer after the other, if these die.
+pub(crate) struct Pump<'p> {
     settings: &'p Settings,
-    reader: &'p Reader,
-    monitor: Monitor,
     limiter: Limiter,
     source_words: String,
+    metadata: Metadata,
     hash: Option<Tree>,
-    /// What was read, if it is to be searched for zeros.
-    staged: Vec<u8>,
+    /// Bytes that are in the hash: there may be more than were sent.
+    hashed: u64,
     /// The Writer gets to know what to go on from, and has heard of so many subtrees.
     tells_subtrees: bool,
     told_subtrees: u64,
+    /// What was read and not sent yet.
+    unsent: Unsent,
     /// Bytes of the source that were sent, holes among them.
     sent: u64,
     holes: u64,
+    before: u64,
+    all_sent: bool,
 }
 
-impl Pump<'_> {
+/// What comes next in the source, if that was read or passed already.
+#[derive(Default)]
+struct Unsent {
+    hole: u64,
+    /// What was read to be searched for zeros, and where in it the rest begins and ends.
+    bytes: Vec<u8>,
+    rest: Range<usize>,
+}
+
+/// The Writer of the moment.
+struct To<'r> {
+    reader: &'r Reader,
+    monitor: Monitor,
+}
+
+impl<'p> Pump<'p> {
+    /// For `source`, before any of it is read. Among the data comes, if `tells_subtrees`,
+    /// what stands for these.
+    pub(crate) fn new(
+        plan: &'p Plan,
+        source: &mut Source,
+        tells_subtrees: bool,
+    ) -> Result<Pump<'p>, Failure> {
+        let settings = &plan.settings;
+        source.spare_cache(settings);
+        // Before reading changes when it was read last.
+        let metadata = match settings.preserve == Preserve::default() {
+            true => Metadata::default(),
+            false => source.metadata(settings.preserve.xattr)?,
+        };
+        let bytes = match settings.sparse {
+            When::Always => vec![0; settings.block_size],
+            When::Auto | When::Never => Vec::new(),
+        };
+        Ok(Pump {
+            settings,
+            limiter: Limiter::new(settings.limit_rate),
+            source_words: plan.source_words(),
+            metadata,
+            hash: settings.is_hashed().then(Tree::new),
+            hashed: 0,
+            tells_subtrees,
+            told_subtrees: 0,
+            unsent: Unsent {
+                bytes,
+                ..Unsent::default()
+            },
+            sent: 0,
+            holes: 0,
+            before: 0,
+            all_sent: false,
+        })
+    }
+
+    /// How many bytes were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What was sent, if that was all.
+    pub(crate) fn filled(&self) -> Option<Filled> {
+        self.all_sent.then(|| Filled {
+            bytes: self.sent,
+            holes: self.holes,
+            before: self.before,
+            digest: self.hash.as_ref().map(|hash| hash.finalize().into()),
+        })
+    }
+
     /// Goes to where the copy begins, with the hash of what is before.
-    fn begin(&mut self, source: &mut Source, begin: &Begin) -> Result<(), Failure> {
+    pub(crate) fn begin(
+        &mut self,
+        source: &mut Source,
+        begin: &Begin,
+        reader: &Reader,
+    ) -> Result<(), Failure> {
         let offset = begin.offset;
         if offset == 0 {
             return Ok(());
         }
         let begun = begin.begun.as_ref();
         if self.hash.is_some() || begun.is_some() {
-            let tree = self.read_again(source, offset, begun)?;
+            let tree = self.read_again(source, offset, begun, &To::of(reader))?;
             self.hash = self.hash.take().map(|_| tree);
+            self.hashed = offset;
         }
         source.begin_at(offset)?;
-        self.told_subtrees = begun.map_or(0, Begun::subtrees);
-        self.note(offset);
+        self.sent = offset;
+        self.before = offset;
+        Ok(())
+    }
+
+    /// Sends all of `source` that was not sent, and then what is told of it.
+    pub(crate) fn fill(&mut self, source: &mut Source, reader: &Reader) -> Result<(), Failure> {
+        let to = To::of(reader);
+        self.told_subtrees = 0;
+        self.show(&to);
+        while self.step(source, &to)? {}
+        to.monitor.set_figure(wire::ALL_READ, 1);
+        source.check_whole()?;
+        let expected = self.settings.expected;
+        expected.check_end(&self.source_words, self.sent)?;
+        if !self.settings.allow_changes {
+            source.check_unchanged()?;
+        }
+        let digest = self.hash.as_ref().map(Tree::finalize);
+        if let Some(digest) = &digest {
+            expected.check_digest(&self.source_words, digest)?;
+        }
+        self.metadata.modified_at_end = source.modified_by_now()?;
+        let metadata = self.metadata.clone();
+        let metadata = metadata.encode(wire::METADATA_BYTES_MAX, sys::is_access_list);
+        pieces::send(reader, wire::METADATA, &metadata)?;
+        if let Some(digest) = digest.filter(|_| self.settings.verify) {
+            pieces::send(reader, wire::DIGEST, digest.as_bytes())?;
+        }
+        wire::set_waited(&to.monitor);
+        self.all_sent = true;
         Ok(())
     }
 
@@ -139,6 +190,7 @@ impl Pump<'_> {
         source: &mut Source,
         offset: u64,
         begun: Option<&Begun>,
+        to: &To<'_>,
     ) -> Result<Tree, Failure> {
         let mut tree = begun.map_or_else(Tree::new, Tree::before_last_of);
         let mut at = begun.map_or(0, Begun::last_begins_at);
@@ -160,8 +212,8 @@ impl Pump<'_> {
                 return Err(self.is_another(at));
             }
             // It may take long.
-            self.monitor.set_figure(wire::READ, at);
-            self.reader.check()?;
+            to.monitor.set_figure(wire::READ, at);
+            to.reader.check()?;
             self.limiter.pace(len);
         }
         Ok(tree)
@@ -176,91 +228,117 @@ impl Pump<'_> {
     }
 
     /// Sends some more; false at the end.
-    fn step(&mut self, source: &mut Source) -> Result<bool, Failure> {
+    fn step(&mut self, source: &mut Source, to: &To<'_>) -> Result<bool, Failure> {
+        self.send_unsent(to)?;
         let at = self.sent;
         let failed = |source: &Source, error| read_failed(source, at, &error);
-        if self.settings.sparse != crate::request::args::When::Never {
+        if self.settings.sparse != When::Never {
             let skipped = source.skip_hole();
             if let Some(len) = skipped.map_err(|error| failed(source, error))? {
-                self.hole(len)?;
-                self.tell_subtrees()?;
+                self.unsent.hole = len;
+                self.send_unsent(to)?;
                 return Ok(true);
             }
         }
-        let len = match self.staged.is_empty() {
+        let len = match self.unsent.bytes.is_empty() {
             true => {
-                let mut block = self.reader.empty_block()?;
+                let mut block = to.reader.empty_block()?;
                 let most = self.limiter.piece(block.len());
                 let len = source.fill(&mut block[..most]);
-                let len = len.map_err(|error| failed(source, error))?;
+                let len = self.unless_lost(source, len, to)?;
                 if len > 0 {
                     self.check_more(len)?;
-                    hash(&mut self.hash, &block[..len]);
+                    self.hash(&block[..len]);
                     block.send_as(len, Label::new(wire::DATA, self.sent))?;
-                    self.note(len as u64);
+                    self.note(len as u64, to);
                 }
                 len
             }
             false => {
-                let mut staged = std::mem::take(&mut self.staged);
-                let most = self.limiter.piece(staged.len());
-                let len = source.fill(&mut staged[..most]);
-                let len = len.map_err(|error| failed(source, error))?;
+                let most = self.limiter.piece(self.unsent.bytes.len());
+                let len = source.fill(&mut self.unsent.bytes[..most]);
+                let len = self.unless_lost(source, len, to)?;
                 self.check_more(len)?;
-                self.send_runs(&staged[..len])?;
-                self.staged = staged;
+                self.unsent.rest = 0..len;
+                self.send_unsent(to)?;
                 len
             }
         };
-        self.tell_subtrees()?;
+        self.tell_subtrees(to)?;
         self.limiter.pace(len);
         Ok(len > 0)
     }
 
-    /// Zeros as holes, and what is between them as data.
-    fn send_runs(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
-        while !bytes.is_empty() {
-            let (len, is_zero) = holes::run(bytes);
-            let (run, rest) = bytes.split_at(len);
-            if is_zero {
-                self.hole(len as u64)?;
-            } else {
-                let mut block = self.reader.empty_block()?;
-                block[..len].copy_from_slice(run);
-                hash(&mut self.hash, run);
-                block.send_as(len, Label::new(wire::DATA, self.sent))?;
-                self.note(len as u64);
+    /// What came of a read, which also ends when the Writer is lost.
+    fn unless_lost(
+        &self,
+        source: &Source,
+        read: io::Result<usize>,
+        to: &To<'_>,
+    ) -> Result<usize, Failure> {
+        read.or_else(|error| {
+            if source.is_interrupted() {
+                to.reader.check()?;
             }
-            bytes = rest;
+            Err(read_failed(source, self.sent, &error))
+        })
+    }
+
+    /// What was read, or passed, and not sent: zeros as holes, and what is between them as
+    /// data.
+    fn send_unsent(&mut self, to: &To<'_>) -> Result<(), Failure> {
+        if self.unsent.hole > 0 {
+            self.send_hole(self.unsent.hole, to)?;
+            self.unsent.hole = 0;
         }
+        while !self.unsent.rest.is_empty() {
+            let rest = self.unsent.rest.clone();
+            let (len, is_zero) = holes::run(&self.unsent.bytes[rest.clone()]);
+            match is_zero {
+                true => self.send_hole(len as u64, to)?,
+                false => {
+                    let mut block = to.reader.empty_block()?;
+                    let bytes = std::mem::take(&mut self.unsent.bytes);
+                    let run = &bytes[rest.start..rest.start + len];
+                    block[..len].copy_from_slice(run);
+                    self.hash(run);
+                    self.unsent.bytes = bytes;
+                    block.send_as(len, Label::new(wire::DATA, self.sent))?;
+                    self.note(len as u64, to);
+                }
+            }
+            self.unsent.rest.start += len;
+        }
+        self.tell_subtrees(to)
+    }
+
+    fn send_hole(&mut self, len: u64, to: &To<'_>) -> Result<(), Failure> {
+        let end = self.sent + len;
+        while self.hash.is_some() && self.hashed < end {
+            let zeros = (end - self.hashed).min(ZEROS.len() as u64);
+            self.hash(&ZEROS[..zeros as usize]);
+            // It may take long.
+            to.monitor.set_figure(wire::READ, self.hashed);
+            to.reader.check()?;
+        }
+        let block = to.reader.empty_block()?;
+        block.send_as(0, Label::new(wire::HOLE, len))?;
+        self.holes += len;
+        self.note(len, to);
         Ok(())
     }
 
-    fn hole(&mut self, len: u64) -> Result<(), Failure> {
-        if self.hash.is_some() {
-            let mut left = len;
-            while left > 0 {
-                let zeros = left.min(ZEROS.len() as u64);
-                hash(&mut self.hash, &ZEROS[..zeros as usize]);
-                left -= zeros;
-                // It may take long.
-                let read = self.sent + len - left;
-                self.monitor.set_figure(wire::READ, read);
-                self.reader.check()?;
-            }
+    fn hash(&mut self, bytes: &[u8]) {
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+            self.hashed += bytes.len() as u64;
         }
-        let block = self.reader.empty_block()?;
-        block.send_as(0, Label::new(wire::HOLE, len))?;
-        self.holes += len;
-        self.monitor.set_figure(wire::HOLES, self.holes);
-        self.note(len);
-        Ok(())
     }
 
     /// What stands for the whole subtrees by now, if there are more than the Writer knows.
     /// It is not missed where blocks are too small for it: then another Reader begins with
     /// the hash of the first byte.
-    fn tell_subtrees(&mut self) -> Result<(), Failure> {
+    fn tell_subtrees(&mut self, to: &To<'_>) -> Result<(), Failure> {
         let Some(tree) = self.hash.as_ref().filter(|_| self.tells_subtrees) else {
             return Ok(());
         };
@@ -270,10 +348,10 @@ impl Pump<'_> {
         }
         self.told_subtrees = subtrees;
         let begun = tree.begun().map(|begun| begun.encode());
-        let Some(begun) = begun.filter(|begun| begun.len() <= self.reader.block_size()) else {
+        let Some(begun) = begun.filter(|begun| begun.len() <= to.reader.block_size()) else {
             return Ok(());
         };
-        let mut block = self.reader.empty_block()?;
+        let mut block = to.reader.empty_block()?;
         block[..begun.len()].copy_from_slice(&begun);
         Ok(block.send_as(begun.len(), Label::new(wire::SUBTREE, subtrees))?)
     }
@@ -286,18 +364,27 @@ impl Pump<'_> {
             .check_so_far(&self.source_words, bytes)
     }
 
-    fn note(&mut self, len: u64) {
+    fn note(&mut self, len: u64, to: &To<'_>) {
         self.sent += len;
-        self.monitor.set_figure(wire::READ, self.sent);
+        self.show(to);
+    }
+
+    /// How far it is.
+    fn show(&self, to: &To<'_>) {
+        to.monitor.set_figure(wire::READ, self.sent);
+        to.monitor.set_figure(wire::HOLES, self.holes);
     }
 }
 
-fn read_failed(source: &Source, at: u64, error: &std::io::Error) -> Failure {
+impl To<'_> {
+    fn of(reader: &Reader) -> To<'_> {
+        To {
+            reader,
+            monitor: reader.monitor(),
+        }
+    }
+}
+
+fn read_failed(source: &Source, at: u64, error: &io::Error) -> Failure {
     Failure::io("read", source.path(), error).remark(&format!("at byte {at}"))
-}
-
-fn hash(hash: &mut Option<Tree>, bytes: &[u8]) {
-    if let Some(hash) = hash {
-        hash.update(bytes);
-    }
 }

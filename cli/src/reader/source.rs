@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::failure::{Exit, Failure, reason};
 use crate::metadata::{Metadata, Stamp};
@@ -37,7 +40,12 @@ pub(crate) struct Source {
     size_lies: bool,
     ended: bool,
     cache: Cache,
+    /// Set from another thread: then a stream is not waited for any more.
+    interrupt: Option<Arc<AtomicBool>>,
 }
+
+/// How long a stream is waited for at a time, by who can be interrupted.
+const STREAM_WAIT: Duration = Duration::from_millis(100);
 
 impl Source {
     /// Opens `place`, unless that could wait, as for a fifo, whose writer could notice it,
@@ -82,6 +90,7 @@ impl Source {
             size_lies: false,
             ended: false,
             cache: Cache::Kept,
+            interrupt: None,
         };
         source.begin()?;
         Ok(source)
@@ -218,6 +227,9 @@ impl Source {
 
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
+        if !self.ended {
+            self.wait_to_read()?;
+        }
         while filled < block.len() && !self.ended {
             // A regular file gives less than asked for only at the end.
             if filled > 0 && self.before.kind != Kind::File && !sys::is_ready(&self.file)? {
@@ -238,6 +250,31 @@ impl Source {
             }
         }
         Ok(filled)
+    }
+
+    /// From now on, a read that waits for a stream fails when `interrupt` is set, and loses
+    /// nothing by that.
+    pub(crate) fn heed(&mut self, interrupt: &Arc<AtomicBool>) {
+        self.interrupt = Some(Arc::clone(interrupt));
+    }
+
+    /// Whether that was set.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        let interrupt = self.interrupt.as_ref();
+        interrupt.is_some_and(|interrupt| interrupt.load(Ordering::Relaxed))
+    }
+
+    /// Waits for something to read, or the end; for ever, unless it is to heed somebody.
+    fn wait_to_read(&self) -> io::Result<()> {
+        if self.interrupt.is_none() || self.before.kind != Kind::Stream {
+            return Ok(());
+        }
+        while !sys::wait_to_read(&self.file, STREAM_WAIT)? {
+            if self.is_interrupted() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
     }
 
     /// When its content was changed last, by now; for what has such a time.

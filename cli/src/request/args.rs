@@ -67,6 +67,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
 
+    /// If the partner dies, hold its place for this time: the same command, run again, takes
+    /// it, and the copy goes on where it was
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
+    pub(crate) takeover: Option<Duration>,
+
     /// Do not wait until the data is on disk
     #[arg(long)]
     pub(crate) no_sync: bool,
@@ -160,6 +165,10 @@ pub(crate) struct Args {
     /// Started by --both, which speaks for both.
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub(crate) started_by_both: bool,
+
+    /// With that: how many times it may start a partner in the place of one that died.
+    #[arg(long, hide = true, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) restarts: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -11,6 +11,7 @@ use brigade::Side;
 use crate::failure::{Exit, Failure};
 use crate::request::args::{Args, RoleArg};
 use crate::request::endpoint::{Endpoint, enter_directory};
+use crate::request::expected::Expected;
 use crate::request::misuse;
 use crate::request::same::{refuse_same_backup, refuse_same_file};
 use crate::request::settings::Settings;
@@ -29,7 +30,12 @@ pub(crate) struct Plan {
     pub(crate) wait: Option<Duration>,
     pub(crate) allow_user: Vec<String>,
     pub(crate) settings: Settings,
+    /// The same, with what is left to the other half.
+    pub(crate) whole: Settings,
     pub(crate) started_by_both: bool,
+    /// How many times this process, which --both started, may start a partner in its turn.
+    pub(crate) restarts: u32,
+    pub(crate) quiet: bool,
     /// Events are told, by the process that --both starts, too.
     pub(crate) json: bool,
     /// The words that make the partner's command, for the user to type.
@@ -72,6 +78,13 @@ impl Plan {
             Some(name) => name.clone(),
             None => derived_name(source.as_ref(), destination.as_ref(), args.both),
         };
+        let whole = settings;
+        let mut settings = whole.clone();
+        if args.started_by_both && side == Some(Side::Writer) {
+            // The rate is limited, and what is expected of the source checked, once.
+            settings.limit_rate = None;
+            settings.expected = Expected::default();
+        }
         Ok(Plan {
             name,
             source,
@@ -80,7 +93,10 @@ impl Plan {
             wait: args.wait,
             allow_user: args.allow_user.clone(),
             settings,
+            whole,
             started_by_both: args.started_by_both,
+            restarts: args.restarts,
+            quiet: args.quiet,
             json: args.json,
             partner_command: partner_command(args),
             umask,

@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) limit_rate: Option<u64>,
     pub(crate) direct: When,
     pub(crate) timeout: Option<Duration>,
+    /// How long the place of a partner that died is held for another one.
+    pub(crate) takeover: Option<Duration>,
     /// Into the file that is there, and not all or nothing.
     pub(crate) in_place: bool,
     /// Also where it looks like a mistake.
@@ -81,6 +83,7 @@ impl Settings {
             limit_rate: args.limit_rate,
             direct: args.direct,
             timeout: args.timeout,
+            takeover: args.takeover,
             in_place: args.in_place,
             force: args.force,
         }
@@ -92,6 +95,11 @@ impl Settings {
             None if self.no_clobber => OnExisting::Keep,
             None => OnExisting::Replace,
         }
+    }
+
+    /// Whether the Reader hashes what it reads.
+    pub(crate) fn is_hashed(&self) -> bool {
+        self.verify || self.expected.digest.is_some()
     }
 
     /// Whether a file of `size` bytes should not stay in the system's cache: what is
@@ -113,6 +121,7 @@ impl Settings {
     pub(crate) fn mark(&self) -> String {
         let alike = Settings {
             timeout: None,
+            takeover: None,
             ..self.clone()
         };
         let mut hash = blake3::Hasher::new();
@@ -132,7 +141,19 @@ impl Settings {
         let verify = self.verify.then(|| "--verify".to_owned());
         let list = self.preserve.list();
         let preserve = list.map(|list| format!("--preserve={list}"));
-        let words = [block_size, blocks, verify, preserve];
+        let takeover = self.takeover.map(|takeover| takeover.as_secs_f64());
+        let takeover = takeover.map(|seconds| format!("--takeover={seconds}"));
+        let words = [block_size, blocks, verify, preserve, takeover];
+        words.into_iter().flatten().map(OsString::from).collect()
+    }
+
+    /// What is limited and checked on the side that reads, as words.
+    pub(crate) fn words_of_reader(&self) -> Vec<OsString> {
+        let limit = self.limit_rate.map(|rate| format!("--limit-rate={rate}"));
+        let size = self.expected.size.map(|size| format!("--size={size}"));
+        let digest = self.expected.digest;
+        let digest = digest.map(|digest| format!("--expect-blake3={digest}"));
+        let words = [limit, size, digest];
         words.into_iter().flatten().map(OsString::from).collect()
     }
 
@@ -221,6 +242,7 @@ mod tests {
             "never",
             "--timeout",
             "1.5",
+            "--takeover=60",
             "--force",
             "a",
             "b",
@@ -243,7 +265,12 @@ mod tests {
             Settings::of(&Args::parse_from(words)).mark()
         };
         let usual = mark(&[]);
-        for alike in [&["--timeout", "1"][..], &["--limit-rate", "1M"], &["-q"]] {
+        for alike in [
+            &["--timeout", "1"][..],
+            &["--takeover", "1"],
+            &["--limit-rate", "1M"],
+            &["-q"],
+        ] {
             assert_eq!(mark(alike), usual, "{alike:?}");
         }
         for other in [

@@ -51,6 +51,7 @@
 //! | `attributes(file)` | its other extended attributes; none if it can have none |
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
+//! | `wait_to_read(file, limit)` | waits that long at most until a read of a stream would return at once: whether it would; true if that cannot be known |
 //! | `wait_until_room(file)` | returns when a write to a stream that was `WouldBlock` can go on, or fail; may return early |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
 //! | `Entry::inherited_list()` | the access list, as an attribute holds it, that limits the mode of new files in that directory, if there is one |

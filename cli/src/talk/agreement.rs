@@ -72,7 +72,9 @@ impl Because {
         let why = match self {
             Because::ItExists => "it exists",
             Because::SourceIsNotNewer => "the source is not newer",
-            Because::ItIsComplete => "the writer that died had completed it",
+            Because::ItIsComplete => {
+                return format!("{destination} is complete: so the writer left it that died");
+            }
         };
         format!("kept {destination}: {why}")
     }
@@ -128,7 +130,13 @@ pub(crate) enum Step {
     /// The source was looked at. How much it has, if it knows; the answer is the Writer's.
     Asked { size: Option<u64> },
     /// And given.
-    Answered { begins: bool },
+    Answered {
+        begins: bool,
+        /// Where it begins.
+        offset: u64,
+        /// Another process could take the partner's place, should that die.
+        can_be_replaced: bool,
+    },
 }
 
 /// Refuses a partner that was built for another conversation than this.

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use brigade::GREETING_MAX;
+use brigade::{GREETING_MAX, Side};
 
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
@@ -34,6 +34,8 @@ pub(crate) struct Greeting {
     /// outside: as they can be shown.
     pub(crate) source: Option<String>,
     pub(crate) destination: Option<String>,
+    /// Whose place is empty, since it died; for show only.
+    pub(crate) lost: Option<Side>,
     /// File name without directory.
     pub(crate) name: Option<OsString>,
 }
@@ -47,6 +49,7 @@ impl Default for Greeting {
             session: None,
             source: None,
             destination: None,
+            lost: None,
             name: None,
         }
     }
@@ -106,6 +109,7 @@ impl Greeting {
         add("protocol", Some(self.protocol.to_string()));
         add("size", self.size.map(|size| size.to_string()));
         add("limit", self.limit_rate.map(|rate| rate.to_string()));
+        add("lost", self.lost.map(|side| side.to_string()));
         let mut name = Vec::new();
         if let Some(bytes) = self.name.as_deref().and_then(sys::name_to_bytes) {
             name.extend(b"name=");
@@ -150,6 +154,8 @@ impl Greeting {
                 }
                 Some(("limit", value)) => greeting.limit_rate = value.parse().ok(),
                 Some(("size", value)) => greeting.size = value.parse().ok(),
+                Some(("lost", "reader")) => greeting.lost = Some(Side::Reader),
+                Some(("lost", "writer")) => greeting.lost = Some(Side::Writer),
                 Some(("session", value)) => greeting.session = Some(shown(value)),
                 Some(("source", value)) => greeting.source = Some(shown(value)),
                 Some(("destination", value)) => greeting.destination = Some(shown(value)),
@@ -187,6 +193,7 @@ mod tests {
                 session: Some("copy".to_owned()),
                 source: Some("/a/ü".to_owned()),
                 destination: Some("-".to_owned()),
+                lost: Some(Side::Writer),
                 name: Some(name.into()),
             };
             assert_eq!(Greeting::decode(&greeting.encode()), greeting);

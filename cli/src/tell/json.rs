@@ -54,6 +54,28 @@ pub(crate) fn paired(side: Side, partner: Option<&Partner>, size: Option<u64>) -
     )
 }
 
+/// The partner died, and its place is held.
+pub(crate) fn lost(lost: Side, process: Option<u32>, wait: Duration, command: &str) -> Value {
+    let fields = json!({
+        "role": role(lost),
+        "process": process,
+        "wait_seconds": seconds(wait),
+        "command": command,
+    });
+    event("lost", fields)
+}
+
+/// Another process has taken the place of the partner that died.
+pub(crate) fn taken_over(taken: Side, process: Option<u32>, number: u64, offset: u64) -> Value {
+    let fields = json!({
+        "role": role(taken),
+        "process": process,
+        "partners": number,
+        "goes_on_at": offset,
+    });
+    event("taken_over", fields)
+}
+
 pub(crate) fn progress(progress: &Progress, bytes_per_second: f64) -> Value {
     let mut fields = figures(progress);
     fields["bytes_per_second"] = (bytes_per_second.round() as u64).into();

@@ -217,6 +217,7 @@ mod tests {
         Report {
             bytes,
             holes: 0,
+            before: 0,
             took: Duration::from_secs(seconds),
             on_disk: true,
             digest: None,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use brigade::{Member, Session};
+use brigade::{Member, Session, Side};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
@@ -25,6 +25,8 @@ struct Seen {
     writer: Option<u32>,
     source: String,
     destination: String,
+    /// Whose place is held for another process.
+    lost: Option<Side>,
     progress: Progress,
     at: Instant,
 }
@@ -102,6 +104,7 @@ impl Seen {
                 .destination
                 .or(fills.destination)
                 .unwrap_or("?".to_owned()),
+            lost: fills.lost.or(drains.lost),
             progress: Progress {
                 size: fills.size,
                 blocks_full: session.blocks_under_way(),
@@ -140,22 +143,39 @@ impl Seen {
         fields["name"] = json!(self.name);
         fields["reader_process"] = json!(self.reader);
         fields["writer_process"] = json!(self.writer);
+        fields["waiting_for_new"] = json!(self.waits_for_new().map(|side| side.to_string()));
         fields["source"] = json!(self.source);
         fields["destination"] = json!(self.destination);
         fields["bytes_per_second"] = json!(rate);
         fields
     }
 
+    /// The half that died, if nobody has its place yet.
+    fn waits_for_new(&self) -> Option<Side> {
+        let is_empty = |side: &Side| match side {
+            Side::Reader => self.reader.is_none(),
+            Side::Writer => self.writer.is_none(),
+        };
+        self.lost.filter(is_empty)
+    }
+
     fn to_text(&self, rate: Option<u64>) -> Vec<String> {
-        let process = |id: Option<u32>| id.map_or("not there yet".to_owned(), |id| id.to_string());
-        let who = format!(
+        let process = |side: Side, id: Option<u32>| match id {
+            Some(id) => id.to_string(),
+            None if self.lost == Some(side) => "died".to_owned(),
+            None => "not there yet".to_owned(),
+        };
+        let mut who = format!(
             "{}: {} -> {} (reader {}, writer {})",
             self.name,
             self.source,
             self.destination,
-            process(self.reader),
-            process(self.writer)
+            process(Side::Reader, self.reader),
+            process(Side::Writer, self.writer)
         );
+        if let Some(side) = self.waits_for_new() {
+            who += &format!(", waiting for a new {side}");
+        }
         let progress = &self.progress;
         if self.reader.is_none() || self.writer.is_none() {
             return vec![who];

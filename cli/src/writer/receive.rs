@@ -1,7 +1,7 @@
 //! The Writer's half of the conversation: it hears what the source is, decides, and takes
 //! all that comes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use brigade::{Error, Writer, at_step};
@@ -35,52 +35,158 @@ pub(crate) enum Received {
     Whole(Drained),
 }
 
-/// Agrees with the Reader on whether the copy begins, writes all that comes, and makes
-/// it the destination. `tell` gets to know how far they have come to agree.
-pub(crate) fn receive(
-    plan: &Plan,
-    place: &Endpoint,
-    gate: &Arc<CommitGate>,
+/// A Writer's half of a copy, with one Reader after the other, if these die.
+pub(crate) struct Receiving<'p> {
+    plan: &'p Plan,
+    place: &'p Endpoint,
+    gate: &'p Arc<CommitGate>,
+    /// Once it was decided that the copy begins: what the first Reader told of the source.
+    begun: Option<(SourceFacts, Sink<'p>)>,
+}
+
+impl<'p> Receiving<'p> {
+    pub(crate) fn new(plan: &'p Plan, place: &'p Endpoint, gate: &'p Arc<CommitGate>) -> Self {
+        Receiving {
+            plan,
+            place,
+            gate,
+            begun: None,
+        }
+    }
+
+    /// Agrees with the Reader on whether the copy begins, writes all that comes, and makes
+    /// it the destination. `tell` gets to know how far they have come to agree. If it fails
+    /// because the Reader is lost, it can be called again with another one.
+    pub(crate) fn receive(
+        &mut self,
+        writer: &Writer,
+        tell: impl Fn(Step),
+    ) -> Result<Received, Failure> {
+        agreement::check_version(writer.partner()).map_err(Failure::unfit)?;
+        let facts = agreement::hear(writer).map_err(Failure::unfit)?;
+        at_step("question heard");
+        if let Some((first, _)) = &self.begun {
+            check_same_source(first, &facts).map_err(Failure::unfit)?;
+            check_options(&self.plan.settings, &facts).map_err(Failure::unfit)?;
+        }
+        tell(Step::Asked {
+            size: facts.size.or(self.plan.settings.expected.size),
+        });
+        let begin = match &mut self.begun {
+            Some((_, sink)) => sink.meet(writer),
+            None => match self.begin(writer, &facts)? {
+                Ok(begin) => begin,
+                Err((because, path)) => {
+                    if because == Because::ItIsComplete && self.plan.settings.sync {
+                        writer.monitor().set_figure(wire::ALL_ON_DISK, 1);
+                    }
+                    return keep(writer, &facts, because, &path, tell);
+                }
+            },
+        };
+        let offset = begin.offset;
+        agreement::answer(writer, Answer::Begin(begin))?;
+        if let Some((_, sink)) = &mut self.begun {
+            sink.adopt()?;
+        }
+        tell(Step::Answered {
+            begins: true,
+            offset,
+            can_be_replaced: facts.identity.is_some() && facts.size.is_some(),
+        });
+        self.drain(writer)
+    }
+
+    /// Opens the destination; or why it stays as it is, and which one that is.
+    fn begin(
+        &mut self,
+        writer: &Writer,
+        facts: &SourceFacts,
+    ) -> Result<Result<Begin, (Because, PathBuf)>, Failure> {
+        let decision = decide(self.plan, self.place, self.gate, writer, facts)?;
+        if facts.goes_on.is_none() {
+            agreement::check_that_nothing_came(writer)?;
+        }
+        let destination = match decision {
+            Decision::Keep(because, path) => return Ok(Err((because, path))),
+            Decision::Begin(destination) => *destination,
+        };
+        let offset = facts.goes_on.as_ref().map_or(0, |goes_on| goes_on.offset);
+        let sink = Sink::new(self.plan, destination, facts.size, offset, writer)?;
+        let (_, sink) = self.begun.insert((facts.clone(), sink));
+        Ok(Ok(sink.meet(writer)))
+    }
+
+    fn drain(&mut self, writer: &Writer) -> Result<Received, Failure> {
+        let mut trailer = Trailer::default();
+        let Some((facts, sink)) = &mut self.begun else {
+            return Err(unexpected(wire::DATA));
+        };
+        while let Some(block) = writer.data_block()? {
+            let (kind, tag) = (block.kind(), block.tag());
+            match kind {
+                wire::DATA => sink.data(tag, &block)?,
+                wire::HOLE => sink.hole(tag)?,
+                wire::SUBTREE if facts.subtrees => sink.begun(tag, &block)?,
+                _ if trailer.add(kind, tag, &block)? => {}
+                _ => return Err(unexpected(kind)),
+            }
+        }
+        agreement::check_that_no_more_was_asked(writer)?;
+        let Some((facts, sink)) = self.begun.take() else {
+            return Err(unexpected(wire::DATA));
+        };
+        let last_check = || match writer.check() {
+            // It had sent everything, and nobody but the user misses it.
+            Err(Error::PartnerDied { .. }) => Ok(()),
+            checked => Ok(checked?),
+        };
+        let drained = sink.finish(&trailer, &facts, last_check)?;
+        Ok(Received::Whole(drained))
+    }
+}
+
+/// Nothing is taken, and both know why.
+fn keep(
     writer: &Writer,
+    facts: &SourceFacts,
+    because: Because,
+    path: &Path,
     tell: impl Fn(Step),
 ) -> Result<Received, Failure> {
-    agreement::check_version(writer.partner())?;
-    let facts = agreement::hear(writer)?;
-    at_step("question heard");
-    tell(Step::Asked {
-        size: facts.size.or(plan.settings.expected.size),
+    let destination = visible::name(path);
+    let words = because.words(&destination);
+    let kept = Answer::Keep {
+        because,
+        destination,
+    };
+    agreement::answer(writer, kept)?;
+    tell(Step::Answered {
+        begins: false,
+        offset: 0,
+        can_be_replaced: true,
     });
-    let decision = decide(plan, place, gate, writer, &facts)?;
-    if facts.goes_on.is_none() {
-        agreement::check_that_nothing_came(writer)?;
+    expect_nothing(writer, facts)?;
+    Ok(Received::Kept(words))
+}
+
+/// What is written already is of the first Reader's source, as that was then.
+fn check_same_source(first: &SourceFacts, facts: &SourceFacts) -> Result<(), Failure> {
+    let failed = |why: &str| {
+        let message = format!("cannot go on with this reader: {why}");
+        Err(Failure::new(Exit::Failed, message))
+    };
+    if first.identity.is_none() || first.identity != facts.identity {
+        return failed("its source is another one");
     }
-    match decision {
-        Decision::Keep(because, path) => {
-            let destination = visible::name(path);
-            let words = because.words(&destination);
-            let kept = Answer::Keep {
-                because,
-                destination,
-            };
-            agreement::answer(writer, kept)?;
-            tell(Step::Answered { begins: false });
-            expect_nothing(writer, &facts)?;
-            Ok(Received::Kept(words))
-        }
-        Decision::Begin(destination) => {
-            let offset = facts.goes_on.as_ref().map_or(0, |goes_on| goes_on.offset);
-            let begin = Begin {
-                offset,
-                partial: destination.identity(),
-                options: Some(plan.settings.mark()),
-                ..Begin::default()
-            };
-            agreement::answer(writer, Answer::Begin(begin))?;
-            destination.adopt()?;
-            tell(Step::Answered { begins: true });
-            drain(plan, *destination, &facts, offset, writer).map(Received::Whole)
-        }
+    let times = |facts: &SourceFacts| (facts.size, facts.modified, facts.changed);
+    if times(first) != times(facts) {
+        return failed("its source has changed since the copy began");
     }
+    if first.options != facts.options {
+        return failed("it was started with other options; run the same command");
+    }
+    Ok(())
 }
 
 /// What is made of the Reader's facts.
@@ -100,10 +206,9 @@ fn decide(
     check_options(settings, facts)?;
     settings.expected.check_told(sink::SOURCE, facts.size)?;
     let is_own_user = writer.partner().is_own_user();
-    let left = match &facts.goes_on {
-        Some(goes_on) => what_is_left(settings, goes_on, !is_own_user)?,
-        None => None,
-    };
+    let left = facts.goes_on.as_ref();
+    let left = left.map(|goes_on| what_is_left(settings, goes_on, !is_own_user));
+    let left = left.transpose()?;
     let Endpoint::Path(path) = place else {
         if left.is_some() {
             return Err(cannot_go_on("standard output"));
@@ -143,27 +248,19 @@ fn decide(
     Ok(Decision::Begin(Box::new(destination)))
 }
 
-/// What the Writer has left whose place this one takes; `None` if nothing need be kept of
-/// it: all is sent again.
-fn what_is_left(
-    settings: &Settings,
-    goes_on: &GoesOn,
-    must_be_own: bool,
-) -> Result<Option<Left>, Failure> {
+/// What the Writer has left whose place this one takes.
+fn what_is_left(settings: &Settings, goes_on: &GoesOn, must_be_own: bool) -> Result<Left, Failure> {
     if goes_on.options.as_ref() != Some(&settings.mark()) {
         let message = "the writer that died was started with other options; run the same command";
         return Err(Failure::new(Exit::Failed, message));
     }
-    if goes_on.offset == 0 {
-        return Ok(None);
-    }
     let identity = goes_on.partial;
     let identity = identity.ok_or_else(|| cannot_go_on("what the writer that died wrote"))?;
-    Ok(Some(Left {
+    Ok(Left {
         identity,
         offset: goes_on.offset,
         must_be_own,
-    }))
+    })
 }
 
 fn cannot_go_on(what: &str) -> Failure {
@@ -210,31 +307,4 @@ fn check_options(settings: &Settings, facts: &SourceFacts) -> Result<(), Failure
         return Err(started_without("--preserve=xattr"));
     }
     Ok(())
-}
-
-fn drain(
-    plan: &Plan,
-    destination: Destination,
-    facts: &SourceFacts,
-    offset: u64,
-    writer: &Writer,
-) -> Result<Drained, Failure> {
-    let mut sink = Sink::new(plan, destination, facts.size, offset, writer)?;
-    let mut trailer = Trailer::default();
-    while let Some(block) = writer.data_block()? {
-        let (kind, tag) = (block.kind(), block.tag());
-        match kind {
-            wire::DATA => sink.data(tag, &block)?,
-            wire::HOLE => sink.hole(tag)?,
-            wire::SUBTREE if facts.subtrees => sink.begun(tag, &block)?,
-            _ if trailer.add(kind, tag, &block)? => {}
-            _ => return Err(unexpected(kind)),
-        }
-    }
-    agreement::check_that_no_more_was_asked(writer)?;
-    sink.finish(&trailer, facts, || match writer.check() {
-        // It had sent everything, and nobody but the user misses it.
-        Err(Error::PartnerDied { .. }) => Ok(()),
-        checked => Ok(checked?),
-    })
 }

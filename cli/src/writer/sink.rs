@@ -1,6 +1,7 @@
 //! The Writer's work: from blocks into the destination.
 
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brigade::{Monitor, Writer, at_step};
 
@@ -11,6 +12,7 @@ use crate::request::args::When;
 use crate::request::plan::Plan;
 use crate::request::settings::Settings;
 use crate::sys;
+use crate::talk::agreement::Begin;
 use crate::talk::pieces::nonsense;
 use crate::talk::source_facts::SourceFacts;
 use crate::talk::trailer::Trailer;
@@ -34,8 +36,39 @@ const ATTRIBUTES_TRIES: u32 = 3;
 pub(crate) struct Drained {
     pub(crate) bytes: u64,
     pub(crate) holes: u64,
+    /// Where it began.
+    pub(crate) before: u64,
     pub(crate) on_disk: bool,
     pub(crate) digest: Option<[u8; 32]>,
+}
+
+/// This half's figures, as the Reader of the moment sees them: set from two threads.
+#[derive(Clone)]
+struct Figures(Arc<Mutex<Monitor>>);
+
+impl Figures {
+    fn of(writer: &Writer) -> Figures {
+        Figures(Arc::new(Mutex::new(writer.monitor())))
+    }
+
+    fn set(&self, index: usize, value: u64) {
+        self.monitor().set_figure(index, value);
+    }
+
+    /// Valid even if a thread panicked with it.
+    fn monitor(&self) -> MutexGuard<'_, Monitor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on another Reader sees them, as they are.
+    fn show(&self, writer: &Writer) {
+        let mut monitor = self.monitor();
+        let figures = monitor.figures();
+        *monitor = writer.monitor();
+        for (index, value) in figures.into_iter().enumerate() {
+            monitor.set_figure(index, value);
+        }
+    }
 }
 
 /// A destination, and all that goes on while it is written.
@@ -43,7 +76,7 @@ pub(super) struct Sink<'p> {
     settings: &'p Settings,
     destination: Destination,
     syncer: Option<Syncer>,
-    monitor: Monitor,
+    figures: Figures,
     /// Whether what is on disk should leave the cache.
     spares_cache: bool,
     /// Of all that came, where it is expected to be another's, or cannot be read again.
@@ -56,6 +89,7 @@ pub(super) struct Sink<'p> {
     /// Bytes of the source that the destination has, holes among them.
     written: u64,
     skipped: u64,
+    before: u64,
     /// What the Reader told last of the hash so far.
     begun: Option<Begun>,
 }
@@ -81,12 +115,13 @@ impl<'p> Sink<'p> {
             hash,
             destination,
             syncer: None,
-            monitor: writer.monitor(),
+            figures: Figures::of(writer),
             teller: Teller::of(writer.partner()),
             limiter: Limiter::new(settings.limit_rate),
             size,
             written,
             skipped: 0,
+            before: written,
             begun: None,
         };
         if sink.syncs() {
@@ -101,13 +136,13 @@ impl<'p> Sink<'p> {
     }
 
     fn start_syncing(&self) -> io::Result<Syncer> {
-        let monitor = self.monitor.clone();
+        let figures = self.figures.clone();
         let cached = match self.spares_cache {
             true => Some(self.destination.handle()?),
             false => None,
         };
         Syncer::start(self.destination.handle()?, move |from, to| {
-            monitor.set_figure(wire::ON_DISK, to);
+            figures.set(wire::ON_DISK, to);
             if let Some(file) = &cached {
                 sys::forget_cached(file, from, Some(to - from));
             }
@@ -122,6 +157,24 @@ impl<'p> Sink<'p> {
         let end = self.end_after(bytes.len() as u64)?;
         self.settings.expected.check_so_far(SOURCE, end)?;
         self.write(bytes)
+    }
+
+    /// What an earlier Writer left is this copy's own from now on.
+    pub(super) fn adopt(&self) -> Result<(), Failure> {
+        self.destination.adopt()
+    }
+
+    /// Goes on with another Reader; where that begins.
+    pub(super) fn meet(&mut self, writer: &Writer) -> Begin {
+        self.figures.show(writer);
+        self.teller = Teller::of(writer.partner());
+        Begin {
+            offset: self.written,
+            begun: self.begun.clone(),
+            partial: self.destination.identity(),
+            options: Some(self.settings.mark()),
+            ..Begin::default()
+        }
     }
 
     /// What stands for `subtrees` of the hash of what has come.
@@ -163,7 +216,7 @@ impl<'p> Sink<'p> {
             left -= zeros;
             // It may take long.
             let written = self.written + len - left;
-            self.monitor.set_figure(wire::WRITTEN, written);
+            self.figures.set(wire::WRITTEN, written);
         }
     }
 
@@ -192,9 +245,9 @@ impl<'p> Sink<'p> {
 
     /// Tells how far it is.
     fn note(&self) -> Result<(), Failure> {
-        self.monitor.set_figure(wire::WRITTEN, self.written);
+        self.figures.set(wire::WRITTEN, self.written);
         let Some(syncer) = &self.syncer else {
-            self.monitor.set_figure(wire::ON_DISK, self.written);
+            self.figures.set(wire::ON_DISK, self.written);
             return Ok(());
         };
         let noted = syncer.written(self.written);
@@ -238,14 +291,15 @@ impl<'p> Sink<'p> {
         if let Some(file) = cached {
             sys::forget_cached(&file, 0, None);
         }
-        self.monitor.set_figure(wire::ON_DISK, self.written);
+        self.figures.set(wire::ON_DISK, self.written);
         if sync {
-            self.monitor.set_figure(wire::ALL_ON_DISK, 1);
+            self.figures.set(wire::ALL_ON_DISK, 1);
         }
-        wire::set_waited(&self.monitor);
+        wire::set_waited(&self.figures.monitor());
         Ok(Drained {
             bytes: self.written,
             holes: self.skipped,
+            before: self.before,
             on_disk: sync,
             digest,
         })
@@ -312,8 +366,7 @@ impl<'p> Sink<'p> {
             };
             hash.update(&buffer[..len]);
             verified += len as u64;
-            self.monitor
-                .set_figure(wire::WRITTEN, self.written + verified);
+            self.figures.set(wire::WRITTEN, self.written + verified);
         }
     }
 

@@ -120,7 +120,7 @@ impl Place {
         self.assert_none_ends_in(&[".sock", ".brigade-partial"]);
     }
 
-    fn assert_none_ends_in(&self, ends: &[&str]) {
+    pub(crate) fn assert_none_ends_in(&self, ends: &[&str]) {
         let mut left = Vec::new();
         for directory in [
             self.root().to_owned(),
@@ -290,6 +290,10 @@ impl Half {
             // It may have ended.
             let _ = input.write_all(&bytes);
         });
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Without a chance to clean up.

@@ -18,6 +18,7 @@ mod refusals;
 mod roles;
 mod steps;
 mod strangers;
+mod takeover;
 mod talking;
 mod telling;
 mod timeouts;

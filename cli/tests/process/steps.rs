@@ -172,19 +172,25 @@ fn cases() -> Vec<Case> {
 /// A pair of which one half is to die.
 struct Stage<'c> {
     case: &'c Case,
+    options: &'c [&'c str],
     place: Place,
     new: Vec<u8>,
 }
 
 impl Stage<'_> {
-    fn new(case: &Case) -> Stage<'_> {
+    fn new<'c>(case: &'c Case, options: &'c [&'c str]) -> Stage<'c> {
         let place = Place::new();
         let new = noise(300_000);
         place.file("a", &new);
         place.file("b", "old");
         place.file("b~", "older");
         place.file("alive", "");
-        Stage { case, place, new }
+        Stage {
+            case,
+            options,
+            place,
+            new,
+        }
     }
 
     fn half(&self, side: Side) -> Half {
@@ -194,7 +200,9 @@ impl Stage<'_> {
     fn start(&self, side: Side, dies: bool) -> Half {
         let (name, case) = (self.place.name(), self.case);
         let mut args = vec!["--as", side.name(), "--name", &name, "--blocks=4"];
-        args.extend(["--block-size=16K", "--backup", "a", "b"]);
+        args.extend(["--block-size=16K", "--backup"]);
+        args.extend(self.options);
+        args.extend(["a", "b"]);
         let mut command = self.place.brigade(args);
         if case.step == "asleep" || case.step == "woken" {
             // Whoever dies waits for the other one again and again.
@@ -209,7 +217,8 @@ impl Stage<'_> {
         Half::start(command)
     }
 
-    fn run(&self) {
+    /// The half that is left when the other one has died.
+    fn run(&self) -> Half {
         let Case { side, is_first, .. } = *self.case;
         let (victim, other) = match is_first {
             true => {
@@ -225,7 +234,7 @@ impl Stage<'_> {
         };
         let victim = victim.end();
         assert!(!self.place.path("alive").exists(), "{victim:?}");
-        self.look_at(other);
+        other
     }
 
     /// Whoever comes next is the second.
@@ -293,7 +302,55 @@ fn a_half_that_dies_at_any_step_leaves_what_is_promised_for_that_step() {
         let order = if is_first { "first" } else { "second" };
         // Told if it fails.
         eprintln!("{side}, {order}: {step} ({count})");
-        Stage::new(&case).run();
+        let stage = Stage::new(&case, &[]);
+        stage.look_at(stage.run());
+    }
+}
+
+#[test]
+fn a_half_that_dies_at_any_step_is_replaced_and_the_copy_is_whole() {
+    for case in cases() {
+        if matches!(case.then, Then::Waits | Then::WaitsOrFails) {
+            continue;
+        }
+        let (step, side, is_first, count) =
+            (case.step, case.side.name(), case.is_first, case.count);
+        let order = if is_first { "first" } else { "second" };
+        eprintln!("{side}, {order}: {step} ({count})");
+        let stage = Stage::new(&case, &["--takeover=60"]);
+        let mut other = stage.run();
+        let is_lost = wait_for_loss(&mut other);
+        let again = is_lost.then(|| stage.half(case.side));
+        let again = again.map(|again| again.end().expect(0));
+        let other = other.end().expect(0);
+        eprintln!(
+            "{}{}",
+            other.said,
+            again.map_or(String::new(), |again| again.said)
+        );
+        stage.expect_new();
+        let backup = std::fs::read(stage.place.path("b~")).unwrap();
+        assert_eq!(backup, b"old");
+        stage.place.assert_only_locks_left();
+        stage
+            .place
+            .assert_none_ends_in(&[".brigade-backup", ".brigade-older"]);
+    }
+}
+
+/// Whether a half holds its partner's place. It may not miss it, and end.
+fn wait_for_loss(half: &mut Half) -> bool {
+    let since = std::time::Instant::now();
+    loop {
+        let ended = half.has_ended();
+        if half.said().contains("its place is held") {
+            return true;
+        }
+        if ended {
+            return false;
+        }
+        assert!(since.elapsed() < SOON, "{}", half.said());
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -37,6 +38,14 @@ pub(crate) fn is_ready(file: &File) -> io::Result<bool> {
 
 pub(crate) fn wait_until_ready(file: &File) -> io::Result<()> {
     poll_for_input(file, None).map(drop)
+}
+
+pub(crate) fn wait_to_read(file: &File, limit: Duration) -> io::Result<bool> {
+    let limit = Timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    poll_for_input(file, Some(&limit))
 }
 
 pub(crate) fn wait_until_room(file: &File) -> io::Result<()> {

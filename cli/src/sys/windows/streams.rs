@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self};
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Foundation::ERROR_INVALID_HANDLE;
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
@@ -62,6 +62,19 @@ pub(super) fn peek(pipe: &File) -> io::Result<u32> {
 pub(crate) fn wait_until_ready(_file: &File) -> io::Result<()> {
     std::thread::sleep(Duration::from_millis(1));
     Ok(())
+}
+
+/// By looking again and again. What is no pipe cannot be looked into.
+pub(crate) fn wait_to_read(file: &File, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match peek(file) {
+            Ok(0) if Instant::now() >= deadline => return Ok(false),
+            Ok(0) => std::thread::sleep(Duration::from_millis(1)),
+            // Whatever it is, the read finds out.
+            Ok(_) | Err(_) => return Ok(true),
+        }
+    }
 }
 
 /// As for `wait_until_ready`.

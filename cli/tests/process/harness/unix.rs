@@ -166,6 +166,13 @@ pub(crate) fn tells_processor_time(_half: &Half) -> bool {
     true
 }
 
+/// Kills a process that a test's own has started; false if that cannot be done here.
+pub(crate) fn kill(process_id: u32) -> bool {
+    let id = rustix::process::Pid::from_raw(process_id.cast_signed()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+    true
+}
+
 pub(crate) fn is_gone(process_id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))

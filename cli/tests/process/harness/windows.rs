@@ -195,6 +195,11 @@ pub(crate) fn tells_processor_time(half: &Half) -> bool {
     is_told
 }
 
+/// Not by its number alone.
+pub(crate) fn kill(_process_id: u32) -> bool {
+    false
+}
+
 pub(crate) fn is_gone(process_id: u32) -> bool {
     // SAFETY: plain values.
     let process = unsafe { OpenProcess(PROCESS_SYNCHRONIZE, 0, process_id) };

@@ -1,0 +1,222 @@
+//! The partners of a half: one, or with --takeover one after the other. The place of one
+//! that died is held, and whoever takes it is met anew.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use brigade::{Error, Monitor, Options, Side};
+
+use crate::copy::child::{self, Fate};
+use crate::copy::half::{self, Event};
+use crate::failure::{Failure, Loss};
+use crate::request::endpoint::Endpoint;
+use crate::request::plan::Plan;
+use crate::talk::agreement::Step;
+use crate::talk::wire;
+use crate::units;
+
+/// How long a half waits for another partner at a time: it should notice soon that this
+/// process is to end, or that the one that it has started has.
+const AT_A_TIME: Duration = Duration::from_millis(200);
+
+/// Between two tries of which the first one failed at once.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many times --both starts a half in the place of one that died.
+pub(crate) const RESTARTS: u32 = 3;
+
+pub(super) struct Partners<'p> {
+    plan: &'p Plan,
+    side: Side,
+    events: &'p Sender<Event>,
+    /// This process is to end.
+    given_up: Arc<AtomicBool>,
+    /// How many there were, with the present one.
+    number: u64,
+    /// The present one and this half have agreed.
+    agreed: Cell<bool>,
+    /// Another process could go on where it is.
+    can_be_replaced: Cell<bool>,
+    /// Why a place is empty, and until when it is held.
+    lost: Option<(Failure, Instant)>,
+    restarts: u32,
+}
+
+impl<'p> Partners<'p> {
+    pub(super) fn new(
+        plan: &'p Plan,
+        side: Side,
+        starts_partner: bool,
+        events: &'p Sender<Event>,
+        given_up: &Arc<AtomicBool>,
+    ) -> Partners<'p> {
+        Partners {
+            plan,
+            side,
+            events,
+            given_up: Arc::clone(given_up),
+            number: 0,
+            agreed: Cell::new(false),
+            can_be_replaced: Cell::new(true),
+            lost: None,
+            restarts: match starts_partner {
+                true => RESTARTS,
+                false => plan.restarts,
+            },
+        }
+    }
+
+    /// There is another one. What is set when that is lost in turn.
+    pub(super) fn met(&mut self, monitor: &Monitor) -> Arc<AtomicBool> {
+        self.number += 1;
+        self.agreed.set(false);
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let number = self.number;
+        let _ = self.events.send(Event::Paired {
+            number,
+            monitor: monitor.clone(),
+        });
+        watch(number, monitor, &is_lost, self.events);
+        is_lost
+    }
+
+    /// How far the two have come to agree.
+    pub(super) fn step(&self, step: Step) {
+        if let Step::Answered {
+            can_be_replaced, ..
+        } = step
+        {
+            self.agreed.set(true);
+            self.can_be_replaced.set(can_be_replaced);
+        }
+        let _ = self.events.send(Event::Agreement(step));
+    }
+
+    pub(super) fn has_agreed(&self) -> bool {
+        self.agreed.get()
+    }
+
+    /// Whether another partner may do better than the one that `failure` is about.
+    pub(super) fn may_go_on(&self, failure: &Failure) -> bool {
+        if self.plan.settings.takeover.is_none() || failure.already_reported {
+            return false;
+        }
+        match failure.loss {
+            None => false,
+            Some(Loss::Died) => !self.agreed.get() || self.can_be_replaced.get(),
+            // One that came in another's place is no reason to give that up.
+            Some(Loss::GaveUp | Loss::Unfit) => self.number > 1 && !self.agreed.get(),
+        }
+    }
+
+    /// Waits for another partner by `rejoin`, in place of the one that `failure` is about.
+    pub(super) fn next<T>(
+        &mut self,
+        failure: Failure,
+        mut rejoin: impl FnMut(&Options) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let limit = self.plan.settings.takeover.unwrap_or_default();
+        if self.agreed.get() {
+            // All that was lost before was found again.
+            self.lost = None;
+        }
+        let (first, until) = match self.lost.take() {
+            Some(lost) => {
+                let _ = self.events.send(Event::NotTaken(failure));
+                lost
+            }
+            None => {
+                let (number, failure_too) = (self.number, failure.clone());
+                let _ = self.events.send(Event::Lost(number, failure_too));
+                (failure, Instant::now() + limit)
+            }
+        };
+        let options = half::options(self.plan, Some(self.side.other())).side(self.side);
+        let mut started = self.start_another()?;
+        let found = loop {
+            if self.given_up.load(Ordering::Relaxed) {
+                return Err(first.reported());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let limit = units::duration(limit);
+                return Err(first.remark(&format!("nobody took its place within {limit}")));
+            }
+            if started.as_ref().is_some_and(Fate::has_ended) {
+                started = self.start_another()?;
+                if started.is_none() {
+                    return Err(first.remark("and so did those that were started in its place"));
+                }
+            }
+            let options = options.clone().wait(AT_A_TIME.min(left));
+            match rejoin(&options) {
+                Ok(found) => break found,
+                Err(Error::NoPartner { .. }) => {}
+                Err(
+                    Error::TooManyInstances { .. }
+                    | Error::NotAnswering { .. }
+                    | Error::Refused { .. }
+                    | Error::PartnerDied { .. }
+                    | Error::PartnerAborted { .. }
+                    | Error::ProtocolViolation { .. },
+                ) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.lost = Some((first, until));
+        Ok(found)
+    }
+
+    /// With --both, another process in the place of the one that died; `None` without, or
+    /// if that is not to be tried again.
+    fn start_another(&mut self) -> Result<Option<Fate>, Failure> {
+        let partner = self.side.other();
+        let is_known = match partner {
+            Side::Reader => matches!(self.plan.source, Some(Endpoint::Path(_))),
+            Side::Writer => self.plan.destination.is_some(),
+        };
+        if self.restarts == 0 || !is_known {
+            return Ok(None);
+        }
+        self.restarts -= 1;
+        child::start(self.plan, partner, self.restarts, self.events).map(Some)
+    }
+}
+
+/// Watches over a partner in a thread of its own, since the half's may be stuck in a read or
+/// a write when the partner dies.
+fn watch(number: u64, monitor: &Monitor, is_lost: &Arc<AtomicBool>, events: &Sender<Event>) {
+    let watch = {
+        let (monitor, events, is_lost) = (monitor.clone(), events.clone(), Arc::clone(is_lost));
+        move || {
+            let Err(error) = monitor.watch() else {
+                return;
+            };
+            if is_no_loss(&error, &monitor) {
+                return;
+            }
+            let failure = Failure::from(error);
+            // That this half gave up is its own to tell.
+            if !failure.already_reported {
+                is_lost.store(true, Ordering::Relaxed);
+                let _ = events.send(Event::PartnerGone(number, failure));
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("watch".into());
+    if let Err(error) = thread.spawn(watch) {
+        let failure = Failure::system("start a thread", &error);
+        let _ = events.send(Event::Unwatched(failure));
+    }
+}
+
+/// A Reader that has sent everything is needed no more: the Writer finds the end of the
+/// data, or by itself that it is missing.
+fn is_no_loss(error: &Error, writer: &Monitor) -> bool {
+    let reader_died =
+        matches!(error, Error::PartnerDied { partner, .. } if partner.side() == Side::Reader);
+    reader_died && writer.partner_figures()[wire::ALL_READ] == wire::ALL_SENT
+}

@@ -1,0 +1,650 @@
+//! Halves that die and are replaced: the copy goes on where it was, and is whole.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{GREETING, Half, PARTIAL, PROMISED, Place, SOON, noise, sys, wait_until};
+
+/// As long as any of these tests wants a place to be held.
+const HELD: &str = "--takeover=60";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Reader,
+    Writer,
+}
+
+use Side::{Reader, Writer};
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Reader => "reader",
+            Writer => "writer",
+        }
+    }
+
+    fn other(self) -> Side {
+        match self {
+            Reader => Writer,
+            Writer => Reader,
+        }
+    }
+}
+
+/// A copy of `a`, or of a stream, to `b`, whose halves are started one by one.
+struct Copy<'t> {
+    place: &'t Place,
+    options: &'t [&'t str],
+    source: &'t str,
+}
+
+impl Copy<'_> {
+    fn command(&self, side: Side) -> Command {
+        let name = self.place.name();
+        let mut args = vec!["--as", side.name(), "--name", &name, HELD];
+        args.extend(self.options);
+        args.extend([self.source, "b"]);
+        self.place.brigade(args)
+    }
+
+    fn half(&self, side: Side) -> Half {
+        Half::start(self.command(side))
+    }
+
+    /// Reader and Writer, which have agreed and write.
+    fn pair(&self) -> [Half; 2] {
+        let reader = self.half(Reader);
+        let writer = self.half(Writer);
+        if self.options.contains(&"--in-place") {
+            let b = self.place.path("b");
+            let is_old = || std::fs::metadata(&b).is_ok_and(|found| found.len() <= 3);
+            wait_until("data", SOON, || !is_old());
+        } else {
+            self.place.wait_for_data();
+        }
+        [reader, writer]
+    }
+}
+
+/// How soon a death was told, and how soon the copy went on once another half was started.
+#[derive(Default)]
+struct Times {
+    noticed: Vec<Duration>,
+    gone_on: Vec<Duration>,
+}
+
+const HOLDS: &str = "its place is held";
+const TAKEN: &str = "has taken the";
+
+fn count(half: &Half, words: &str) -> usize {
+    half.said().matches(words).count()
+}
+
+/// Kills halves of `copy` at moments that `seed` decides, those of `sides` by turns, and
+/// starts others in their place, until so many `kills` were survived or the copy is whole.
+/// Then both halves have succeeded. How many that were.
+fn survive(
+    copy: &Copy<'_>,
+    sides: &[Side],
+    kills: usize,
+    seed: usize,
+    times: &mut Times,
+    mut halves: [Half; 2],
+) -> usize {
+    let mut survived = 0;
+    for kill in 0..kills {
+        let moments = noise(8 * (1 + seed * 100 + kill));
+        let moment = u64::from(moments[moments.len() - 8]) * 400;
+        std::thread::sleep(Duration::from_micros(moment));
+        let side = sides[usize::from(moments[moments.len() - 7]) % sides.len()];
+        let [victim, other] = match (side, &mut halves) {
+            (Reader, [reader, writer]) => [reader, writer],
+            (Writer, [reader, writer]) => [writer, reader],
+        };
+        let (held, taken) = (count(other, HOLDS), count(other, TAKEN));
+        let killed = Instant::now();
+        victim.kill();
+        // It may have been over before, or need no other half any more.
+        let mut is_over = false;
+        while count(other, HOLDS) == held {
+            is_over = other.has_ended();
+            if is_over {
+                break;
+            }
+            assert!(killed.elapsed() < SOON, "{}", other.said());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if is_over {
+            break;
+        }
+        times.noticed.push(killed.elapsed());
+        let started = Instant::now();
+        *victim = copy.half(side);
+        while count(other, TAKEN) == taken && !other.said().contains("done: ") {
+            assert!(
+                started.elapsed() < SOON,
+                "not gone on with: {}\n{}",
+                other.said(),
+                victim.said()
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.gone_on.push(started.elapsed());
+        survived += 1;
+    }
+    for half in halves {
+        let ended = half.end();
+        // One that was killed at the very end was not missed.
+        assert!(matches!(ended.code, Some(0) | None), "{ended:?}");
+    }
+    survived
+}
+
+const SIZE: usize = 6 << 20;
+
+/// Of a copy that is killed some times while it lasts.
+const SLOW: &str = "--limit-rate=8M";
+
+fn assert_whole(place: &Place, data: &[u8]) {
+    let found = std::fs::read(place.path("b")).unwrap();
+    assert!(found == data, "{} of {} bytes", found.len(), data.len());
+    place.assert_only_locks_left();
+}
+
+fn killed_again_and_again(options: &[&str], data: &[u8], seed: usize, times: &mut Times) -> usize {
+    let place = Place::new();
+    place.file("a", data);
+    if !options.iter().any(|option| ["-n", "-u"].contains(option)) {
+        place.file("b", "old");
+    }
+    let copy = Copy {
+        place: &place,
+        options,
+        source: "a",
+    };
+    let halves = copy.pair();
+    let survived = survive(&copy, &[Reader, Writer], 10, seed, times, halves);
+    assert_whole(&place, data);
+    survived
+}
+
+#[test]
+fn a_copy_whose_halves_are_killed_again_and_again_is_whole() {
+    let data = noise(SIZE);
+    let mut survived = 0;
+    for seed in 0..3 {
+        survived += killed_again_and_again(&[SLOW], &data, seed, &mut Times::default());
+    }
+    assert!(survived > 0);
+}
+
+#[test]
+fn so_it_is_whatever_is_asked_for_beside() {
+    let mut data = noise(SIZE);
+    // Two holes, and what is long enough for one.
+    data[1 << 20..2 << 20].fill(0);
+    data[4 << 20..(4 << 20) + 70_000].fill(0);
+    let digest = format!("--expect-blake3={}", blake3::hash(&data));
+    let size = format!("--size={}", data.len());
+    for (seed, options) in [
+        &["--verify"][..],
+        &["-p", "--no-sync"],
+        &["--sparse=always", "--verify"],
+        &["--sparse=never", &digest, &size],
+        &["--backup", "--block-size=10000"],
+        &["--in-place", "--verify"],
+        &["-u", "--timeout=30", "--direct=always"],
+        &["-n"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        eprintln!("{options:?}");
+        let options = [options, &[SLOW]].concat();
+        killed_again_and_again(&options, &data, 10 + seed, &mut Times::default());
+    }
+}
+
+#[test]
+fn a_hash_goes_on_from_the_last_whole_subtree_with_another_half() {
+    // Of more than two.
+    let data = noise(40 << 20);
+    for seed in 20..22 {
+        killed_again_and_again(
+            &["--verify", "--no-sync", "--limit-rate=60M"],
+            &data,
+            seed,
+            &mut Times::default(),
+        );
+    }
+}
+
+#[test]
+fn a_stream_goes_on_with_another_writer() {
+    let data = noise(SIZE);
+    for (seed, options) in [&["--verify"][..], &["--sparse=always", "--no-sync"]]
+        .into_iter()
+        .enumerate()
+    {
+        let place = Place::new();
+        let copy = Copy {
+            place: &place,
+            options,
+            source: "-",
+        };
+        let mut command = copy.command(Reader);
+        command.stdin(Stdio::piped());
+        let mut reader = Half::start(command);
+        let mut input = reader.input();
+        let slowly = data.clone();
+        std::thread::spawn(move || {
+            for piece in slowly.chunks(100_000) {
+                std::thread::sleep(Duration::from_millis(10));
+                if input.write_all(piece).is_err() {
+                    return;
+                }
+            }
+        });
+        let writer = copy.half(Writer);
+        place.wait_for_data();
+        let halves = [reader, writer];
+        let survived = survive(
+            &copy,
+            &[Writer],
+            10,
+            30 + seed,
+            &mut Times::default(),
+            halves,
+        );
+        assert!(survived > 0);
+        assert_whole(&place, &data);
+    }
+}
+
+/// That a half says what is promised within a second: `of` the moment when that began.
+#[track_caller]
+fn assert_soon(half: &Half, words: &str, of: Instant) {
+    half.hear(words);
+    assert!(of.elapsed() < PROMISED + sys_margin(), "{:?}", of.elapsed());
+}
+
+/// Nothing is decided by how busy the machine is.
+fn sys_margin() -> Duration {
+    Duration::from_secs(4)
+}
+
+#[test]
+fn a_reader_that_waits_for_a_silent_stream_notices_and_goes_on() {
+    let place = Place::new();
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync"],
+        source: "-",
+    };
+    let mut command = copy.command(Reader);
+    command.stdin(Stdio::piped());
+    let mut reader = Half::start(command);
+    let mut input = reader.input();
+    let mut writer = copy.half(Writer);
+    input.write_all(b"water").unwrap();
+    place.wait_for_data();
+    let killed = Instant::now();
+    writer.kill();
+    assert_soon(&reader, HOLDS, killed);
+    let started = Instant::now();
+    let writer = copy.half(Writer);
+    assert_soon(&reader, TAKEN, started);
+    input.write_all(b" and wine").unwrap();
+    drop(input);
+    writer.end().expect(0);
+    reader.end().expect(0);
+    assert_whole(&place, b"water and wine");
+}
+
+#[test]
+fn a_death_is_told_with_the_command_that_takes_the_place() {
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    let args = [HELD, SLOW, "a", "b"];
+    let reader = Half::start(place.brigade(args));
+    reader.hear("waiting");
+    let mut writer = Half::start(place.brigade(args));
+    place.wait_for_data();
+    let killed = Instant::now();
+    writer.kill();
+    assert_soon(&reader, "held for 1 min; run: ", killed);
+    // The same command, without a word about which half.
+    let said = reader.said();
+    let died = format!("the writer (process {}, user ", writer.pid());
+    assert!(said.contains(&died) && said.contains(") died; "), "{said}");
+    assert!(said.contains(&format!("{SLOW} a b")), "{said}");
+    let again = Half::start(place.brigade(args));
+    reader.hear(TAKEN);
+    again.end().expect(0);
+    reader.end().expect(0);
+}
+
+#[test]
+fn a_place_that_nobody_takes_in_time_is_given_up_and_the_copy_fails() {
+    for side in [Reader, Writer] {
+        let place = Place::new();
+        place.file("a", noise(SIZE));
+        place.file("b", "old");
+        let name = place.name();
+        let half = |side: Side| {
+            let args = ["--as", side.name(), "--name", &name, "--takeover=0.5", SLOW];
+            let mut command = place.brigade(args);
+            command.args(["a", "b"]);
+            Half::start(command)
+        };
+        let (mut victim, other) = (half(side), half(side.other()));
+        place.wait_for_data();
+        victim.kill();
+        other.hear(HOLDS);
+        let ended = other.end().expect(4);
+        let why = format!("the {} (process {}", side.name(), victim.pid());
+        assert!(ended.said.contains(&why), "{ended:?}");
+        assert!(ended.said.contains("nobody took its place within 0.5 s"));
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+        // The next copy removes what a killed Writer left.
+        place.both(&[], "a", "b").expect(0);
+        place.assert_only_locks_left();
+    }
+}
+
+#[test]
+fn a_half_that_waits_for_another_partner_ends_when_it_is_told_to() {
+    if !sys::can_interrupt() {
+        return;
+    }
+    for side in [Reader, Writer] {
+        let place = Place::new();
+        place.file("a", noise(SIZE));
+        let copy = Copy {
+            place: &place,
+            options: &[SLOW],
+            source: "a",
+        };
+        let [reader, writer] = copy.pair();
+        let (mut victim, other) = match side {
+            Reader => (reader, writer),
+            Writer => (writer, reader),
+        };
+        victim.kill();
+        other.hear(HOLDS);
+        other.interrupt(&sys::INTERRUPTIONS[0]);
+        other
+            .end_within(PROMISED)
+            .expect(sys::INTERRUPTIONS[0].code);
+        if side == Reader {
+            assert!(!place.path(PARTIAL).exists());
+        }
+    }
+}
+
+// ---- who may not take a place -------------------------------------------------------------
+
+/// A pair whose half `side` was killed; the other one.
+fn bereft(copy: &Copy<'_>, side: Side) -> Half {
+    let [reader, writer] = copy.pair();
+    let (mut victim, other) = match side {
+        Reader => (reader, writer),
+        Writer => (writer, reader),
+    };
+    victim.kill();
+    other.hear(HOLDS);
+    other
+}
+
+#[test]
+fn who_is_not_fit_for_a_place_is_told_why_and_it_is_held_for_the_next() {
+    let data = noise(SIZE);
+    for (side, options, paths, why) in [
+        (Reader, &[][..], ["other", "b"], "its source is another one"),
+        (Reader, &["--sparse=never"], ["a", "b"], "other options"),
+        (Writer, &[], ["a", "other"], "cannot go on with"),
+        (Writer, &["--no-sync"], ["a", "b"], "other options"),
+    ] {
+        let place = Place::new();
+        place.file("a", &data);
+        place.file("other", noise(SIZE));
+        let copy = Copy {
+            place: &place,
+            options: &[SLOW],
+            source: "a",
+        };
+        let other = bereft(&copy, side);
+        let name = place.name();
+        let mut unfit = place.brigade(["--as", side.name(), "--name", &name, HELD]);
+        unfit.args(options).args(paths);
+        let unfit = Half::start(unfit).end();
+        assert!(matches!(unfit.code, Some(1 | 4)), "{unfit:?}");
+        assert!(unfit.said.contains(why), "{unfit:?}");
+        other.hear("still waiting for another");
+        assert!(other.said().contains(why), "{}", other.said());
+        copy.half(side).end().expect(0);
+        other.end().expect(0);
+        assert_whole(&place, &data);
+        assert!(std::fs::read(place.path("other")).unwrap() == noise(SIZE));
+    }
+}
+
+#[test]
+fn a_source_that_was_changed_is_not_gone_on_with() {
+    let place = Place::new();
+    let a = place.file("a", noise(SIZE));
+    place.file("b", "old");
+    let copy = Copy {
+        place: &place,
+        options: &[SLOW],
+        source: "a",
+    };
+    let writer = bereft(&copy, Reader);
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(a)
+        .unwrap()
+        .write_all(b"more")
+        .unwrap();
+    let reader = copy.half(Reader).end().expect(4);
+    assert!(reader.said.contains("has changed since"), "{reader:?}");
+    writer.hear("still waiting for another");
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+}
+
+#[test]
+fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
+    type Change = fn(&Place);
+    let changes: [(Change, &str); 4] = [
+        (
+            |place| std::fs::remove_file(place.path(PARTIAL)).unwrap(),
+            "it is gone",
+        ),
+        (
+            |place| {
+                let file = std::fs::File::options()
+                    .write(true)
+                    .open(place.path(PARTIAL));
+                file.unwrap().set_len(1).unwrap();
+            },
+            "it was shortened",
+        ),
+        (
+            |place| {
+                let other = place.file("other", noise(SIZE));
+                std::fs::rename(other, place.path(PARTIAL)).unwrap();
+            },
+            "it is not the file that was written",
+        ),
+        (
+            |place| std::fs::hard_link(place.path(PARTIAL), place.path("named")).unwrap(),
+            "it has another name, too",
+        ),
+    ];
+    for (change, why) in changes {
+        let place = Place::new();
+        place.file("a", noise(SIZE));
+        place.file("b", "old");
+        let copy = Copy {
+            place: &place,
+            options: &["--no-sync", "--block-size=16K", SLOW],
+            source: "a",
+        };
+        let [reader, mut writer] = copy.pair();
+        let partial = place.path(PARTIAL);
+        wait_until("some blocks", SOON, || {
+            std::fs::metadata(&partial).is_ok_and(|found| found.len() > 100_000)
+        });
+        writer.kill();
+        reader.hear(HOLDS);
+        change(&place);
+        let writer = copy.half(Writer).end().expect(1);
+        assert!(writer.said.contains(why), "{writer:?}");
+        reader.hear("still waiting for another");
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    }
+}
+
+#[test]
+fn a_partner_of_another_version_does_not_end_who_waits() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &[SLOW],
+        source: "a",
+    };
+    let reader = bereft(&copy, Writer);
+    let options = brigade::Options::new()
+        .side(brigade::Side::Writer)
+        .greeting(b"protocol=3\n");
+    assert_ne!(GREETING, b"protocol=3\n");
+    let other = brigade::join(&place.name(), &options).unwrap();
+    reader.hear("the other half speaks copy protocol 3");
+    drop(other);
+    copy.half(Writer).end().expect(0);
+    reader.end().expect(0);
+    assert_whole(&place, &data);
+}
+
+#[test]
+fn what_cannot_go_on_fails_at_once_as_it_does_without() {
+    // A stream whose Reader is gone.
+    let place = Place::new();
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync"],
+        source: "-",
+    };
+    let mut command = copy.command(Reader);
+    command.stdin(Stdio::piped());
+    let mut reader = Half::start(command);
+    let mut input = reader.input();
+    let writer = copy.half(Writer);
+    input.write_all(&noise(100_000)).unwrap();
+    place.wait_for_data();
+    reader.kill();
+    let ended = writer.end_within(PROMISED).expect(4);
+    assert!(
+        ended.said.contains("died") && !ended.said.contains(HOLDS),
+        "{ended:?}"
+    );
+    drop(input);
+    // What went to a pipe is gone.
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    let name = place.name();
+    let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, HELD, "a"]));
+    let mut writer = Half::start(place.brigade(["--as", "writer", "--name", &name, HELD, "-"]));
+    let mut some = [0];
+    let mut output = writer.output();
+    std::io::Read::read_exact(&mut output, &mut some).unwrap();
+    writer.kill();
+    let ended = reader.end_within(PROMISED).expect(4);
+    assert!(
+        ended.said.contains("died") && !ended.said.contains(HOLDS),
+        "{ended:?}"
+    );
+}
+
+// ---- --both ---------------------------------------------------------------------------------
+
+/// The process that has the other half, as `said` last.
+fn partner_of(said: &str) -> u32 {
+    let (_, rest) = said.rsplit_once("(process ").unwrap();
+    rest.split_once(',').unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn both_starts_another_writer_three_times() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let both = Half::start(place.brigade(["--both", "-v", HELD, SLOW, "a", "b"]));
+    for kill in 0..3 {
+        let said = || both.said();
+        wait_until("a writer", SOON, || count(&both, "the partner is") > kill);
+        wait_until("it writes", SOON, || count(&both, TAKEN) == kill);
+        place.wait_for_data();
+        let (_, partner) = said().rsplit_once("the partner is").map_or_else(
+            || unreachable!("no partner"),
+            |(_, rest)| ((), partner_of(rest)),
+        );
+        if !sys::kill(partner) {
+            return;
+        }
+        wait_until("another one", SOON, || count(&both, TAKEN) > kill);
+    }
+    both.end().expect(0);
+    assert_whole(&place, &data);
+}
+
+#[test]
+fn a_writer_that_both_started_starts_another_reader() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let mut both = Half::start(place.brigade(["--both", HELD, SLOW, "--verify", "a", "b"]));
+    place.wait_for_data();
+    both.kill();
+    both.hear("the reader (process");
+    both.hear("another one is started");
+    both.hear("done: ");
+    let is_whole = || std::fs::read(place.path("b")).is_ok_and(|found| found == data);
+    wait_until("the copy is whole", SOON, is_whole);
+    wait_until("nothing is left", SOON, || !place.path(PARTIAL).exists());
+}
+
+// ---- for long -------------------------------------------------------------------------------
+
+/// How many halves are killed in the long form.
+const MANY: usize = 1000;
+
+/// And how long that may take.
+const LONG: Duration = Duration::from_secs(40 * 60);
+
+#[test]
+#[ignore = "takes many minutes"]
+fn a_thousand_halves_are_killed_and_every_copy_is_whole() {
+    let data = noise(SIZE);
+    let (mut kills, mut copies, mut times) = (0, 0, Times::default());
+    let began = Instant::now();
+    while kills < MANY {
+        assert!(began.elapsed() < LONG, "{kills} kills in {LONG:?}");
+        let options = [&["--no-sync", "--verify", SLOW][..], &["--no-sync", SLOW]];
+        kills += killed_again_and_again(options[copies % 2], &data, 1000 + copies, &mut times);
+        copies += 1;
+    }
+    for (what, times) in [
+        ("noticed", &mut times.noticed),
+        ("going on", &mut times.gone_on),
+    ] {
+        times.sort_unstable();
+        let [half, most] = [times[times.len() / 2], times[times.len() - 1]];
+        eprintln!("{what}: {half:?} (median), {most:?} (most)");
+    }
+    eprintln!("{kills} kills in {copies} copies, {:?}", began.elapsed());
+}
