@@ -16,6 +16,10 @@ use crate::region::{Block, Region};
 ///
 /// The Writer may have drained some of it before it died: it has not said so. Whoever
 /// sends it again must be able to get it twice.
+///
+/// With [`Options::takeover`] it keeps the Reader's place under the name, whatever
+/// [`Unreturned::rejoin`] comes to; dropped, it gives it up, and whoever joins then begins a
+/// session.
 #[derive(Debug)]
 pub struct Unreturned {
     reader: Reader,
@@ -58,9 +62,9 @@ impl Unreturned {
     /// the Reader goes on with it. What was not given back is sent again first, in the same
     /// order; if the Reader was [closed](Reader::close), it is closed again after that.
     /// Nothing of the old session comes through any more, whatever of the old Writer's
-    /// process lives on. If the Reader had the first place of the session, the name is free
-    /// from now on. It waits for [`Options::wait`] at most, and no longer than what is left of
-    /// [`Options::takeover`].
+    /// process lives on. It waits for [`Options::wait`] at most, and no longer than what is left
+    /// of [`Options::takeover`]. Without that, and if the Reader had the first place of the
+    /// session, the name is free from now on.
     ///
     /// `options` must have the same blocks; the [side](Options::side) is the Reader's. The
     /// two processes are a new pair: counts ([`Reader::delivered`]), letters and figures

@@ -431,7 +431,13 @@ fn who_goes_on_under_another_name_lets_go_of_the_first() {
             let elsewhere = format!("{name}2");
             let (reader, writer) = pair_here(&name);
             let other = elsewhere.clone();
-            let newcomer = thread::spawn(move || join(&other, &keeping()).unwrap());
+            // Whoever comes first there.
+            let side = if reader_goes_on {
+                Side::Writer
+            } else {
+                Side::Reader
+            };
+            let newcomer = thread::spawn(move || join(&other, &keeping().side(side)).unwrap());
             let role = match reader_goes_on {
                 true => {
                     drop(writer);

@@ -195,6 +195,44 @@ fn a_writer_that_can_still_take_blocks_or_misses_nobody_is_no_survivor() {
     });
 }
 
+#[test]
+fn nobody_is_dismissed_once_there_is_a_verdict() {
+    bounded(|| {
+        let (reader, writer) = pair(8, 4);
+        reader.close().unwrap();
+        assert!(writer.data_block().unwrap().is_none());
+        writer.finish().unwrap();
+        let why = invalid_use(reader.dismiss(0, "too late"));
+        assert!(why.contains("verdict"), "{why}");
+        let why = invalid_use(writer.dismiss(0, "too late"));
+        assert!(why.contains("verdict"), "{why}");
+    });
+}
+
+#[test]
+fn who_is_dismissed_before_it_was_read_from_or_written_to_hears_why() {
+    bounded(|| {
+        let (_directory, name) = place();
+        let (reader, writer) = pair(8, 4);
+        send(&reader, b"x", 0);
+        let mut survivor = writer.dismiss(3, "another source").unwrap();
+        match reader.check().unwrap_err() {
+            Error::PartnerAborted { code, reason, .. } => {
+                assert_eq!((code, &*reason), (3, "another source"));
+            }
+            error => panic!("{error:?}"),
+        }
+        let Next {
+            reader: next,
+            writer,
+        } = writer_goes_on(&mut survivor, &name);
+        // Nothing of what it had sent comes, and it has it still.
+        assert!(writer.try_data_block().unwrap().is_none());
+        assert_eq!(reader.into_unreturned().unwrap().len(), 1);
+        drop((next, writer));
+    });
+}
+
 /// The ends of the next pair.
 struct Next {
     reader: Reader,

@@ -7,6 +7,10 @@
 //! tries again; and as long as the holder has not removed it, the path leads to the file
 //! whose lock it holds. If somebody else removes the file (one who cleans directories),
 //! the holder finds out while it waits ([`Seat::is_there`]).
+//!
+//! **The claim of a second** is the lock of another file, made and removed in the same way.
+//! Whoever has the seat may remove what a killed second left, too: under a lock that
+//! excludes the holder's, so the same argument holds.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
