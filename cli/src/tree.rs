@@ -38,8 +38,8 @@ pub(crate) struct Tree {
 pub(crate) struct Begun {
     /// How many these are, one at least.
     subtrees: u64,
-    /// Of all but the last.
-    merged: Vec<ChainingValue>,
+    /// Of all but the last; `None` if they were not hashed.
+    merged: Option<Vec<ChainingValue>>,
     last: ChainingValue,
 }
 
@@ -50,8 +50,15 @@ impl Tree {
 
     /// One that goes on where the last subtree of `begun` begins: that one is to be read
     /// again, and is the same if [`Tree::begun`] says the same then.
+    /// Where those before it were not hashed, it has no hash of all bytes.
     pub(crate) fn before_last_of(begun: &Begun) -> Tree {
-        Tree::at(begun.subtrees - 1, begun.merged.clone())
+        let merged = begun.merged.clone();
+        Tree::at(begun.subtrees - 1, merged.unwrap_or_default())
+    }
+
+    /// One of the `number`th subtree alone, counted from 1: see [`Begun::last_alone`].
+    pub(crate) fn of_subtree(number: u64) -> Tree {
+        Tree::at(number - 1, Vec::new())
     }
 
     /// `merged` stands for `before` subtrees.
@@ -115,7 +122,7 @@ impl Tree {
         };
         Some(Begun {
             subtrees: self.subtrees(),
-            merged,
+            merged: Some(merged),
             last,
         })
     }
@@ -155,6 +162,31 @@ impl Begun {
         self.subtrees
     }
 
+    /// Whether it stands for all of them, and not for the last one alone.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.merged.is_some()
+    }
+
+    /// The same for the last one alone.
+    pub(crate) fn last_alone(self) -> Begun {
+        let merged = self.merged.filter(|_| self.subtrees == 1);
+        Begun { merged, ..self }
+    }
+
+    /// Whether `tree` has come to the end of the same subtrees, and they are the same, as far
+    /// as both know them.
+    pub(crate) fn agrees_with(&self, tree: &Tree) -> bool {
+        tree.begun().is_some_and(|found| {
+            let merged = self.merged.is_none() || self.merged == found.merged;
+            merged && (self.subtrees, self.last) == (found.subtrees, found.last)
+        })
+    }
+
+    /// Where they end.
+    pub(crate) fn end(&self) -> u64 {
+        self.subtrees * SUBTREE_BYTES
+    }
+
     /// Where the last of them begins.
     pub(crate) fn last_begins_at(&self) -> u64 {
         (self.subtrees - 1) * SUBTREE_BYTES
@@ -162,7 +194,7 @@ impl Begun {
 
     /// All but their number: 32 bytes for each value, the last subtree's at the end.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.merged.concat();
+        let mut bytes = self.merged.as_deref().unwrap_or_default().concat();
         bytes.extend(self.last);
         bytes
     }
@@ -175,10 +207,10 @@ impl Begun {
         }
         let (values, rest) = bytes.as_chunks::<{ blake3::OUT_LEN }>();
         let (last, merged) = values.split_last()?;
-        let is_whole = rest.is_empty() && merged.len() == before.count_ones() as usize;
-        is_whole.then(|| Begun {
+        let is_whole = merged.len() == before.count_ones() as usize;
+        (rest.is_empty() && (is_whole || merged.is_empty())).then(|| Begun {
             subtrees,
-            merged: merged.to_vec(),
+            merged: is_whole.then(|| merged.to_vec()),
             last: *last,
         })
     }
@@ -252,6 +284,34 @@ mod tests {
         all[2 * SUBTREE + 1] ^= 1;
         let again = hashed(Tree::before_last_of(&begun), &all[2 * SUBTREE..]);
         assert_ne!(again.begun().unwrap(), begun);
+        assert!(!begun.agrees_with(&again));
+    }
+
+    #[test]
+    fn the_last_subtree_alone_can_be_compared_but_stands_for_no_other() {
+        let all = bytes(3 * SUBTREE + 7);
+        let whole = hashed(Tree::new(), &all).begun().unwrap();
+        let alone = hashed(Tree::of_subtree(3), &all[2 * SUBTREE..3 * SUBTREE]);
+        let alone = alone.begun().unwrap().last_alone();
+        assert_eq!(alone, whole.clone().last_alone());
+        assert!(whole.is_whole() && !alone.is_whole());
+        let told = Begun::decode(3, &alone.encode()).unwrap();
+        assert_eq!(told, alone);
+        for at in [SUBTREE, 3 * SUBTREE - 1] {
+            let mut changed = all.clone();
+            changed[at] ^= 1;
+            let again = hashed(
+                Tree::before_last_of(&told),
+                &changed[2 * SUBTREE..3 * SUBTREE],
+            );
+            assert_eq!(told.agrees_with(&again), at < 2 * SUBTREE);
+        }
+        // Of a single one there is no other.
+        let first = hashed(Tree::of_subtree(1), &all[..SUBTREE])
+            .begun()
+            .unwrap();
+        assert!(first.clone().last_alone().is_whole());
+        assert_eq!(hashed(Tree::new(), &all[..SUBTREE]).begun(), Some(first));
     }
 
     #[test]
@@ -264,7 +324,6 @@ mod tests {
         for (subtrees, bytes) in [
             (0, &value[..]),
             (1, &two),
-            (2, &value),
             (2, &two[1..]),
             (1, &[]),
             (u64::MAX, &two),

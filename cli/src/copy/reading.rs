@@ -69,7 +69,11 @@ fn prepare(
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
     // It is opened anew when the Writer is there: it may be another one by then.
-    Source::open_at_once(place)?;
+    let source = Source::open_at_once(place)?;
+    if plan.settings.resume {
+        let facts = source.as_ref().map(Source::facts).unwrap_or_default();
+        facts.check_resumable(&plan.source_words())?;
+    }
     if start_partner {
         if !seat.is_first() {
             let message = "another process is already at this copy; choose another --name";
@@ -201,10 +205,13 @@ impl<'p> Sending<'p> {
             digest: settings.verify,
             metadata: settings.preserve != Preserve::default(),
             attributes: settings.preserve.xattr,
-            subtrees: settings.is_hashed() && settings.takeover.is_some(),
+            subtrees: settings.is_hashed() && (settings.takeover.is_some() || settings.resume),
             options: Some(settings.mark()),
             ..opened.as_ref().map(Source::facts).unwrap_or_default()
         };
+        if settings.resume {
+            facts.check_resumable(&plan.source_words())?;
+        }
         let expected = settings.expected;
         expected.check_told(&plan.source_words(), facts.size)?;
         facts.size = facts.size.or(expected.size);
@@ -231,11 +238,13 @@ impl<'p> Sending<'p> {
         };
         let mut pump = Pump::new(plan, &mut source, facts.subtrees)?;
         pump.begin(&mut source, &begin, reader)?;
+        let offset = pump.sent();
+        begin.steps(offset).for_each(|step| partners.step(step));
         self.begun = Some(Begun {
             facts,
             source,
             pump,
-            offset: begin.offset,
+            offset,
             begin,
             is_complete: false,
         });
@@ -282,13 +291,15 @@ fn answered(answer: &Answer) -> Step {
     match answer {
         Answer::Begin(begin) => Step::Answered {
             begins: true,
-            offset: begin.offset,
+            offset: begin.known_offset(),
             can_be_replaced: begin.partial.is_some(),
+            keeps: begin.journal,
         },
         Answer::Keep { .. } => Step::Answered {
             begins: false,
             offset: 0,
             can_be_replaced: true,
+            keeps: false,
         },
     }
 }

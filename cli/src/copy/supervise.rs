@@ -82,6 +82,8 @@ pub(crate) struct Supervisor<'p> {
     size: Option<Option<u64>>,
     /// The Writer's answer: whether the copy begins.
     begins: Option<bool>,
+    /// What is on disk stays if the copy fails.
+    keeps: bool,
     /// The lower limit of both halves, in bytes a second.
     limit_rate: Option<u64>,
     /// Where the data comes from and goes to, as far as either half has said.
@@ -134,6 +136,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         started: None,
         size: None,
         begins: None,
+        keeps: false,
         limit_rate: plan.settings.limit_rate,
         names: names(plan.names()),
         told: (Progress::default(), Instant::now()),
@@ -154,6 +157,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         Err(failure) => {
             let code = supervisor.exit_code(&failure);
             let failure = supervisor.with_writer_s_end(failure);
+            let failure = supervisor.with_what_is_kept(failure);
             supervisor.say_failure(&failure, code);
             code
         }
@@ -280,11 +284,16 @@ impl Supervisor<'_> {
                         begins,
                         offset,
                         can_be_replaced,
+                        keeps,
                     } => {
                         self.begins = Some(begins);
+                        self.keeps = keeps;
                         self.agreed = true;
                         self.can_be_replaced = can_be_replaced;
                         self.go_on(begins, offset);
+                    }
+                    Step::GoesOn { .. } | Step::StartsOver(_) | Step::Unused { .. } => {
+                        self.say_where(step);
                     }
                 }
             }
@@ -482,6 +491,23 @@ impl Supervisor<'_> {
         }
     }
 
+    /// What the user can do with what was written so far.
+    fn with_what_is_kept(&self, failure: Failure) -> Failure {
+        let is_told = failure.message.contains(GO_ON);
+        match self.gate.kept_bytes() {
+            Some(bytes) if !is_told => failure.remark(&what_is_kept(bytes)),
+            // Only the writer knows how much that is.
+            None if self.keeps
+                && self.side == Some(Side::Reader)
+                && !self.progress().is_some_and(|progress| progress.all_read)
+                && !is_told =>
+            {
+                failure.remark(&format!("what is on disk by now is kept: {GO_ON}"))
+            }
+            _ => failure,
+        }
+    }
+
     /// With --both, the second process has ended and cleaned up when this one ends.
     fn wait_for_child(&mut self, reason: &str) {
         // It may itself be stuck, and give up after its own grace.
@@ -612,6 +638,31 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Where the copy begins, if an earlier one has left something.
+    fn say_where(&self, step: Step) {
+        if self.speaks_json() {
+            event::begins(step).into_iter().for_each(output::event);
+        }
+        if self.is_silent() {
+            return;
+        }
+        let words = match step {
+            Step::GoesOn { offset } => {
+                let size = self.size.flatten().map(units::bytes);
+                let of = size.map(|size| format!(" of {size}")).unwrap_or_default();
+                let on_disk = units::bytes(offset);
+                format!("goes on at {on_disk}{of}: the earlier copy had that on disk")
+            }
+            Step::StartsOver(why) => format!("starts over: {}", why.words()),
+            Step::Unused { bytes } => {
+                let bytes = units::bytes(bytes);
+                format!("starts over, though --resume would have gone on at {bytes}")
+            }
+            Step::Asked { .. } | Step::Answered { .. } => return,
+        };
+        self.say(&words);
+    }
+
     fn say_waiting(&self) {
         let side = self.side.unwrap_or(Side::Reader);
         let command = &self.plan.partner_command;
@@ -657,6 +708,14 @@ impl Supervisor<'_> {
             false => self.say(&failure.message),
         }
     }
+}
+
+/// What a copy that failed says of what it leaves.
+const GO_ON: &str = "the same command with --resume goes on from there";
+
+/// That, of a Writer that knows how much it is.
+pub(super) fn what_is_kept(on_disk: u64) -> String {
+    format!("{} are kept: {GO_ON}", units::bytes(on_disk))
 }
 
 /// "a -> b", or the one that is known.

@@ -8,6 +8,7 @@ use brigade::Seat;
 
 use crate::copy::half::{Event, missing};
 use crate::copy::partners::Partners;
+use crate::copy::supervise::what_is_kept;
 use crate::failure::{Exit, Failure, Loss};
 use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
@@ -56,6 +57,10 @@ pub(super) fn write(
             Err(failure) => failure,
         };
         if !partners.may_go_on(&failure) {
+            let failure = match gate.kept_bytes() {
+                Some(bytes) => failure.remark(&what_is_kept(bytes)),
+                None => failure,
+            };
             writer.abort(&failure.message);
             return Err(failure);
         }

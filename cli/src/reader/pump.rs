@@ -23,7 +23,7 @@ use crate::request::args::When;
 use crate::request::plan::Plan;
 use crate::request::settings::{Preserve, Settings};
 use crate::sys;
-use crate::talk::agreement::Begin;
+use crate::talk::agreement::{self, Begin};
 use crate::talk::{pieces, wire};
 use crate::tree::{Begun, Tree};
 
@@ -132,7 +132,8 @@ impl<'p> Pump<'p> {
         })
     }
 
-    /// Goes to where the copy begins, with the hash of what is before.
+    /// Goes to where the copy begins, with the hash of what is before: where `begin` says, or
+    /// to the first byte, if the source is not what an earlier copy has left.
     pub(crate) fn begin(
         &mut self,
         source: &mut Source,
@@ -145,14 +146,25 @@ impl<'p> Pump<'p> {
         }
         let begun = begin.begun.as_ref();
         if self.hash.is_some() || begun.is_some() {
-            let tree = self.read_again(source, offset, begun, &To::of(reader))?;
-            self.hash = self.hash.take().map(|_| tree);
-            self.hashed = offset;
+            match self.read_again(source, offset, begun, &To::of(reader))? {
+                Ok(tree) => {
+                    self.hash = self.hash.take().map(|_| tree);
+                    self.hashed = offset;
+                }
+                Err(_) if begin.resumes => {
+                    source.begin_at(0)?;
+                    return agreement::go_on(reader, 0);
+                }
+                Err(at) => return Err(self.is_another(at)),
+            }
         }
         source.begin_at(offset)?;
         self.sent = offset;
         self.before = offset;
-        Ok(())
+        match begin.resumes {
+            true => agreement::go_on(reader, offset),
+            false => Ok(()),
+        }
     }
 
     /// Sends all of `source` that was not sent, and then what is told of it.
@@ -184,16 +196,18 @@ impl<'p> Pump<'p> {
         Ok(())
     }
 
-    /// The hash of all before `offset`.
+    /// The hash of all before `offset`; or where the source is not what `begun` stands for.
     fn read_again(
         &mut self,
         source: &mut Source,
         offset: u64,
         begun: Option<&Begun>,
         to: &To<'_>,
-    ) -> Result<Tree, Failure> {
-        let mut tree = begun.map_or_else(Tree::new, Tree::before_last_of);
-        let mut at = begun.map_or(0, Begun::last_begins_at);
+    ) -> Result<Result<Tree, u64>, Failure> {
+        // What stands for one subtree alone is not enough for a hash of all.
+        let known = begun.filter(|begun| begun.is_whole() || self.hash.is_none());
+        let mut tree = known.map_or_else(Tree::new, Tree::before_last_of);
+        let mut at = known.map_or(0, Begun::last_begins_at);
         source.begin_at(at)?;
         let mut buffer = vec![0; READ_AGAIN_AT_ONCE];
         while at < offset {
@@ -202,21 +216,21 @@ impl<'p> Pump<'p> {
             let len = source.fill(&mut buffer[..most]);
             let len = len.map_err(|error| read_failed(source, at, &error))?;
             if len == 0 {
-                return Err(self.is_another(at));
+                return Ok(Err(at));
             }
             tree.update(&buffer[..len]);
             at += len as u64;
             if begun.is_some_and(|begun| {
-                tree.subtrees() == begun.subtrees() && tree.begun().as_ref() != Some(begun)
+                tree.subtrees() == begun.subtrees() && !begun.agrees_with(&tree)
             }) {
-                return Err(self.is_another(at));
+                return Ok(Err(at));
             }
             // It may take long.
             to.monitor.set_figure(wire::READ, at);
             to.reader.check()?;
             self.limiter.pace(len);
         }
-        Ok(tree)
+        Ok(Ok(tree))
     }
 
     fn is_another(&self, at: u64) -> Failure {

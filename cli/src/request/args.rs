@@ -80,6 +80,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) verify: bool,
 
+    /// Go on with what an earlier copy has left that was broken off, and leave it if this one
+    /// is; starts over if source or partial file are not what they were. Of files alone
+    #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
+    pub(crate) resume: bool,
+
     /// Fail unless the source has exactly this many bytes: for a stream, whose end may be
     /// that of its sender. K, M, G as for --block-size
     #[arg(long, value_name = "SIZE", value_parser = bytes)]

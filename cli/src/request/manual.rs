@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use crate::request::args::Args;
 
 /// When the manual page was changed last.
-const DATE: &str = "2026-11-24";
+const DATE: &str = "2026-11-28";
 
 /// The sections that the options do not tell: files, exit status, examples.
 const SECTIONS: &str = include_str!("manual.roff");

@@ -57,6 +57,9 @@ impl Plan {
             enter_directory(path, source.file_name())?;
         }
         let settings = Settings::of(args);
+        if settings.resume {
+            refuse_streams(source.as_ref(), destination.as_ref())?;
+        }
         let backup = settings.backup.as_deref();
         if let Some(suffix) = backup {
             refuse_suffix(suffix)?;
@@ -141,6 +144,21 @@ fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure>
         ([destination], Some(RoleArg::Writer)) => Ok((None, Some(destination))),
         _ => Err(usage("SOURCE and DESTINATION are needed; see --help")),
     }
+}
+
+/// What goes by is not there to be gone on with.
+fn refuse_streams(
+    source: Option<&Endpoint>,
+    destination: Option<&Endpoint>,
+) -> Result<(), Failure> {
+    let is_stream = |end: Option<&Endpoint>| matches!(end, Some(Endpoint::Standard));
+    let what = match (is_stream(source), is_stream(destination)) {
+        (true, _) => "standard input cannot be read again",
+        (_, true) => "standard output is not kept",
+        _ => return Ok(()),
+    };
+    let message = format!("--resume needs two files: {what}");
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// A suffix that makes no file name beside the destination.

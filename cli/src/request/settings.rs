@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) blocks: usize,
     pub(crate) sync: bool,
     pub(crate) verify: bool,
+    /// Goes on with what was left, and leaves what can be gone on with.
+    pub(crate) resume: bool,
     pub(crate) expected: Expected,
     pub(crate) preserve: Preserve,
     pub(crate) sparse: When,
@@ -70,6 +72,7 @@ impl Settings {
             blocks: args.blocks,
             sync: !args.no_sync,
             verify: args.verify,
+            resume: args.resume,
             expected: Expected {
                 size: args.size,
                 digest: args.expect_blake3,
@@ -139,11 +142,12 @@ impl Settings {
             .then(|| format!("--block-size={}", self.block_size));
         let blocks = (self.blocks != DEFAULT_BLOCKS).then(|| format!("--blocks={}", self.blocks));
         let verify = self.verify.then(|| "--verify".to_owned());
+        let resume = self.resume.then(|| "--resume".to_owned());
         let list = self.preserve.list();
         let preserve = list.map(|list| format!("--preserve={list}"));
         let takeover = self.takeover.map(|takeover| takeover.as_secs_f64());
         let takeover = takeover.map(|seconds| format!("--takeover={seconds}"));
-        let words = [block_size, blocks, verify, preserve, takeover];
+        let words = [block_size, blocks, verify, resume, preserve, takeover];
         words.into_iter().flatten().map(OsString::from).collect()
     }
 
@@ -247,15 +251,25 @@ mod tests {
             "a",
             "b",
         ];
-        let settings = Settings::of(&Args::parse_from(typed));
-        let words = settings.words();
-        let again: Vec<OsString> = ["brigade".into()]
-            .into_iter()
-            .chain(words)
-            .chain(["a".into(), "b".into()])
-            .collect();
-        let again = Settings::of(&Args::parse_from(again));
-        assert_eq!(format!("{settings:?}"), format!("{again:?}"));
+        // Not every option goes with every other.
+        let resumed = typed.map(|word| {
+            if word == "--no-sync" {
+                "--resume"
+            } else {
+                word
+            }
+        });
+        for typed in [typed, resumed] {
+            let settings = Settings::of(&Args::parse_from(typed));
+            let words = settings.words();
+            let again: Vec<OsString> = ["brigade".into()]
+                .into_iter()
+                .chain(words)
+                .chain(["a".into(), "b".into()])
+                .collect();
+            let again = Settings::of(&Args::parse_from(again));
+            assert_eq!(format!("{settings:?}"), format!("{again:?}"));
+        }
     }
 
     #[test]

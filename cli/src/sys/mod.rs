@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `standard_input()`, `standard_output()` | a handle of this process's own on the stream, unbuffered and binary; MUST be an error if the stream was closed |
 //! | `facts(file)` | [`Facts`] of an open file |
+//! | `lasting(identity)` | what of it the file has even after a restart of the machine, among the files of one file system at least |
 //! | `facts_at(path)` | the same of what `path` leads to; MUST NOT open what waits for a partner, or notices that it was opened |
 //! | `resolve(path, follow)` | finds what `path` leads to, once: [`Resolved`], held open; MUST be an error for a link that leads nowhere, and SHOULD be one for another user's link in a directory that everybody can write to; an empty path is `NotFound` |
 //! | `whereabouts(path)` | which name in which directory it is; for a directory itself, that and an empty name |
@@ -133,6 +134,8 @@ pub(crate) struct Facts {
     pub(crate) modified: Option<Stamp>,
     /// When anything about it was changed last, names and permissions too.
     pub(crate) changed: Option<Stamp>,
+    /// When it was made, where that is told; a later file of the same number was made later.
+    pub(crate) born: Option<Stamp>,
 }
 
 /// What should end this process.

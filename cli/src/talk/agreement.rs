@@ -54,6 +54,73 @@ pub(crate) struct Begin {
     /// What that letter says.
     #[serde(skip)]
     pub(crate) begun: Option<Begun>,
+    /// The Writer keeps a journal.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) journal: bool,
+    /// What is before `offset` was written by an earlier copy: the Reader compares it with its
+    /// source, and says by a letter whether it goes on there.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) resumes: bool,
+    /// Why it does not go on with what an earlier copy has left.
+    pub(crate) starts_over: Option<StartsOver>,
+    /// So much of that could have been gone on from, but was not asked for.
+    pub(crate) unused: Option<u64>,
+}
+
+/// Why nothing is gone on with of what a copy has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StartsOver {
+    NoJournal,
+    JournalIsNone,
+    JournalIsAnothers,
+    JournalIsOfAnotherVersion,
+    JournalIsDamaged,
+    /// It says that nothing is on disk.
+    NothingIsOnDisk,
+    PartialIsGone,
+    PartialIsAnothers,
+    PartialCannotBeLocked,
+    PartialIsAnotherFile,
+    PartialWasShortened,
+    PartialWasChanged,
+    SourceIsAnotherFile,
+    SourceWasChanged,
+    /// Though nothing else shows it.
+    SourceHasOtherContent,
+    SparseIsOther,
+    NotHashed,
+}
+
+impl StartsOver {
+    /// What the user gets to hear of it, from both halves.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            StartsOver::NoJournal => "the earlier copy has left no journal",
+            StartsOver::JournalIsNone => "what has the journal's name is none",
+            StartsOver::JournalIsAnothers => "the journal is another user's",
+            StartsOver::JournalIsOfAnotherVersion => "the journal is of another version",
+            StartsOver::JournalIsDamaged => "the journal is damaged",
+            StartsOver::NothingIsOnDisk => "nothing of the earlier copy was on disk",
+            StartsOver::PartialIsGone => "the earlier copy's partial file is gone",
+            StartsOver::PartialIsAnothers => "the partial file is another user's",
+            StartsOver::PartialCannotBeLocked => "the partial file cannot be locked",
+            StartsOver::PartialIsAnotherFile => "the partial file is not the journal's",
+            StartsOver::PartialWasShortened => "the partial file was shortened",
+            StartsOver::PartialWasChanged => "the partial file has other content by now",
+            StartsOver::SourceIsAnotherFile => "the earlier copy was of another source",
+            StartsOver::SourceWasChanged => "the source was changed since",
+            StartsOver::SourceHasOtherContent => "the source has other content by now",
+            StartsOver::SparseIsOther => "the earlier copy had another --sparse",
+            StartsOver::NotHashed => "the earlier copy was without --verify",
+        }
+    }
+}
+
+/// Where the Reader goes on.
+#[derive(Debug, Serialize, Deserialize)]
+struct GoesOnAt {
+    offset: u64,
 }
 
 /// Why a destination stays as it is.
@@ -114,10 +181,32 @@ impl Answer {
 }
 
 impl Begin {
+    /// Where it begins, as far as that is known by now: see [`Step::Answered`].
+    pub(crate) fn known_offset(&self) -> u64 {
+        match self.resumes {
+            true => 0,
+            false => self.offset,
+        }
+    }
+
+    /// What its user should hear of it, once the Reader has said that it begins at `offset`.
+    pub(crate) fn steps(&self, offset: u64) -> impl Iterator<Item = Step> + use<> {
+        let resumed = self.resumes.then_some(match offset {
+            0 => Step::StartsOver(StartsOver::SourceHasOtherContent),
+            _ => Step::GoesOn { offset },
+        });
+        let steps = [
+            resumed,
+            self.starts_over.map(Step::StartsOver),
+            self.unused.map(|bytes| Step::Unused { bytes }),
+        ];
+        steps.into_iter().flatten()
+    }
+
     /// Whether it begins where no file does, or before a subtree that should be whole.
     fn cannot_be(&self) -> bool {
         let whole = self.offset / SUBTREE_BYTES;
-        self.offset > FILE_BYTES_MAX || self.subtrees > whole
+        self.offset > FILE_BYTES_MAX || self.subtrees > whole || self.resumes && self.subtrees == 0
     }
 }
 
@@ -132,11 +221,19 @@ pub(crate) enum Step {
     /// And given.
     Answered {
         begins: bool,
-        /// Where it begins.
+        /// Where it begins; 0 if that is not known before the Reader has looked.
         offset: u64,
         /// Another process could take the partner's place, should that die.
         can_be_replaced: bool,
+        /// What is written is kept if the copy fails.
+        keeps: bool,
     },
+    /// It goes on with what an earlier copy has left, at this byte.
+    GoesOn { offset: u64 },
+    /// It cannot, for this reason.
+    StartsOver(StartsOver),
+    /// It could have gone on at this byte, but was not asked to.
+    Unused { bytes: u64 },
 }
 
 /// Refuses a partner that was built for another conversation than this.
@@ -182,6 +279,23 @@ fn hear_of_subtrees(reader: &Reader, subtrees: u64) -> Result<Begun, Failure> {
     letter
         .and_then(|letter| Begun::decode(subtrees, &letter.bytes))
         .ok_or_else(|| not_from_a_writer("no hash to go on from"))
+}
+
+/// The Reader has compared its source with what an earlier copy has left.
+pub(crate) fn go_on(reader: &Reader, offset: u64) -> Result<(), Failure> {
+    // What consists of a number can always be encoded.
+    let letter = serde_json::to_vec(&GoesOnAt { offset }).unwrap_or_default();
+    Ok(reader.post(wire::GOES_ON, &letter)?)
+}
+
+/// Where the Reader goes on that was told to do so at `offset`: there, or at 0.
+pub(crate) fn hear_where(writer: &Writer, offset: u64) -> Result<u64, Failure> {
+    let letter = writer.letter()?;
+    let letter = letter.filter(|letter| letter.kind == wire::GOES_ON);
+    let told = letter.and_then(|letter| object::decode(&letter.bytes));
+    let told = told.map(|GoesOnAt { offset }| offset);
+    told.filter(|&told| told == offset || told == 0)
+        .ok_or_else(|| pieces::nonsense("no place where it goes on"))
 }
 
 /// When there is a verdict, all letters are there that the Writer has posted.
@@ -268,6 +382,10 @@ mod tests {
             options: Some("0123456789abcdef".to_owned()),
             subtrees: FILE_BYTES_MAX / SUBTREE_BYTES,
             begun: None,
+            journal: true,
+            resumes: true,
+            starts_over: Some(StartsOver::JournalIsOfAnotherVersion),
+            unused: Some(FILE_BYTES_MAX),
         });
         for answer in [begin, kept("b"), kept("ü\"\\")] {
             let encoded = answer.clone().encode_cut();
@@ -310,6 +428,7 @@ mod tests {
             br#"{"answer":"begin"} {}"#,
             br#"{"answer":"begin","offset":9223372036854775808}"#,
             br#"{"answer":"begin","offset":16777215,"subtrees":1}"#,
+            br#"{"answer":"begin","offset":16777216,"resumes":true}"#,
             b"\xff",
         ] {
             assert_eq!(Answer::decode(bytes), None);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{Exit, Failure};
 use crate::metadata::{Stamp, null_as_absent};
 use crate::sys::{Facts, Identity, Kind};
 use crate::talk::object;
@@ -70,6 +71,17 @@ impl SourceFacts {
             identity: Some(found.identity).filter(|_| is_file),
             ..SourceFacts::default()
         }
+    }
+
+    /// Refuses a source that might be another one, or changed, when the copy is resumed.
+    pub(crate) fn check_resumable(&self, words: &str) -> Result<(), Failure> {
+        if self.identity.is_some() && self.modified.is_some() && self.size.is_some() {
+            return Ok(());
+        }
+        let message = format!(
+            "--resume needs a source that is a file, which tells its size and when it was changed, and {words} does not"
+        );
+        Err(Failure::new(Exit::Failed, message))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

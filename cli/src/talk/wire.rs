@@ -21,6 +21,9 @@ pub(crate) const ANSWER: u16 = 2;
 /// [`Begun`]: crate::tree::Begun
 pub(crate) const SUBTREES: u16 = 3;
 
+/// The Reader's, after an answer that resumes a copy: where it goes on, as JSON.
+pub(crate) const GOES_ON: u16 = 4;
+
 // ---- kinds of blocks ------------------------------------------------------------
 
 /// Data; the tag is its offset.

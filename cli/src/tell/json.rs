@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
+use crate::talk::agreement::{StartsOver, Step};
 use crate::tell::progress::{Bottleneck, Progress, bottleneck, place_of};
 use brigade::{Partner, Side};
 
@@ -76,6 +77,23 @@ pub(crate) fn taken_over(taken: Side, process: Option<u32>, number: u64, offset:
     event("taken_over", fields)
 }
 
+/// Where the copy begins; `None` for what is no such step.
+pub(crate) fn begins(step: Step) -> Option<Value> {
+    let (offset, because, unused) = match step {
+        Step::GoesOn { offset } => (offset, None, None),
+        Step::StartsOver(why) => (0, Some(why), None),
+        Step::Unused { bytes } => (0, None, Some(bytes)),
+        Step::Asked { .. } | Step::Answered { .. } => return None,
+    };
+    let fields = json!({
+        "offset": offset,
+        "starts_over": because,
+        "message": because.map(StartsOver::words),
+        "unused": unused,
+    });
+    Some(event("resume", fields))
+}
+
 pub(crate) fn progress(progress: &Progress, bytes_per_second: f64) -> Value {
     let mut fields = figures(progress);
     fields["bytes_per_second"] = (bytes_per_second.round() as u64).into();
@@ -119,6 +137,7 @@ pub(crate) fn done(report: &Report, progress: &Progress) -> Value {
             "message": report.kept,
             "kept": report.kept.is_some(),
             "bytes": report.bytes,
+            "before": report.before,
             "holes": report.holes,
             "took": seconds(report.took),
             "bytes_per_second": report.rate().round() as u64,

@@ -162,6 +162,9 @@ pub(crate) fn summary(names: &str, report: &Report, progress: &Progress) -> Stri
         report.took.as_secs_f64(),
         bytes(report.rate() as u64),
     );
+    if report.before > 0 {
+        line += &format!(", {} of it before", bytes(report.before));
+    }
     if report.on_disk {
         line += ", on disk";
     }
@@ -230,6 +233,11 @@ mod tests {
         let progress = Progress::default();
         let line = summary("a -> b", &report(3 << 30, 2), &progress);
         assert_eq!(line, "done: a -> b: 3.0 GiB in 2.00 s (1.5 GiB/s), on disk");
+        let mut resumed = report(3 << 30, 2);
+        resumed.before = 1 << 30;
+        let line = summary("a -> b", &resumed, &progress);
+        let expected = "3.0 GiB in 2.00 s (1.0 GiB/s), 1.0 GiB of it before, on disk";
+        assert!(line.ends_with(expected), "{line}");
         let mut nothing = report(0, 0);
         nothing.on_disk = false;
         let line = summary("-", &nothing, &progress);

@@ -24,14 +24,17 @@ use crate::failure::{Exit, Failure};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Identity, Kind};
+use crate::talk::agreement::StartsOver;
 use crate::tell::output;
-use crate::tree::Tree;
+use crate::tree::{Begun, SUBTREE_BYTES, Tree};
 use crate::units::bytes;
 use crate::visible;
 use crate::writer::attributes::Finish;
 use crate::writer::commit::{self, Commit, check_backup};
 use crate::writer::gate::CommitGate;
+use crate::writer::journaling::{self, Journal, Keeper, Marks};
 use crate::writer::partial::{Left, Partial};
+use crate::writer::resume::{self, Found, Resuming};
 use crate::writer::rights::NewMode;
 use crate::writer::skip_rule::LastLook;
 use crate::writer::target::{IN_PLACE, SourceSize, Target, TargetPlace, check_replaceable};
@@ -50,6 +53,25 @@ pub(crate) struct Destination {
     has_holes: bool,
     /// When the file that is replaced was changed last, as it was asked for its access.
     old_changed: Option<Stamp>,
+    /// Where the copy goes on, if an earlier one has left something.
+    resumed: Resumed,
+}
+
+/// What became of what an earlier copy has left.
+#[derive(Debug, Default)]
+pub(crate) struct Resumed {
+    /// What is on disk already, to go on after.
+    pub(crate) begun: Option<Begun>,
+    /// Why that is nothing, though something was left.
+    pub(crate) starts_over: Option<StartsOver>,
+    /// So much could have been gone on from, but was not asked for.
+    pub(crate) unused: Option<u64>,
+}
+
+impl Resumed {
+    pub(crate) fn offset(&self) -> u64 {
+        self.begun.as_ref().map_or(0, Begun::end)
+    }
 }
 
 /// How it is written.
@@ -66,6 +88,8 @@ enum Way {
 
 struct Replaced {
     partial: Partial,
+    /// Until who syncs gets it.
+    journal: Option<Journal>,
     target: Entry,
     old: Option<Held>,
     on_existing: OnExisting,
@@ -91,12 +115,17 @@ impl Destination {
         new_mode: NewMode,
         settings: &Settings,
         left: Option<Left>,
+        resuming: Option<&Resuming>,
         gate: &Arc<CommitGate>,
     ) -> Result<Destination, Failure> {
         let path = target.path.clone();
         let mut destination = match target.is_direct() {
+            true if settings.resume => return Err(resume::refused(&visible::name(&path))),
             true => Destination::open_directly(target, size, settings)?,
-            false => Destination::open_file(target, size, new_mode, settings, left, gate)?,
+            false => {
+                let how = (left, resuming);
+                Destination::open_file(target, size, new_mode, settings, how, gate)?
+            }
         };
         if let Some(left) = left {
             if destination.identity() != Some(left.identity) {
@@ -117,7 +146,7 @@ impl Destination {
         size: SourceSize,
         new_mode: NewMode,
         settings: &Settings,
-        left: Option<Left>,
+        (left, resuming): (Option<Left>, Option<&Resuming>),
         gate: &Arc<CommitGate>,
     ) -> Result<Destination, Failure> {
         if left.is_none() {
@@ -142,7 +171,7 @@ impl Destination {
                     new_mode,
                     must_be_new,
                 };
-                replaced.open(settings, left, gate)
+                replaced.open(settings, left, resuming, gate)
             }
             TargetPlace::Name(_, None) if left.is_some() => {
                 Err(failed(&path)(io::ErrorKind::NotFound.into()))
@@ -169,6 +198,7 @@ impl Destination {
             can_sync: matches!(facts.kind, Kind::File | Kind::Disk),
             has_holes: false,
             old_changed: None,
+            resumed: Resumed::default(),
         })
     }
 
@@ -191,6 +221,7 @@ impl Destination {
                 can_sync: false,
                 has_holes: false,
                 old_changed: None,
+                resumed: Resumed::default(),
             });
         }
         let file = match held.open_disk_alone() {
@@ -212,6 +243,7 @@ impl Destination {
             can_sync: true,
             has_holes: false,
             old_changed: None,
+            resumed: Resumed::default(),
         })
     }
 
@@ -236,8 +268,64 @@ impl Destination {
     /// What was left is this copy's own from now on: it goes if that fails.
     pub(crate) fn adopt(&self) -> Result<(), Failure> {
         match &self.way {
-            Way::Replaced(replaced) => replaced.partial.adopt(),
+            Way::Replaced(replaced) => {
+                // First: what it says is on disk stays if this copy fails.
+                if let Some(journal) = &replaced.journal {
+                    let adopted = journal.adopt(&replaced.partial.gate);
+                    adopted.map_err(|error| Failure::io("look at", &self.path, &error))?;
+                }
+                replaced.partial.adopt()
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// What became of what an earlier copy has left.
+    pub(crate) fn resumed(&self) -> &Resumed {
+        &self.resumed
+    }
+
+    /// Whether a later copy may go on with what this one leaves.
+    pub(crate) fn has_journal(&self) -> bool {
+        matches!(&self.way, Way::Replaced(replaced) if replaced.journal.is_some())
+    }
+
+    /// What was left is of no use, and written over: not before that is on disk.
+    pub(crate) fn start_over(&mut self) -> Result<(), Failure> {
+        self.resumed = Resumed::default();
+        if let Way::Replaced(replaced) = &mut self.way {
+            replaced.partial.gate.keep_nothing();
+            if let Some(journal) = &mut replaced.journal {
+                let noted = journal.start_over();
+                noted
+                    .map_err(|error| Failure::io("write to the journal of", &self.path, &error))?;
+            }
+        }
+        let emptied = self.file.set_len(0);
+        let emptied = emptied.and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        emptied
+            .map(drop)
+            .map_err(|error| Failure::io("write to", &self.path, &error))
+    }
+
+    /// For who syncs: what is on disk is noted where `marks` says.
+    pub(crate) fn journal_keeper(&mut self, marks: &Arc<Marks>) -> Option<Keeper> {
+        let Way::Replaced(replaced) = &mut self.way else {
+            return None;
+        };
+        Some(Keeper {
+            journal: replaced.journal.take()?,
+            marks: Arc::clone(marks),
+            gate: Arc::clone(&replaced.partial.gate),
+            path: self.path.clone(),
+            is_named: false,
+        })
+    }
+
+    /// What was written is wrong: nobody shall go on with it.
+    pub(crate) fn keep_nothing(&self) {
+        if let Way::Replaced(replaced) = &self.way {
+            replaced.partial.gate.keep_nothing();
         }
     }
 
@@ -494,6 +582,8 @@ impl Replaced {
         let directory = directory.transpose().map_err(failed)?;
         self.partial.gate.commit(last_check, || commit.run())?;
         at_step("name taken");
+        self.partial.gate.remove_journal();
+        at_step("journal removed");
         self.warn_if_elsewhere(path);
         let Some(directory) = directory else {
             return Ok(());
@@ -535,6 +625,14 @@ fn close(file: File, path: &Path) -> Result<(), Failure> {
     sys::close(file).map_err(|error| Failure::io("close", path, &error))
 }
 
+/// What a copy is written into.
+struct Opened {
+    file: File,
+    partial: Partial,
+    journal: Option<Journal>,
+    resumed: Resumed,
+}
+
 /// A target that is to be replaced.
 struct Replacing {
     entry: Entry,
@@ -549,14 +647,19 @@ impl Replacing {
         mut self,
         settings: &Settings,
         left: Option<Left>,
+        resuming: Option<&Resuming>,
         gate: &Arc<CommitGate>,
     ) -> Result<Destination, Failure> {
         let on_existing = settings.on_existing();
         self.check(&on_existing)?;
-        let hint = self.old.as_ref().map(|_| IN_PLACE);
-        let (file, partial) = match left {
-            Some(left) => Partial::open_left(&self.entry, &self.path, left, gate)?,
-            None => Partial::make(&self.entry, &self.path, hint, gate)?,
+        let Opened {
+            file,
+            partial,
+            journal,
+            resumed,
+        } = match left {
+            Some(left) => self.open_left(left, resuming, gate)?,
+            None => self.open_or_make(settings, resuming, gate)?,
         };
         at_step("partial file made");
         // It may have waited for another copy to the same destination.
@@ -566,6 +669,7 @@ impl Replacing {
         let path = self.path;
         let replaced = Replaced {
             partial,
+            journal,
             target: self.entry,
             old: self.old,
             on_existing,
@@ -583,6 +687,91 @@ impl Replacing {
             can_sync: true,
             has_holes: false,
             old_changed: None,
+            resumed,
+        })
+    }
+
+    /// Takes the place of a Writer that died a moment ago, and goes on with its journal.
+    fn open_left(
+        &self,
+        left: Left,
+        resuming: Option<&Resuming>,
+        gate: &Arc<CommitGate>,
+    ) -> Result<Opened, Failure> {
+        let (file, partial) = Partial::open_left(&self.entry, &self.path, left, gate)?;
+        let mut journal = None;
+        if let Some(resuming) = resuming {
+            let facts = sys::facts(&file);
+            let facts = facts.map_err(|error| Failure::io("look at", &self.path, &error))?;
+            let expected = resuming.record(&facts);
+            let found = Journal::open_left(&self.entry, &self.path)?;
+            // Without one, or with another, this copy is one that cannot be resumed.
+            journal = found.and_then(Result::ok);
+            journal.take_if(|journal| !journal.is_of(&expected));
+        }
+        // What had not been given back is written again.
+        if let Some(journal) = &mut journal
+            && journal.bytes() > Some(left.offset)
+        {
+            let noted = journal.start_over();
+            noted.map_err(|error| Failure::io("write to the journal of", &self.path, &error))?;
+        }
+        Ok(Opened {
+            file,
+            partial,
+            journal,
+            resumed: Resumed::default(),
+        })
+    }
+
+    /// Goes on with what an earlier copy has left, if it is of use and that was asked for;
+    /// else begins anew.
+    fn open_or_make(
+        &self,
+        settings: &Settings,
+        resuming: Option<&Resuming>,
+        gate: &Arc<CommitGate>,
+    ) -> Result<Opened, Failure> {
+        let mut resumed = Resumed::default();
+        match resuming {
+            Some(resuming) if settings.resume => {
+                match resuming.find(&self.entry, &self.path, gate)? {
+                    Found::Nothing => {}
+                    Found::Useless(why) => resumed.starts_over = Some(why),
+                    Found::GoesOn(found) => {
+                        let adopted = found.journal.adopt(gate);
+                        adopted.map_err(|error| Failure::io("look at", &self.path, &error))?;
+                        resumed.begun = Some(found.begun);
+                        return Ok(Opened {
+                            file: found.file,
+                            partial: found.partial,
+                            journal: Some(found.journal),
+                            resumed,
+                        });
+                    }
+                }
+            }
+            Some(resuming) => resumed.unused = resuming.look(&self.entry, &self.path)?,
+            None => {}
+        }
+        let hint = self.old.as_ref().map(|_| IN_PLACE);
+        let (file, partial) = Partial::make(&self.entry, &self.path, hint, gate)?;
+        journaling::clear_left(&self.entry, &self.path, settings.resume, &file)?;
+        let journal = match resuming {
+            // Of less, nothing would ever be noted.
+            Some(resuming) if settings.resume && resuming.source.size > SUBTREE_BYTES => {
+                let facts = sys::facts(&file);
+                let facts = facts.map_err(|error| Failure::io("look at", &self.path, &error))?;
+                let record = resuming.record(&facts);
+                Some(Journal::make(&self.entry, &self.path, record, gate)?)
+            }
+            _ => None,
+        };
+        Ok(Opened {
+            file,
+            partial,
+            journal,
+            resumed,
         })
     }
 
@@ -645,6 +834,7 @@ fn open_in_place(
         can_sync,
         has_holes: false,
         old_changed: None,
+        resumed: Resumed::default(),
     })
 }
 
@@ -689,6 +879,7 @@ fn open_new(
         can_sync: true,
         has_holes: false,
         old_changed: None,
+        resumed: Resumed::default(),
     })
 }
 

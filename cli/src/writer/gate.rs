@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Exit, Failure, reason};
-use crate::sys::{Entry, Identity};
+use crate::sys::{self, Entry, Identity};
 use crate::tell::output;
 use crate::visible;
 
@@ -24,8 +24,11 @@ pub(crate) struct CommitGate {
 #[derive(Debug, Default)]
 struct GateState {
     stage: Stage,
-    /// What goes away if the copy fails.
+    /// What goes away if the copy fails: the file that is written, and its journal.
     made: Option<Made>,
+    journal: Option<Made>,
+    /// They stay all the same, since a later copy can go on from so many bytes.
+    kept_bytes: Option<u64>,
     /// An old file that is written into, and then not what it was.
     written: Option<PathBuf>,
 }
@@ -77,6 +80,58 @@ impl CommitGate {
         let (entry, identity) = (entry.clone(), Some(identity));
         state.made = Some(Made { entry, identity });
         Ok(())
+    }
+
+    /// The same for the journal of that file; by which `bytes` of it are on disk, and both
+    /// stay if this copy fails.
+    pub(super) fn adopt_journal(&self, entry: &Entry, identity: Identity, bytes: Option<u64>) {
+        let mut state = self.state();
+        let (entry, identity) = (entry.clone(), Some(identity));
+        state.journal = Some(Made { entry, identity });
+        state.kept_bytes = bytes;
+    }
+
+    /// As `create`, for the journal of what was made.
+    pub(super) fn create_journal(&self, entry: &Entry) -> Result<io::Result<File>, Failure> {
+        let mut state = self.state();
+        if state.stage == Stage::Closed {
+            return Err(given_up());
+        }
+        let made = entry.create_new();
+        if let Ok(file) = &made {
+            let identity = sys::facts(file).ok().map(|facts| facts.identity);
+            let entry = entry.clone();
+            state.journal = Some(Made { entry, identity });
+        }
+        Ok(made)
+    }
+
+    /// From now on, what was made stays if the copy fails: by its journal, `bytes` of it
+    /// are on disk.
+    pub(super) fn keep(&self, bytes: u64) {
+        let mut state = self.state();
+        if state.made.is_some() && state.journal.is_some() {
+            state.kept_bytes = Some(bytes);
+        }
+    }
+
+    /// It is of no use to anybody.
+    pub(super) fn keep_nothing(&self) {
+        self.state().kept_bytes = None;
+    }
+
+    /// The copy is complete: there is nothing to go on with.
+    pub(super) fn remove_journal(&self) {
+        let journal = self.state().journal.take();
+        remove(journal.as_slice());
+    }
+
+    /// How much a later copy can go on from, if what was made stays.
+    pub(crate) fn kept_bytes(&self) -> Option<u64> {
+        let state = self.state_soon()?;
+        state
+            .kept_bytes
+            .filter(|_| state.stage != Stage::Committing)
     }
 
     /// The old file `path` is written into: if the copy fails, that is told.
@@ -168,12 +223,22 @@ fn remove_made(state: &mut GateState) {
             "writer: warning: {path} may be half written (--in-place)"
         ));
     }
-    let Some(made) = state.made.take() else {
+    // A journal without a file harms less than it would the other way round.
+    let made = [state.journal.take(), state.made.take()];
+    if state.kept_bytes.is_some() {
         return;
-    };
-    if let Err(error) = made.remove() {
-        let (name, why) = (visible::name(made.entry.name()), reason(&error));
-        output::warn(&format!("writer: cannot remove {name}: {why}"));
+    }
+    for made in made {
+        remove(made.as_slice());
+    }
+}
+
+fn remove(made: &[Made]) {
+    for made in made {
+        if let Err(error) = made.remove() {
+            let (name, why) = (visible::name(made.entry.name()), reason(&error));
+            output::warn(&format!("writer: cannot remove {name}: {why}"));
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use brigade::at_step;
+
 use crate::failure::{Exit, Failure};
 use crate::sys::{self, Entry, Facts, Held, Identity, Kind};
 use crate::visible;
@@ -18,7 +20,7 @@ use crate::writer::gate::CommitGate;
 
 /// How long to wait for another process to let go of the partial file: a killed
 /// copy's second half may still be cleaning up.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the name of the partial file ends in.
 const SUFFIX: &str = ".brigade-partial";
@@ -97,57 +99,10 @@ impl Partial {
         left: Left,
         gate: &Arc<CommitGate>,
     ) -> Result<(File, Partial), Failure> {
-        let (entry, shown) = beside(target, path)?;
-        let failed = |what: &'static str| {
-            let shown = &shown;
-            move |error: io::Error| Failure::io(what, shown, &error)
-        };
-        let refused = |why: &str| {
-            let message = format!("cannot go on with {}: {why}", visible::name(&shown));
-            Failure::new(Exit::Failed, message)
-        };
-        let held = entry.hold().map_err(failed("look at"))?;
-        let held = held.ok_or_else(|| refused("it is gone"))?;
-        if let Some(why) = unfit(&held.facts) {
-            return Err(refused(why));
-        }
-        if held.facts.identity != left.identity {
-            return Err(refused("it is not the file that was written"));
-        }
-        let file = match held.open_to_read_and_write() {
-            // It has got the mode that it should have in the end.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let look = held.open_to_read().map_err(failed("open"))?;
-                lock_left(&look, &shown)?;
-                keep_from_others(&look).map_err(failed("protect"))?;
-                drop(look);
-                held.open_to_read_and_write().map_err(failed("open"))?
-            }
-            opened => opened.map_err(failed("open"))?,
-        };
-        lock_left(&file, &shown)?;
-        let now = sys::facts(&file).map_err(failed("look at"))?;
-        let owner = sys::owner(&file).map_err(failed("look at"))?;
-        let is_own = owner.is_none_or(|(user, _)| Some(user) == sys::own_user());
-        if left.must_be_own && !is_own {
-            return Err(refused("it is another user's"));
-        }
-        if now.len < left.offset {
-            return Err(refused("it was shortened"));
-        }
-        if !is_still(&entry, &held).map_err(failed("look at"))? {
-            return Err(refused("another file has its name by now"));
-        }
-        keep_from_others(&file).map_err(failed("protect"))?;
-        file.set_len(left.offset).map_err(failed("write to"))?;
-        let lock = file.try_clone().map_err(failed("open"))?;
-        let partial = Partial {
-            entry,
-            identity: left.identity,
-            gate: Arc::clone(gate),
-            lock,
-        };
-        Ok((file, partial))
+        let found = LeftFile::lock(target, path, PATIENCE)?;
+        let (_, shown) = beside(target, path)?;
+        let found = found.ok_or_else(|| cannot_go_on(&shown, "it is gone"))?;
+        found.take(left, gate)
     }
 
     /// From now on it is removed if this copy fails.
@@ -176,6 +131,121 @@ impl Drop for Partial {
     }
 }
 
+/// A partial file that was left, and is locked, but for that as it was.
+pub(super) struct LeftFile {
+    entry: Entry,
+    shown: PathBuf,
+    file: File,
+    pub(super) facts: Facts,
+    pub(super) is_own: bool,
+    /// Otherwise another process may be writing it, for all that can be known.
+    pub(super) is_locked: bool,
+}
+
+impl LeftFile {
+    /// That of `target`, if there is one, and no other process has it by the end of
+    /// `patience`.
+    pub(super) fn lock(
+        target: &Entry,
+        path: &Path,
+        patience: Duration,
+    ) -> Result<Option<LeftFile>, Failure> {
+        let (entry, shown) = beside(target, path)?;
+        let failed = |what: &'static str| {
+            let shown = &shown;
+            move |error: io::Error| Failure::io(what, shown, &error)
+        };
+        let Some(held) = entry.hold().map_err(failed("look at"))? else {
+            return Ok(None);
+        };
+        if let Some(why) = unfit(&held.facts) {
+            return Err(cannot_go_on(&shown, why));
+        }
+        let file = match held.open_to_read_and_write() {
+            // It has got the mode that it should have in the end.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let look = held.open_to_read().map_err(failed("open"))?;
+                lock_left(&look, &shown, patience)?;
+                keep_from_others(&look).map_err(failed("protect"))?;
+                drop(look);
+                held.open_to_read_and_write().map_err(failed("open"))?
+            }
+            opened => opened.map_err(failed("open"))?,
+        };
+        let is_locked = lock_left(&file, &shown, patience)?;
+        if !is_still(&entry, &held).map_err(failed("look at"))? {
+            // Whoever had it locked has given it its name, or removed it.
+            return Ok(None);
+        }
+        // As it is now that nobody else writes it.
+        let facts = sys::facts(&file).map_err(failed("look at"))?;
+        if let Some(why) = unfit(&facts) {
+            return Err(cannot_go_on(&shown, why));
+        }
+        let is_own = is_own(&file).map_err(failed("look at"))?;
+        Ok(Some(LeftFile {
+            entry,
+            shown,
+            file,
+            facts,
+            is_own,
+            is_locked,
+        }))
+    }
+
+    /// To go on with, if it is what is `left`.
+    pub(super) fn take(
+        self,
+        left: Left,
+        gate: &Arc<CommitGate>,
+    ) -> Result<(File, Partial), Failure> {
+        let refused = |why: &str| Err(cannot_go_on(&self.shown, why));
+        if self.facts.identity != left.identity {
+            return refused("it is not the file that was written");
+        }
+        if left.must_be_own && !self.is_own {
+            return refused("it is another user's");
+        }
+        if self.facts.len < left.offset {
+            return refused("it was shortened");
+        }
+        let failed = |what: &'static str| {
+            let shown = &self.shown;
+            move |error: io::Error| Failure::io(what, shown, &error)
+        };
+        keep_from_others(&self.file).map_err(failed("protect"))?;
+        let cut = self.file.set_len(left.offset);
+        cut.map_err(failed("write to"))?;
+        at_step("left file cut");
+        let lock = self.file.try_clone().map_err(failed("open"))?;
+        let partial = Partial {
+            entry: self.entry,
+            identity: left.identity,
+            gate: Arc::clone(gate),
+            lock,
+        };
+        Ok((self.file, partial))
+    }
+}
+
+fn cannot_go_on(shown: &Path, why: &str) -> Failure {
+    let message = format!("cannot go on with {}: {why}", visible::name(shown));
+    Failure::new(Exit::Failed, message)
+}
+
+/// Whether it is this process's user's, where files are somebody's.
+pub(super) fn is_own(file: &File) -> io::Result<bool> {
+    let owner = sys::owner(file)?;
+    Ok(owner.is_none_or(|(user, _)| Some(user) == sys::own_user()))
+}
+
+/// What the partial file of `target` takes on its disk, if one was left.
+pub(super) fn room_of_left(target: &Entry) -> io::Result<u64> {
+    let name = name_beside(target.name(), SUFFIX, target.name_max()?);
+    let left = target.sibling(name).hold()?;
+    Ok(left.and_then(|left| left.facts.allocated).unwrap_or(0))
+}
+
 /// Where the partial file of `target` is, and how it is shown.
 fn beside(target: &Entry, path: &Path) -> Result<(Entry, PathBuf), Failure> {
     let max = target.name_max();
@@ -192,18 +262,19 @@ fn keep_from_others(file: &File) -> io::Result<()> {
     }
 }
 
-/// Locks what an earlier process left, which may take a moment to be gone.
-fn lock_left(file: &File, shown: &Path) -> Result<(), Failure> {
-    let deadline = Instant::now() + PATIENCE;
+/// Locks what an earlier process left, which may take a moment to be gone; false if that
+/// cannot be.
+fn lock_left(file: &File, shown: &Path, patience: Duration) -> Result<bool, Failure> {
+    let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 return Err(in_use(shown));
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
             // As when it was made: its name alone keeps others away.
-            Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => return Ok(()),
+            Err(TryLockError::Error(error)) if sys::has_no_locks(&error) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(Failure::io("lock", shown, &error)),
         }
     }

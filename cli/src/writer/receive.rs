@@ -20,6 +20,7 @@ use crate::visible;
 use crate::writer::destination::Destination;
 use crate::writer::gate::CommitGate;
 use crate::writer::partial::Left;
+use crate::writer::resume::{self, Resuming};
 use crate::writer::rights::NewMode;
 use crate::writer::sink::{self, Drained, Sink};
 use crate::writer::skip_rule::SkipRule;
@@ -72,6 +73,9 @@ impl<'p> Receiving<'p> {
         tell(Step::Asked {
             size: facts.size.or(self.plan.settings.expected.size),
         });
+        if self.plan.settings.resume {
+            facts.check_resumable(sink::SOURCE)?;
+        }
         let begin = match &mut self.begun {
             Some((_, sink)) => sink.meet(writer),
             None => match self.begin(writer, &facts)? {
@@ -84,16 +88,22 @@ impl<'p> Receiving<'p> {
                 }
             },
         };
-        let offset = begin.offset;
+        let told = begin.clone();
         agreement::answer(writer, Answer::Begin(begin))?;
-        if let Some((_, sink)) = &mut self.begun {
-            sink.adopt()?;
-        }
         tell(Step::Answered {
             begins: true,
-            offset,
+            offset: told.known_offset(),
             can_be_replaced: facts.identity.is_some() && facts.size.is_some(),
+            keeps: told.journal,
         });
+        let offset = match told.resumes {
+            true => agreement::hear_where(writer, told.offset)?,
+            false => told.offset,
+        };
+        if let Some((_, sink)) = &mut self.begun {
+            sink.begin_at(offset)?;
+        }
+        told.steps(offset).for_each(tell);
         self.drain(writer)
     }
 
@@ -111,7 +121,10 @@ impl<'p> Receiving<'p> {
             Decision::Keep(because, path) => return Ok(Err((because, path))),
             Decision::Begin(destination) => *destination,
         };
-        let offset = facts.goes_on.as_ref().map_or(0, |goes_on| goes_on.offset);
+        let offset = match &facts.goes_on {
+            Some(goes_on) => goes_on.offset,
+            None => destination.resumed().offset(),
+        };
         let sink = Sink::new(self.plan, destination, facts.size, offset, writer)?;
         let (_, sink) = self.begun.insert((facts.clone(), sink));
         Ok(Ok(sink.meet(writer)))
@@ -165,6 +178,7 @@ fn keep(
         begins: false,
         offset: 0,
         can_be_replaced: true,
+        keeps: false,
     });
     expect_nothing(writer, facts)?;
     Ok(Received::Kept(words))
@@ -210,6 +224,9 @@ fn decide(
     let left = left.map(|goes_on| what_is_left(settings, goes_on, !is_own_user));
     let left = left.transpose()?;
     let Endpoint::Path(path) = place else {
+        if settings.resume {
+            return Err(resume::refused("standard output"));
+        }
         if left.is_some() {
             return Err(cannot_go_on("standard output"));
         }
@@ -244,7 +261,14 @@ fn decide(
         bytes: facts.size,
         allocated: facts.allocated,
     };
-    let destination = Destination::open(target, size, new_mode, settings, left, gate)?;
+    let monitor = writer.monitor();
+    let resuming = resume::source_of(facts).map(|source| Resuming {
+        source,
+        settings,
+        monitor: &monitor,
+    });
+    let resuming = resuming.as_ref();
+    let destination = Destination::open(target, size, new_mode, settings, left, resuming, gate)?;
     Ok(Decision::Begin(Box::new(destination)))
 }
 
@@ -299,6 +323,9 @@ fn check_guest_s_name(target: &Target, user: &str) -> Result<(), Failure> {
 fn check_options(settings: &Settings, facts: &SourceFacts) -> Result<(), Failure> {
     if settings.verify && !facts.digest {
         return Err(started_without("--verify"));
+    }
+    if settings.verify && settings.resume && !facts.subtrees {
+        return Err(started_without("--resume"));
     }
     if settings.preserve != Preserve::default() && !facts.metadata {
         return Err(started_without("--preserve"));

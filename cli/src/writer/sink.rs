@@ -20,6 +20,7 @@ use crate::talk::wire;
 use crate::tree::{Begun, SUBTREE_BYTES, Tree};
 use crate::visible;
 use crate::writer::destination::{Destination, READ_AT_ONCE};
+use crate::writer::journaling::{Keeper, Marks, Sampler};
 use crate::writer::skip_rule::{LastLook, SkipRule};
 use crate::writer::syncer::Syncer;
 
@@ -76,6 +77,10 @@ pub(super) struct Sink<'p> {
     settings: &'p Settings,
     destination: Destination,
     syncer: Option<Syncer>,
+    /// Where the journal may note something, if there is one.
+    marks: Option<Arc<Marks>>,
+    /// Of the subtrees that it notes; the Reader tells what stands for them, if it hashes all.
+    sampler: Option<Sampler>,
     figures: Figures,
     /// Whether what is on disk should leave the cache.
     spares_cache: bool,
@@ -109,12 +114,14 @@ impl<'p> Sink<'p> {
         let hash = is_hashed.then(|| destination.hash_of_first(written));
         let hash = hash.transpose();
         let hash = hash.map_err(|error| Failure::io("read again", destination.path(), &error))?;
-        let mut sink = Sink {
+        Ok(Sink {
             settings,
             spares_cache: settings.spares_cache(size),
             hash,
             destination,
             syncer: None,
+            marks: None,
+            sampler: None,
             figures: Figures::of(writer),
             teller: Teller::of(writer.partner()),
             limiter: Limiter::new(settings.limit_rate),
@@ -123,19 +130,14 @@ impl<'p> Sink<'p> {
             skipped: 0,
             before: written,
             begun: None,
-        };
-        if sink.syncs() {
-            let started = sink.start_syncing();
-            sink.syncer = Some(started.map_err(|error| sink.failed("sync", &error))?);
-        }
-        Ok(sink)
+        })
     }
 
     fn syncs(&self) -> bool {
         self.settings.sync && self.destination.can_sync()
     }
 
-    fn start_syncing(&self) -> io::Result<Syncer> {
+    fn start_syncing(&self, mut keeper: Option<Keeper>) -> io::Result<Syncer> {
         let figures = self.figures.clone();
         let cached = match self.spares_cache {
             true => Some(self.destination.handle()?),
@@ -143,6 +145,9 @@ impl<'p> Sink<'p> {
         };
         Syncer::start(self.destination.handle()?, move |from, to| {
             figures.set(wire::ON_DISK, to);
+            if let Some(keeper) = &mut keeper {
+                keeper.on_disk(to);
+            }
             if let Some(file) = &cached {
                 sys::forget_cached(file, from, Some(to - from));
             }
@@ -159,20 +164,45 @@ impl<'p> Sink<'p> {
         self.write(bytes)
     }
 
-    /// What an earlier Writer left is this copy's own from now on.
-    pub(super) fn adopt(&self) -> Result<(), Failure> {
-        self.destination.adopt()
+    /// The Reader goes on at `offset`: where it was told to, or at 0, if what was left is of
+    /// no use to it. That is this copy's own from now on.
+    pub(super) fn begin_at(&mut self, offset: u64) -> Result<(), Failure> {
+        if offset != self.written {
+            self.destination.start_over()?;
+            self.written = offset;
+            self.before = offset;
+            self.hash = self.hash.take().map(|_| Tree::new());
+        }
+        self.destination.adopt()?;
+        if self.syncer.is_none() && self.syncs() {
+            let marks = Marks::new();
+            let keeper = self.destination.journal_keeper(&marks);
+            if keeper.is_some() {
+                self.sampler = (!self.settings.verify).then(|| Sampler::new(&marks));
+                self.marks = Some(marks);
+            }
+            let started = self.start_syncing(keeper);
+            self.syncer = Some(started.map_err(|error| self.failed("sync", &error))?);
+        }
+        Ok(())
     }
 
     /// Goes on with another Reader; where that begins.
     pub(super) fn meet(&mut self, writer: &Writer) -> Begin {
         self.figures.show(writer);
         self.teller = Teller::of(writer.partner());
+        let resumed = self.destination.resumed();
+        // Until a Reader has compared it with its source.
+        let left = resumed.begun.as_ref().filter(|_| self.syncer.is_none());
         Begin {
             offset: self.written,
-            begun: self.begun.clone(),
+            begun: left.or(self.begun.as_ref()).cloned(),
             partial: self.destination.identity(),
             options: Some(self.settings.mark()),
+            journal: self.marks.is_some() || self.destination.has_journal(),
+            resumes: left.is_some(),
+            starts_over: resumed.starts_over,
+            unused: resumed.unused,
             ..Begin::default()
         }
     }
@@ -182,6 +212,12 @@ impl<'p> Sink<'p> {
         let begun = Begun::decode(subtrees, bytes)
             .filter(|begun| begun.subtrees() <= self.written / SUBTREE_BYTES);
         let begun = begun.ok_or_else(|| nonsense("a hash of what has not come"))?;
+        if let Some(marks) = &self.marks
+            && self.sampler.is_none()
+            && marks.is_due()
+        {
+            marks.set(begun.clone());
+        }
         self.begun = Some(begun);
         Ok(())
     }
@@ -193,6 +229,7 @@ impl<'p> Sink<'p> {
             let skipped = self.destination.skip(len, self.size);
             if skipped.map_err(|error| self.failed("write to", &error))? {
                 self.hash_zeros(len);
+                self.sample_zeros(len);
                 self.written = end;
                 self.skipped += len;
                 return self.note();
@@ -220,6 +257,21 @@ impl<'p> Sink<'p> {
         }
     }
 
+    /// As `hash_zeros`, for the journal.
+    fn sample_zeros(&mut self, len: u64) {
+        let Some(sampler) = &mut self.sampler else {
+            return;
+        };
+        sampler.written(self.written, len, |tree, range| {
+            let mut left = range.end - range.start;
+            while left > 0 {
+                let zeros = left.min(ZEROS.len() as u64);
+                tree.update(&ZEROS[..zeros as usize]);
+                left -= zeros;
+            }
+        });
+    }
+
     /// Where `len` more bytes end: no file can be longer than what a partner may tell.
     fn end_after(&self, len: u64) -> Result<u64, Failure> {
         let end = self.written.checked_add(len);
@@ -234,6 +286,11 @@ impl<'p> Sink<'p> {
             written.map_err(|error| self.failed("write to", &error))?;
             if let Some(hash) = &mut self.hash {
                 hash.update(piece);
+            }
+            if let Some(sampler) = &mut self.sampler {
+                sampler.written(self.written, piece.len() as u64, |tree, range| {
+                    tree.update(&piece[range.start as usize..range.end as usize]);
+                });
             }
             self.written += piece.len() as u64;
             self.note()?;
@@ -261,12 +318,9 @@ impl<'p> Sink<'p> {
         facts: &SourceFacts,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Drained, Failure> {
-        let expected = self.settings.expected;
-        expected.check_end(SOURCE, self.written)?;
         let received = self.hash.take().map(|hash| hash.finalize());
-        if let Some(received) = &received {
-            expected.check_digest(SOURCE, received)?;
-        }
+        let checked = self.check(received.as_ref());
+        checked.inspect_err(|_| self.destination.keep_nothing())?;
         let ended = self.destination.end(self.written);
         ended.map_err(|error| self.failed("write to", &error))?;
         if let Some(syncer) = self.syncer.take() {
@@ -274,7 +328,10 @@ impl<'p> Sink<'p> {
             synced.map_err(|error| self.failed("sync", &error))?;
         }
         let digest = match self.settings.verify {
-            true => Some(self.verify(trailer.digest()?, received)?),
+            true => {
+                let verified = self.verify(trailer.digest()?, received);
+                Some(verified.inspect_err(|_| self.destination.keep_nothing())?)
+            }
             false => received.map(blake3::Hash::into),
         };
         let metadata = trailer.metadata()?;
@@ -303,6 +360,16 @@ impl<'p> Sink<'p> {
             on_disk: sync,
             digest,
         })
+    }
+
+    /// That all is what was expected.
+    fn check(&self, received: Option<&blake3::Hash>) -> Result<(), Failure> {
+        let expected = self.settings.expected;
+        expected.check_end(SOURCE, self.written)?;
+        match received {
+            Some(received) => expected.check_digest(SOURCE, received),
+            None => Ok(()),
+        }
     }
 
     /// Gives the file its attributes, and puts it on disk with them. That may take long;

@@ -46,7 +46,7 @@ impl Syncer {
     /// were synced, before which all are on disk.
     pub(crate) fn start(
         file: File,
-        report: impl Fn(u64, u64) + Send + 'static,
+        report: impl FnMut(u64, u64) + Send + 'static,
     ) -> io::Result<Syncer> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -103,7 +103,7 @@ impl Drop for Syncer {
     }
 }
 
-fn sync_on(shared: &Shared, file: &File, report: impl Fn(u64, u64)) {
+fn sync_on(shared: &Shared, file: &File, mut report: impl FnMut(u64, u64)) {
     loop {
         let mut state = shared.state();
         let mut overdue = false;

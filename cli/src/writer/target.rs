@@ -11,6 +11,7 @@ use crate::sys::{self, Entry, Facts, FollowLast, Held, Identity, Kind, Resolved}
 use crate::units::bytes;
 use crate::visible;
 use crate::writer::commit;
+use crate::writer::{journaling, partial};
 
 /// How much will come, as far as it is known before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,6 +139,10 @@ impl Target {
         if settings.backup.is_some() {
             commit::clear_older(entry).map_err(failed("make the backup of"))?;
         }
+        if settings.resume {
+            let file = found.open_to_read().map_err(failed("open"))?;
+            journaling::clear_left(entry, &self.path, false, &file)?;
+        }
         if settings.sync {
             let directory = entry.open_to_sync();
             let synced = directory.and_then(|directory| directory.sync(&found.open_to_read()?));
@@ -168,6 +173,11 @@ impl Target {
         let Some(mut free) = entry.free_bytes().map_err(failed)? else {
             return Ok(());
         };
+        if settings.resume {
+            // It is gone on with, or removed.
+            let left = partial::room_of_left(entry).map_err(failed)?;
+            free = free.saturating_add(left);
+        }
         if settings.in_place {
             free = free.saturating_add(held.as_ref().map_or(0, |held| held.facts.len));
         }

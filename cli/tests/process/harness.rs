@@ -112,12 +112,12 @@ impl Place {
 
     /// Nothing of a session is left: no lock file, no socket, no partial file.
     pub(crate) fn assert_nothing_left(&self) {
-        self.assert_none_ends_in(&[".lock", ".sock", ".brigade-partial"]);
+        self.assert_none_ends_in(&[".lock", ".sock", ".brigade-partial", ".brigade-journal"]);
     }
 
     /// As after a `kill -9`, which leaves the lock file: nobody else may remove it.
     pub(crate) fn assert_only_locks_left(&self) {
-        self.assert_none_ends_in(&[".sock", ".brigade-partial"]);
+        self.assert_none_ends_in(&[".sock", ".brigade-partial", ".brigade-journal"]);
     }
 
     pub(crate) fn assert_none_ends_in(&self, ends: &[&str]) {

@@ -78,7 +78,8 @@ fn too_little_memory_is_named_whatever_it_is_too_little_for() {
             // The system could not start it.
             continue;
         }
-        if outcome.said.contains("memory allocation of") {
+        let fatal = ["memory allocation of", "Fatal glibc error"];
+        if fatal.iter().any(|words| outcome.said.contains(words)) {
             // A few bytes were missing, in between two things that fail with words: no
             // program of Rust survives that.
             continue;

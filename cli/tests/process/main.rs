@@ -15,6 +15,7 @@ mod owners;
 mod preserving;
 mod reading;
 mod refusals;
+mod resume;
 mod roles;
 mod steps;
 mod strangers;

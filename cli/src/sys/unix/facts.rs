@@ -5,7 +5,7 @@ use std::io::{self};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use super::super::{Facts, Kind};
+use super::super::{Facts, Identity, Kind};
 use crate::metadata::Stamp;
 
 /// What `st_blocks` counts: stat(2).
@@ -17,6 +17,11 @@ pub(crate) fn facts(file: &File) -> io::Result<Facts> {
 
 pub(crate) fn facts_at(path: &Path) -> io::Result<Facts> {
     Ok(Facts::from_metadata(&std::fs::metadata(path)?))
+}
+
+/// The number of the device is given anew.
+pub(crate) fn lasting((_, number): Identity) -> Identity {
+    (0, number)
 }
 
 impl Facts {
@@ -40,6 +45,7 @@ impl Facts {
                 seconds: metadata.ctime(),
                 nanoseconds: metadata.ctime_nsec() as u32,
             }),
+            born: metadata.created().ok().map(Stamp::of),
         }
     }
 }

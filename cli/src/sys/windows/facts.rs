@@ -10,7 +10,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_OPEN_REPARSE_POINT,
 };
 
-use super::super::{Facts, Kind};
+use super::super::{Facts, Identity, Kind};
 use super::reading::*;
 use crate::metadata::Stamp;
 
@@ -67,6 +67,11 @@ pub(super) fn is_device(path: &Path) -> bool {
     !leads_on || device.eq_ignore_ascii_case("pipe")
 }
 
+/// A volume's serial number stays.
+pub(crate) fn lasting(identity: Identity) -> Identity {
+    identity
+}
+
 impl Facts {
     fn without_file(kind: Kind) -> Facts {
         Facts {
@@ -79,6 +84,7 @@ impl Facts {
             mode: None,
             modified: None,
             changed: None,
+            born: None,
         }
     }
 
@@ -97,6 +103,7 @@ impl Facts {
             mode: None,
             modified: Some(stamp(information.last_write_time())),
             changed: None,
+            born: Some(stamp(information.creation_time())),
         }
     }
 }

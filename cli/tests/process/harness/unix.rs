@@ -567,6 +567,78 @@ impl Drop for Mounted {
     }
 }
 
+/// A file system whose power can be cut: of the file that is its disk, a copy is made in one
+/// moment, as it is then.
+pub(crate) struct Powered {
+    directory: tempfile::TempDir,
+}
+
+/// A new one of `kind`, if this machine has it and lets this user mount it; else says why
+/// not.
+pub(crate) fn powered(kind: &str) -> Option<Powered> {
+    if !is_root() {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // XFS copies a file in one moment.
+    let script = r#"
+        cd "$1" && mkdir disks root && truncate -s 4G outer && mkfs.xfs -q outer &&
+        mount -o loop outer disks && truncate -s 400M disks/whole && "mkfs.$0" -q disks/whole &&
+        mount -o loop disks/whole root
+    "#;
+    let mut command = Command::new("sh");
+    let command = command.args(["-c", script, kind]).arg(directory.path());
+    let output = command.output().unwrap();
+    let powered = Powered { directory };
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        super::skip(&format!("no {kind} can be mounted here: {}", why.trim()));
+        return None;
+    }
+    Some(powered)
+}
+
+impl Powered {
+    /// Where it is mounted; and again, as it was when the power was cut.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// What is on the disk in this moment.
+    pub(crate) fn cut(&self, number: usize) {
+        let disks = self.directory.path().join("disks");
+        let mut command = Command::new("cp");
+        let command = command.arg("--reflink=always").arg(disks.join("whole"));
+        let status = command.arg(disks.join(number.to_string())).status();
+        assert!(status.unwrap().success());
+    }
+
+    pub(crate) fn unmount(&self) {
+        let is_unmounted = || {
+            let status = Command::new("umount").arg(self.path()).status();
+            status.unwrap().success()
+        };
+        super::wait_until("unmounted", super::SOON, is_unmounted);
+    }
+
+    pub(crate) fn mount_cut(&self, number: usize) {
+        let image = self.directory.path().join(format!("disks/{number}"));
+        let mut command = Command::new("mount");
+        let command = command.args(["-o", "loop"]).arg(image).arg(self.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Powered {
+    fn drop(&mut self) {
+        for name in ["root", "disks"] {
+            let path = self.directory.path().join(name);
+            let _ = Command::new("umount").arg(path).output();
+        }
+    }
+}
+
 /// A new directory, and another view of it, as bindfs makes it with these options; says
 /// why if it cannot.
 pub(crate) fn mirrored(directory: &Path, options: &str) -> Option<Mounted> {

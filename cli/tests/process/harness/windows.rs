@@ -473,6 +473,26 @@ impl Mounted {
     }
 }
 
+/// None can be mounted.
+pub(crate) struct Powered;
+
+pub(crate) fn powered(_kind: &str) -> Option<Powered> {
+    super::skip("no file system can be mounted here");
+    None
+}
+
+impl Powered {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        std::path::PathBuf::new()
+    }
+
+    pub(crate) fn cut(&self, _number: usize) {}
+
+    pub(crate) fn unmount(&self) {}
+
+    pub(crate) fn mount_cut(&self, _number: usize) {}
+}
+
 /// None can be made.
 pub(crate) struct Disk;
 

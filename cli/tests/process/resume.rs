@@ -1,0 +1,887 @@
+//! Copies that are broken off, and gone on with.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::{Half, Outcome, PARTIAL, Place, SOON, noise, sys, wait_until};
+
+const MIB: usize = 1 << 20;
+
+/// What is compared, and noted, at a time.
+const SUBTREE: usize = 16 * MIB;
+
+/// Enough for several notes, of which there is one in a second at most.
+const SIZE: usize = 9 * SUBTREE + 12_345;
+
+/// So that a copy lasts for some of them.
+const SLOW: &str = "--limit-rate=30M";
+
+const JOURNAL: &str = ".b.brigade-journal";
+const SLOT: usize = 4096;
+
+const GOES_ON: &str = "goes on at";
+const STARTS_OVER: &str = "starts over: ";
+
+/// A source of which no two parts are the same.
+fn source(len: usize) -> Vec<u8> {
+    let mut bytes = noise(MIB).repeat(len.div_ceil(MIB));
+    for (number, part) in bytes.chunks_mut(MIB).enumerate() {
+        part[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Both halves of a copy, each of which can be killed.
+fn start(place: &Place, options: &[&str]) -> [Half; 2] {
+    let name = place.name();
+    let half = |role, path| {
+        let args = [&["--as", role, "--name", &name], options, &[path]].concat();
+        Half::start(place.brigade(args))
+    };
+    [half("reader", "a"), half("writer", "b")]
+}
+
+fn start_resumed(place: &Place, options: &[&str]) -> [Half; 2] {
+    start(place, &[&["--resume"], options].concat())
+}
+
+fn resume(place: &Place, options: &[&str]) -> Outcome {
+    place.both(&[&["--resume"], options].concat(), "a", "b")
+}
+
+/// How many bytes are on disk by the newest slot of a journal, if it says so at all.
+fn noted(journal: &Path) -> Option<u64> {
+    let bytes = std::fs::read(journal).ok()?;
+    let slots = bytes.chunks_exact(SLOT).map(|slot| {
+        let number = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().unwrap());
+        (number(NUMBER_AT), number(SUBTREES_AT) * SUBTREE as u64)
+    });
+    let newest = slots.max();
+    newest.map(|(_, bytes)| bytes).filter(|&bytes| bytes > 0)
+}
+
+// Where these are in a slot.
+const VERSION_AT: usize = 8;
+const NUMBER_AT: usize = 12;
+const SUBTREES_AT: usize = 97;
+const VALUES_LEN_AT: usize = 105;
+const CHECKSUM_AT: usize = SLOT - 32;
+
+/// Leaves a copy of `a` to `b` that was broken off by `kill -9`, and of which something is
+/// on disk: how much.
+fn broken_off(place: &Place, options: &[&str]) -> u64 {
+    broken_off_at(place, SLOW, options)
+}
+
+fn broken_off_at(place: &Place, rate: &str, options: &[&str]) -> u64 {
+    let journal = place.path(JOURNAL);
+    let before = noted(&journal);
+    let mut halves = start_resumed(place, &[&[rate, "--quiet"], options].concat());
+    let has_more = || noted(&journal).is_some_and(|now| Some(now) != before);
+    wait_until("a note", SOON, has_more);
+    for half in &mut halves {
+        half.kill();
+    }
+    for half in halves {
+        half.end();
+    }
+    noted(&journal).unwrap()
+}
+
+/// It is whole, and nothing is left.
+#[track_caller]
+fn expect_whole(place: &Place, content: &[u8]) {
+    assert!(std::fs::read(place.path("b")).unwrap() == content);
+    assert!(!place.path(PARTIAL).exists() && !place.path(JOURNAL).exists());
+}
+
+/// As `Half::kill`, of both, at some moment of the copy.
+fn random_moment(seed: usize) -> Duration {
+    let bytes = noise(seed + 8);
+    Duration::from_micros(600_000 + 30 * u64::from(u16::from_le_bytes([bytes[0], bytes[1]])))
+}
+
+#[test]
+fn a_copy_whose_halves_are_killed_again_and_again_is_whole_in_the_end() {
+    let content = source(SIZE);
+    for (case, options) in [&[][..], &["--verify"]].into_iter().enumerate() {
+        let place = Place::new();
+        place.file("a", &content);
+        // The reader, the writer, or both at once.
+        for round in 0..6 {
+            let [mut reader, mut writer] = start_resumed(&place, &[options, &[SLOW]].concat());
+            std::thread::sleep(random_moment(7 * round + case));
+            if round % 3 != 1 {
+                reader.kill();
+            }
+            if round % 3 != 0 {
+                writer.kill();
+            }
+            let outcomes = [reader.end(), writer.end()];
+            for outcome in &outcomes {
+                assert!(!outcome.said.contains(STARTS_OVER), "{outcome:?}");
+            }
+            let left = noted(&place.path(JOURNAL)).unwrap_or(0) as usize;
+            if left > SIZE / 2 {
+                break;
+            }
+        }
+        let left = noted(&place.path(JOURNAL));
+        let outcomes = start_resumed(&place, options).map(|half| half.end().expect(0));
+        for outcome in &outcomes {
+            assert_eq!(
+                outcome.said.contains(GOES_ON),
+                left.is_some(),
+                "{outcome:?}"
+            );
+        }
+        expect_whole(&place, &content);
+    }
+}
+
+#[test]
+fn a_copy_that_is_stopped_or_fails_says_what_it_keeps_and_how_to_go_on() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    place.file("b", "old");
+    // One command, which is told to end.
+    if sys::can_interrupt() {
+        let args = ["--both", "--resume", SLOW, "a", "b"];
+        let copy = Half::start(place.brigade(args));
+        // When there is a second one, the first is on disk for sure.
+        let journal = place.path(JOURNAL);
+        wait_until("a note", SOON, || noted(&journal).is_some());
+        let first = noted(&journal);
+        wait_until("another", SOON, || noted(&journal) != first);
+        copy.interrupt(&sys::INTERRUPTIONS[0]);
+        let outcome = copy.end().expect(sys::INTERRUPTIONS[0].code);
+        let words =
+            "what is on disk by now is kept: the same command with --resume goes on from there";
+        assert!(outcome.said.contains(words), "{outcome:?}");
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    }
+    // Two, of which the one that writes knows how much.
+    let [mut reader, writer] = start_resumed(&place, &[SLOW]);
+    if sys::can_interrupt() {
+        writer.hear(GOES_ON);
+    }
+    wait_until("a note", SOON, || noted(&place.path(JOURNAL)).is_some());
+    reader.kill();
+    reader.end();
+    let writer = writer.end().expect(4);
+    let kept = writer
+        .said
+        .contains("MiB are kept: the same command with --resume");
+    assert!(kept, "{writer:?}");
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    let outcome = resume(&place, &[]).expect(0);
+    let on_disk = outcome
+        .said
+        .contains(" of 144.0 MiB: the earlier copy had that on disk");
+    assert!(outcome.said.contains(GOES_ON) && on_disk, "{outcome:?}");
+    assert!(
+        outcome.said.contains(" of it before, on disk"),
+        "{outcome:?}"
+    );
+    expect_whole(&place, &content);
+    place.assert_only_locks_left();
+    // There is nothing to go on with any more.
+    let outcome = resume(&place, &[]).expect(0);
+    assert!(!outcome.said.contains(GOES_ON), "{outcome:?}");
+    assert!(!outcome.said.contains(STARTS_OVER), "{outcome:?}");
+}
+
+#[test]
+fn without_the_option_what_was_left_is_told_of_and_removed() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    broken_off(&place, &[]);
+    let outcome = place.both(&[], "a", "b").expect(0);
+    let told = "starts over, though --resume would have gone on at";
+    assert!(outcome.said.contains(told), "{outcome:?}");
+    expect_whole(&place, &content);
+    // Of another source there is nothing to tell.
+    broken_off(&place, &[]);
+    place.file("a", "another");
+    let outcome = place.both(&[], "a", "b").expect(0);
+    assert!(!outcome.said.contains("--resume"), "{outcome:?}");
+    expect_whole(&place, b"another");
+    // One that is killed leaves no journal.
+    place.file("a", &content);
+    broken_off(&place, &[]);
+    let mut halves = start(&place, &[SLOW]);
+    halves[1].hear("though --resume");
+    place.wait_for_data();
+    halves.iter_mut().for_each(Half::kill);
+    for half in halves {
+        half.end();
+    }
+    assert!(!place.path(JOURNAL).exists());
+    let outcome = resume(&place, &[]).expect(0);
+    assert!(outcome.said.contains("has left no journal"), "{outcome:?}");
+    expect_whole(&place, &content);
+}
+
+#[test]
+fn with_events_it_is_told_where_the_copy_begins_and_why() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let left = broken_off(&place, &[]);
+    let outcome = resume(&place, &["--json"]).expect(0);
+    let event = format!(r#""offset":{left},"starts_over":null,"message":null,"unused":null"#);
+    assert!(outcome.said.contains(&event), "{outcome:?}");
+    let event = format!(r#""before":{left}"#);
+    assert!(outcome.said.contains(&event), "{outcome:?}");
+    broken_off(&place, &[]);
+    std::fs::remove_file(place.path(JOURNAL)).unwrap();
+    let outcome = resume(&place, &["--json"]).expect(0);
+    let event =
+        r#""offset":0,"starts_over":"no_journal","message":"the earlier copy has left no journal""#;
+    assert!(outcome.said.contains(event), "{outcome:?}");
+    let left = broken_off(&place, &[]);
+    let outcome = place.both(&["--json"], "a", "b").expect(0);
+    let event = format!(r#""offset":0,"starts_over":null,"message":null,"unused":{left}"#);
+    assert!(outcome.said.contains(&event), "{outcome:?}");
+}
+
+// ---- what is not what it was ----------------------------------------------------
+
+/// A broken-off copy, `change`d, starts over, and says why.
+#[track_caller]
+fn starts_over(why: &str, change: impl Fn(&Place) -> Vec<&'static str>) {
+    let mut content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    broken_off(&place, &[]);
+    let options = change(&place);
+    if std::fs::metadata(place.path("a")).unwrap().len() < SIZE as u64 {
+        content.truncate(SIZE - 1);
+    }
+    let halves = start_resumed(&place, &options).map(|half| half.end().expect(0));
+    for half in halves {
+        let told = format!("{STARTS_OVER}{why}");
+        assert!(half.said.contains(&told), "{why}: {half:?}");
+        assert!(!half.said.contains(GOES_ON), "{why}: {half:?}");
+    }
+    expect_whole(&place, &content);
+}
+
+/// Replaces a file by a copy of it, which is another one.
+fn replace(path: &Path) {
+    let copy = path.with_extension("copy");
+    std::fs::copy(path, &copy).unwrap();
+    std::fs::rename(copy, path).unwrap();
+}
+
+fn set_len(path: &Path, len: usize) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(len as u64).unwrap();
+}
+
+/// Changes both slots of a journal, whose checksums are right again if `is_sealed`.
+fn change_journal(place: &Place, is_sealed: bool, change: impl Fn(&mut [u8])) {
+    let path = place.path(JOURNAL);
+    let mut journal = std::fs::read(&path).unwrap();
+    for slot in journal.chunks_exact_mut(SLOT) {
+        change(slot);
+        if is_sealed {
+            let checksum = blake3::hash(&slot[..CHECKSUM_AT]);
+            slot[CHECKSUM_AT..].copy_from_slice(checksum.as_bytes());
+        }
+    }
+    write_in_place(&path, 0, &journal);
+}
+
+fn write_in_place(path: &Path, at: u64, bytes: &[u8]) {
+    use std::io::Seek;
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    file.seek(std::io::SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn another_source_or_state_of_it_starts_over() {
+    starts_over("the source was changed since", |place| {
+        let path = place.path("a");
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let time = std::time::SystemTime::now() + Duration::from_secs(5);
+        file.set_modified(time).unwrap();
+        Vec::new()
+    });
+    starts_over("the source was changed since", |place| {
+        set_len(&place.path("a"), SIZE - 1);
+        Vec::new()
+    });
+    starts_over("the earlier copy was of another source", |place| {
+        replace(&place.path("a"));
+        Vec::new()
+    });
+}
+
+#[test]
+fn another_partial_file_or_content_of_it_starts_over() {
+    starts_over("the partial file is not the journal's", |place| {
+        replace(&place.path(PARTIAL));
+        Vec::new()
+    });
+    starts_over("the partial file was shortened", |place| {
+        set_len(&place.path(PARTIAL), SUBTREE - 1);
+        Vec::new()
+    });
+    starts_over("the partial file has other content by now", |place| {
+        let end = noted(&place.path(JOURNAL)).unwrap();
+        write_in_place(&place.path(PARTIAL), end - 1, b"x");
+        Vec::new()
+    });
+    starts_over("the earlier copy's partial file is gone", |place| {
+        std::fs::remove_file(place.path(PARTIAL)).unwrap();
+        Vec::new()
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_believed_starts_over() {
+    starts_over("the journal is damaged", |place| {
+        set_len(&place.path(JOURNAL), 2 * SLOT - 1);
+        Vec::new()
+    });
+    starts_over("the journal is damaged", |place| {
+        change_journal(place, false, |slot| slot[SUBTREES_AT] ^= 1);
+        Vec::new()
+    });
+    starts_over("nothing of the earlier copy was on disk", |place| {
+        set_len(&place.path(JOURNAL), 0);
+        Vec::new()
+    });
+    starts_over("the journal is of another version", |place| {
+        change_journal(place, true, |slot| slot[VERSION_AT] += 1);
+        Vec::new()
+    });
+    starts_over("the earlier copy has left no journal", |place| {
+        std::fs::remove_file(place.path(JOURNAL)).unwrap();
+        Vec::new()
+    });
+    starts_over("nothing of the earlier copy was on disk", |place| {
+        change_journal(place, true, |slot| {
+            slot[SUBTREES_AT..CHECKSUM_AT].fill(0);
+        });
+        Vec::new()
+    });
+}
+
+#[test]
+fn other_options_that_matter_start_over() {
+    starts_over("the earlier copy was without --verify", |_| {
+        vec!["--verify"]
+    });
+    starts_over("the earlier copy had another --sparse", |_| {
+        vec!["--sparse=never"]
+    });
+}
+
+#[test]
+fn the_reader_compares_its_source_too_and_starts_over() {
+    starts_over("the source has other content by now", |place| {
+        agree_on_other_content(place);
+        Vec::new()
+    });
+}
+
+/// Partial file and journal agree with each other, but not with the source.
+fn agree_on_other_content(place: &Place) {
+    use blake3::hazmat::HasherExt;
+    let end = noted(&place.path(JOURNAL)).unwrap();
+    let partial = place.path(PARTIAL);
+    write_in_place(&partial, end - 1, b"x");
+    let mut last = std::fs::read(&partial).unwrap();
+    last.truncate(end as usize);
+    let last = last.split_off(end as usize - SUBTREE);
+    let mut hash = blake3::Hasher::new();
+    hash.set_input_offset(end - SUBTREE as u64);
+    let value = hash.update(&last).finalize_non_root();
+    change_journal(place, true, |slot| {
+        let len = &slot[VALUES_LEN_AT..VALUES_LEN_AT + 2];
+        let len = usize::from(u16::from_le_bytes(len.try_into().unwrap()));
+        let values = VALUES_LEN_AT + 2;
+        if len > 0 {
+            slot[values + len - 32..values + len].copy_from_slice(&value);
+        }
+    });
+}
+
+#[test]
+fn an_older_journal_and_half_a_journal_are_true_all_the_same() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let rate = "--limit-rate=20M";
+    let older = broken_off_at(&place, rate, &[]);
+    let journal = std::fs::read(place.path(JOURNAL)).unwrap();
+    let newer = broken_off_at(&place, rate, &[]);
+    assert!(newer > older);
+    // The newest slot is torn: the one before it counts.
+    let newest = std::fs::read(place.path(JOURNAL)).unwrap();
+    let number = |slot: usize| newest[slot * SLOT + NUMBER_AT];
+    let last = usize::from(number(1) > number(0));
+    write_in_place(
+        &place.path(JOURNAL),
+        (last * SLOT + CHECKSUM_AT) as u64,
+        b"torn",
+    );
+    let outcome = resume(&place, &["--json"]);
+    let expected = format!(r#""offset":{older},"starts_over":null"#);
+    assert!(outcome.expect(0).said.contains(&expected));
+    expect_whole(&place, &content);
+    // As a file system may bring it back.
+    broken_off(&place, &[]);
+    write_in_place(&place.path(JOURNAL), 0, &journal);
+    let outcome = resume(&place, &[]).expect(0);
+    let told = format!("{STARTS_OVER}the partial file is not the journal's");
+    assert!(outcome.said.contains(&told), "{outcome:?}");
+    expect_whole(&place, &content);
+}
+
+#[test]
+fn what_else_was_asked_for_holds_for_a_copy_that_is_resumed() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    place.file("b", "old");
+    // The source's hash is that of all bytes, and not only of those that were left.
+    let hash = format!("--expect-blake3={}", blake3::hash(&content));
+    let size = format!("--size={SIZE}");
+    broken_off(&place, &["--backup=.old"]);
+    let outcome = resume(&place, &["--backup=.old", &hash, &size]).expect(0);
+    assert!(outcome.said.contains(GOES_ON), "{outcome:?}");
+    assert_eq!(std::fs::read(place.path("b.old")).unwrap(), b"old");
+    expect_whole(&place, &content);
+    std::fs::remove_file(place.path("b")).unwrap();
+    broken_off(&place, &["--no-clobber"]);
+    let outcome = resume(&place, &["--no-clobber"]).expect(0);
+    assert!(outcome.said.contains(GOES_ON), "{outcome:?}");
+    expect_whole(&place, &content);
+    // What is not what was expected is not kept.
+    broken_off(&place, &[]);
+    let wrong = format!("--expect-blake3={}", blake3::hash(b"else"));
+    let name = place.name();
+    let args = ["--resume", "--name", &name, "--as"];
+    let reader = Half::start(place.brigade([&args[..], &["reader", "a"]].concat()));
+    let writer = Half::start(place.brigade([&args[..], &["writer", &wrong, "b"]].concat()));
+    let writer = writer.end().expect(1);
+    assert!(!writer.said.contains("kept"), "{writer:?}");
+    reader.end().expect(4);
+    assert!(!place.path(PARTIAL).exists() && !place.path(JOURNAL).exists());
+}
+
+#[test]
+fn holes_are_holes_again_in_a_copy_that_is_resumed() {
+    let place = Place::new();
+    let mut content = source(SIZE);
+    place.file("a", &content[..2 * SUBTREE]);
+    // From the end of one subtree until within another, and at the end.
+    set_len(&place.path("a"), SIZE);
+    let data = 6 * SUBTREE + 5 * MIB..8 * SUBTREE;
+    write_in_place(&place.path("a"), data.start as u64, &content[data.clone()]);
+    content[2 * SUBTREE..data.start].fill(0);
+    content[data.end..].fill(0);
+    for options in [&[][..], &["--verify"]] {
+        broken_off_at(&place, "--limit-rate=20M", options);
+        let outcome = resume(&place, options).expect(0);
+        assert!(outcome.said.contains(GOES_ON), "{outcome:?}");
+        expect_whole(&place, &content);
+        if sys::finds_holes(&place.path("a")) {
+            let allocated =
+                [place.path("a"), place.path("b")].map(|path| sys::allocated_bytes(&path));
+            assert!(allocated[1] <= allocated[0] + MIB as u64, "{allocated:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused_with_the_reason() {
+    let place = Place::new();
+    place.file("a", "new");
+    for (args, code, why) in [
+        (&["-", "b"][..], 2, "standard input cannot be read again"),
+        (&["a", "-"], 2, "standard output is not kept"),
+        (
+            &["--no-sync", "a", "b"],
+            2,
+            "cannot be used with '--no-sync'",
+        ),
+        (
+            &["--in-place", "a", "b"],
+            2,
+            "cannot be used with '--in-place'",
+        ),
+        (
+            &["a", sys::NULL_DEVICE],
+            1,
+            "--resume needs a file to write",
+        ),
+        (
+            &[sys::NULL_DEVICE, "b"],
+            1,
+            "--resume needs a source that is a file",
+        ),
+    ] {
+        let args = [&["--both", "--resume"], args].concat();
+        Half::start(place.brigade(args))
+            .end()
+            .expect_line(code, &[why]);
+    }
+    // Without it in both commands, the hash could not be gone on with.
+    let name = place.name();
+    let half = |args: &[&str]| {
+        let args = [&["--name", &name, "--verify", "--as"], args].concat();
+        Half::start(place.brigade(args))
+    };
+    let reader = half(&["reader", "a"]);
+    let writer = half(&["writer", "--resume", "b"]).end().expect(1);
+    assert!(
+        writer.said.contains("started without --resume"),
+        "{writer:?}"
+    );
+    reader.end().expect(4);
+    // What is too small to be resumed is copied as ever.
+    resume(&place, &[]).expect(0);
+    expect_whole(&place, b"new");
+}
+
+#[test]
+fn two_copies_that_would_resume_the_same_do_not_meet_in_its_files() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let left = broken_off(&place, &[]);
+    let [first, _writer] = start_resumed(&place, &["--limit-rate=4M"]);
+    first.hear(GOES_ON);
+    for options in [&["--resume"][..], &[]] {
+        let args = [&["--both", "--name=other"], options, &["a", "b"]].concat();
+        let second = Half::start(place.brigade(args)).end();
+        let is_in_use = second.said.contains("another copy is being written");
+        assert!(second.code == Some(1) && is_in_use, "{second:?}");
+    }
+    assert!(noted(&place.path(JOURNAL)).unwrap() >= left);
+}
+
+// ---- strangers, and what fails --------------------------------------------------
+
+#[test]
+fn what_a_stranger_puts_in_the_journal_s_place_is_neither_believed_nor_touched() {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let precious = place.file("precious", "precious");
+    let journal = place.path(JOURNAL);
+    type Plant = fn(&Path, &Path);
+    let mut plants: Vec<Plant> = vec![
+        |precious, journal| std::fs::hard_link(precious, journal).unwrap(),
+        |_, journal| std::fs::create_dir(journal).unwrap(),
+    ];
+    if sys::link("precious", &place.path("link")) {
+        plants.push(|_, journal| assert!(sys::link("precious", journal)));
+    }
+    for plant in plants {
+        plant(&precious, &journal);
+        resume(&place, &[]).expect_line(1, &[JOURNAL, "it is no journal; remove it"]);
+        // It is in nobody else's way.
+        place.both(&["-q"], "a", "b").expect(0);
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+        assert!(std::fs::symlink_metadata(&journal).is_ok());
+        let removed = std::fs::remove_file(&journal);
+        removed.or_else(|_| std::fs::remove_dir(&journal)).unwrap();
+    }
+}
+
+/// Where all users may write, as in /tmp, and each may remove only their own.
+fn sticky(place: &Place) -> std::path::PathBuf {
+    let path = place.path("sticky");
+    std::fs::create_dir(&path).unwrap();
+    sys::set_mode(&path, 0o1777);
+    path
+}
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn what_another_user_has_made_is_never_gone_on_with() {
+    if !sys::is_root() {
+        return;
+    }
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let sticky = sticky(&place);
+    let [b, partial, journal] =
+        ["b", PARTIAL, JOURNAL].map(|name| sticky.join(name).to_str().unwrap().to_owned());
+    let theirs = |path: &str| sys::set_owner(path.as_ref(), NOBODY, NOBODY);
+    for (name, why) in [
+        (&journal, "the journal is another user's"),
+        (&partial, "the partial file is another user's"),
+    ] {
+        broken_off(&place, &[]);
+        for (from, to) in [(PARTIAL, &partial), (JOURNAL, &journal)] {
+            std::fs::rename(place.path(from), to).unwrap();
+        }
+        // Of that content it could be true, for all that is known.
+        theirs(name);
+        let outcome = place.both(&["--resume"], "a", &b).expect(0);
+        assert!(outcome.said.contains(why), "{outcome:?}");
+        assert!(std::fs::read(&b).unwrap() == content);
+        assert!(!Path::new(&journal).exists() && !Path::new(&partial).exists());
+    }
+    // Another user, who may not remove root's journal, is told; and copies without one.
+    std::fs::write(&journal, "root's").unwrap();
+    let other = sticky.join("a").to_str().unwrap().to_owned();
+    std::fs::write(&other, "theirs").unwrap();
+    theirs(&other);
+    theirs(&b);
+    let copy = |options: &[&str]| {
+        let args = [&["--both"], options, &[&other, &b]].concat();
+        Half::start(sys::as_nobody(&place, &args)).end()
+    };
+    let outcome = copy(&["--resume"]).expect(1);
+    assert!(outcome.said.contains(JOURNAL), "{outcome:?}");
+    copy(&[]).expect(0);
+    assert_eq!(std::fs::read(&b).unwrap(), b"theirs");
+    assert_eq!(std::fs::read(&journal).unwrap(), b"root's");
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_any_more_harms_no_copy() {
+    let content = source(SIZE);
+    for (fault, says) in [
+        (
+            "fdatasync:error=EIO:when=1",
+            "cannot write the journal of b any more",
+        ),
+        (
+            "unlinkat:error=EIO:when=1+",
+            "cannot remove .b.brigade-journal",
+        ),
+    ] {
+        let place = Place::new();
+        place.file("a", &content);
+        let args = ["--both", "--resume", SLOW, "a", "b"];
+        // A name in a directory that is held cannot be told by its path.
+        let copy = match fault.starts_with("unlinkat") {
+            true => sys::with_faults(&place, &[fault], &args),
+            false => sys::with_faults_of(&place, JOURNAL, &[fault], &args),
+        };
+        let Some(copy) = copy else {
+            return;
+        };
+        let outcome = Half::start(copy).end().expect(0);
+        assert!(outcome.said.contains(says), "{fault}: {outcome:?}");
+        assert!(std::fs::read(place.path("b")).unwrap() == content);
+        assert!(!place.path(PARTIAL).exists());
+        // What was left is in nobody's way.
+        resume(&place, &[]).expect(0);
+        expect_whole(&place, &content);
+    }
+    // One that cannot be made is an error: it was asked for.
+    let place = Place::new();
+    place.file("a", &content);
+    let args = ["--both", "--resume", "a", "b"];
+    let fault = "write:error=ENOSPC:when=1";
+    let copy = sys::with_faults_of(&place, JOURNAL, &[fault], &args).unwrap();
+    let outcome = Half::start(copy).end().expect(1);
+    assert!(outcome.said.contains(JOURNAL), "{outcome:?}");
+    place.assert_nothing_left();
+}
+
+#[test]
+fn a_journal_is_written_only_after_the_data_it_speaks_of_is_on_disk() {
+    let place = Place::new();
+    place.file("a", source(SIZE));
+    // There are not that many calls, so none fails; but all of these are logged.
+    let faults = [
+        "fdatasync:error=EIO:when=65535",
+        "write:error=EIO:when=65535",
+    ];
+    let args = ["--both", "--resume", SLOW, "a", "b"];
+    let Some(copy) = sys::with_faults(&place, &faults, &args) else {
+        return;
+    };
+    Half::start(copy).end().expect(0);
+    let log = std::fs::read_to_string(place.path("strace")).unwrap();
+    // A note is the only write of this length; the first two say nothing.
+    let calls: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("= 0") || line.contains(", 4096"))
+        .collect();
+    let is_note = |line: &&str| line.contains("brigJRNL");
+    let notes: Vec<usize> = (0..calls.len())
+        .filter(|&at| is_note(&calls[at]))
+        .skip(2)
+        .collect();
+    assert!(!notes.is_empty(), "{log}");
+    for at in notes {
+        let thread = calls[at].split_whitespace().next().unwrap();
+        let own = |line: &&&str| line.starts_with(thread);
+        let [before, after] = [
+            calls[..at].iter().rev().find(own),
+            calls[at + 1..].iter().find(own),
+        ];
+        // Of the partial file before, of the journal after it.
+        for call in [before, after] {
+            assert!(call.is_some_and(|call| call.contains("fdatasync")), "{log}");
+        }
+    }
+}
+
+/// Where the Writer dies.
+pub(crate) const STEPS: &[&str] = &[
+    "about to note",
+    "noted",
+    "note on disk",
+    "left file cut",
+    "nothing noted",
+    "old journal removed",
+    "journal removed",
+];
+
+#[test]
+fn a_writer_that_dies_at_any_step_of_the_journal_leaves_what_can_be_gone_on_with_or_nothing() {
+    let content = source(SIZE);
+    for step in STEPS {
+        let place = Place::new();
+        place.file("a", &content);
+        let alive = place.file("alive", "");
+        let mut options = vec!["--resume", SLOW];
+        match *step {
+            "left file cut" => drop(broken_off(&place, &[])),
+            "nothing noted" => {
+                broken_off(&place, &[]);
+                agree_on_other_content(&place);
+            }
+            "old journal removed" => {
+                broken_off(&place, &[]);
+                options = vec![];
+            }
+            "journal removed" => options = vec!["--resume"],
+            _ => {}
+        }
+        let name = place.name();
+        let half = |role: &str, path: &str| {
+            let args = [&options[..], &["--as", role, "--name", &name, path]].concat();
+            place.brigade(args)
+        };
+        let reader = Half::start(half("reader", "a"));
+        let mut writer = half("writer", "b");
+        writer.env("BRIGADE_DIE_AT", format!("{step}:1:{}", alive.display()));
+        let writer = Half::start(writer).end();
+        assert!(!alive.exists(), "{step}: {writer:?}");
+        reader.end().expect(4);
+        resume(&place, &[]).expect(0);
+        expect_whole(&place, &content);
+    }
+}
+
+// ---- power cuts -----------------------------------------------------------------
+
+/// Cuts the power of a file system of `kind` at `cuts` moments of a copy to it, and resumes
+/// the copy after each: how many went on.
+fn cut_power(kind: &str, options: &[&str], cuts: usize, seed: usize) -> Option<usize> {
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let powered = sys::powered(kind)?;
+    let [b, journal] = ["b", JOURNAL].map(|name| powered.path().join(name));
+    let mut old = std::fs::File::create(&b).unwrap();
+    old.write_all(b"old").unwrap();
+    old.sync_all().unwrap();
+    drop(old);
+    let path = b.to_str().unwrap().to_owned();
+    let args = [&["--both", "--resume", SLOW], options, &["a", &path]].concat();
+    let mut copy = Half::start(place.brigade(args));
+    let mut certain = Vec::new();
+    let mut first = None;
+    for number in 0..cuts {
+        std::thread::sleep(random_moment(seed + number) / cuts as u32 * 2);
+        // What is seen may not be on disk; but what was seen before it is.
+        let seen = noted(&journal);
+        first = first.or(seen);
+        certain.push(seen.is_some() && seen != first);
+        powered.cut(number);
+    }
+    copy.kill();
+    copy.end();
+    powered.unmount();
+    let mut went_on = 0;
+    for (number, is_certain) in certain.into_iter().enumerate() {
+        powered.mount_cut(number);
+        let before = std::fs::read(&b).unwrap();
+        assert!(
+            before == b"old" || before == content,
+            "{} bytes",
+            before.len()
+        );
+        let outcome = place
+            .both(&[&["--resume"], options].concat(), "a", &path)
+            .expect(0);
+        let goes_on = outcome.said.contains(GOES_ON);
+        eprintln!(
+            "{kind}, cut {number}: {}",
+            outcome.said.lines().next().unwrap_or_default()
+        );
+        assert!(goes_on || !is_certain || before == content, "{outcome:?}");
+        went_on += usize::from(goes_on);
+        // As it is on disk.
+        powered.unmount();
+        powered.mount_cut(number);
+        assert!(std::fs::read(&b).unwrap() == content, "{outcome:?}");
+        powered.unmount();
+    }
+    Some(went_on)
+}
+
+#[test]
+fn after_a_power_cut_a_copy_goes_on_or_starts_over_and_is_never_wrong() {
+    for (seed, kind) in ["ext4", "xfs", "btrfs"].into_iter().enumerate() {
+        cut_power(kind, &[], 3, 100 * seed);
+    }
+}
+
+#[test]
+#[ignore = "takes some minutes"]
+fn after_two_hundred_power_cuts_no_copy_is_wrong() {
+    let mut went_on = 0;
+    for run in 0..20 {
+        let kind = ["ext4", "xfs", "btrfs"][run % 3];
+        let options: &[&str] = if run % 2 == 0 { &[] } else { &["--verify"] };
+        went_on += cut_power(kind, options, 10, 1000 + 10 * run).unwrap_or(0);
+    }
+    eprintln!("{went_on} of 200 went on");
+}
+
+#[test]
+fn in_memory_too_a_copy_goes_on_after_a_kill() {
+    let Some(mounted) = sys::mounted("tmpfs") else {
+        return;
+    };
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let path = mounted.path().join("b").to_str().unwrap().to_owned();
+    let journal = mounted.path().join(JOURNAL);
+    let name = place.name();
+    let half = |role: &str, path: &str| {
+        let args = ["--resume", SLOW, "--as", role, "--name", &name, path];
+        Half::start(place.brigade(args))
+    };
+    let (reader, mut writer) = (half("reader", "a"), half("writer", &path));
+    wait_until("a note", SOON, || noted(&journal).is_some());
+    writer.kill();
+    writer.end();
+    reader.end().expect(4);
+    let outcome = place.both(&["--resume"], "a", &path).expect(0);
+    assert!(outcome.said.contains(GOES_ON), "{outcome:?}");
+    assert!(std::fs::read(&path).unwrap() == content);
+}
