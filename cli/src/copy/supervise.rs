@@ -42,6 +42,10 @@ const WAITED_EVERY: Duration = Duration::from_millis(500);
 /// A half that is stuck says so itself; this much later, its partner does.
 const PARTNERS_GRACE: Duration = Duration::from_millis(500);
 
+/// A half that waits for another partner ends the wait by itself; this much later it is
+/// taken for stuck.
+const STUCK_GRACE: Duration = Duration::from_secs(1);
+
 /// How this process speaks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Voice {
@@ -70,8 +74,8 @@ pub(crate) struct Supervisor<'p> {
     partner: Option<u32>,
     agreed: bool,
     can_be_replaced: bool,
-    /// Its place is held for another one.
-    lost: bool,
+    /// It died, and its place is held for another one: why, and since when.
+    lost: Option<(Failure, Instant)>,
     /// Set to end a wait for that.
     given_up: Arc<AtomicBool>,
     all_sent: bool,
@@ -130,7 +134,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         partner: None,
         agreed: false,
         can_be_replaced: true,
-        lost: false,
+        lost: None,
         given_up,
         all_sent: false,
         started: None,
@@ -356,10 +360,10 @@ impl Supervisor<'_> {
 
     /// The place of the partner of that `number` is held for another one.
     fn lose(&mut self, number: u64, failure: &Failure) {
-        if self.lost || number != self.partners {
+        if self.lost.is_some() || number != self.partners {
             return;
         }
-        self.lost = true;
+        self.lost = Some((failure.clone(), Instant::now()));
         // Its own process does not speak any more.
         self.voice.started_by_both = false;
         let side = self.side.unwrap_or(Side::Reader).other();
@@ -390,7 +394,7 @@ impl Supervisor<'_> {
 
     /// The two have agreed: where the copy goes on, if it does.
     fn go_on(&mut self, begins: bool, offset: u64) {
-        let was_lost = std::mem::take(&mut self.lost);
+        let was_lost = self.lost.take().is_some();
         let side = self.side.unwrap_or(Side::Reader).other();
         if was_lost && self.speaks_json() {
             let taken = event::taken_over(side, self.partner, self.partners, offset);
@@ -560,11 +564,16 @@ impl Supervisor<'_> {
         if is_told && self.speaks_json() && self.told.1.elapsed() >= EVENT_EVERY {
             self.tell_progress(&progress);
         }
-        if is_told && self.voice.bar {
+        if is_told && self.voice.bar && self.lost.is_none() {
             output::progress(progress.clone());
         }
-        if let Some(timeout) = timeout {
-            self.time_out(timeout, progress);
+        if progress.has_moved_since(&self.moved.0) {
+            self.moved = (progress.clone(), Instant::now());
+        }
+        match (&self.lost, timeout) {
+            (Some(_), _) => self.lose_patience(),
+            (None, Some(timeout)) => self.time_out(timeout, progress),
+            (None, None) => {}
         }
         Some(every)
     }
@@ -579,10 +588,6 @@ impl Supervisor<'_> {
 
     /// Ends both if nothing has moved for `timeout`.
     fn time_out(&mut self, timeout: Duration, progress: Progress) {
-        if progress.has_moved_since(&self.moved.0) {
-            self.moved = (progress, Instant::now());
-            return;
-        }
         let is_asked = self.size.is_some() && self.begins.is_none();
         let stuck = match is_asked {
             true => Stuck::deciding(self.plan),
@@ -595,10 +600,6 @@ impl Supervisor<'_> {
             } else {
                 PARTNERS_GRACE
             };
-        if self.lost {
-            // Nothing moves until somebody has come.
-            self.moved.1 = Instant::now();
-        }
         if self.stopped.is_none() && self.moved.1.elapsed() >= limit {
             let status = if is_own { Exit::Failed } else { Exit::Partner };
             let timeout = units::duration(timeout);
@@ -607,6 +608,20 @@ impl Supervisor<'_> {
                 stuck.what
             );
             self.stop(Failure::new(status, message));
+        }
+    }
+
+    /// A half that waits for another partner ends that by itself; but it may be stuck, and
+    /// never come to wait.
+    fn lose_patience(&mut self) {
+        let limit = self.plan.settings.takeover.unwrap_or_default();
+        let Some((failure, since)) = &self.lost else {
+            return;
+        };
+        let since = self.moved.1.max(*since);
+        if self.stopped.is_none() && since.elapsed() >= limit + STUCK_GRACE {
+            let stuck = "this half is stuck, and cannot meet another one";
+            self.give_grace(failure.clone().remark(stuck));
         }
     }
 

@@ -508,6 +508,228 @@ fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
 }
 
 #[test]
+fn a_link_in_the_place_of_the_partial_file_is_not_written_through() {
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    let precious = place.file("precious", "precious");
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", SLOW],
+        source: "a",
+    };
+    let reader = bereft(&copy, Writer);
+    std::fs::remove_file(place.path(PARTIAL)).unwrap();
+    if !sys::link("precious", &place.path(PARTIAL)) {
+        return;
+    }
+    let writer = copy.half(Writer).end().expect(1);
+    assert!(writer.said.contains("symbolic link"), "{writer:?}");
+    reader.hear("still waiting for another");
+    assert_eq!(std::fs::read(precious).unwrap(), b"precious");
+}
+
+#[test]
+fn a_partial_file_that_may_only_be_read_by_now_is_gone_on_with_all_the_same() {
+    if !sys::has_modes() {
+        return;
+    }
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", SLOW],
+        source: "a",
+    };
+    let reader = bereft(&copy, Writer);
+    // As it may be when it has got its source's mode.
+    sys::set_mode(&place.path(PARTIAL), 0o444);
+    copy.half(Writer).end().expect(0);
+    reader.end().expect(0);
+    assert_whole(&place, &data);
+}
+
+#[test]
+fn a_survivor_that_is_frozen_keeps_its_place_and_goes_on_when_it_thaws() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", SLOW],
+        source: "a",
+    };
+    for side in [Reader, Writer] {
+        let [reader, writer] = copy.pair();
+        let (mut victim, other) = match side {
+            Reader => (reader, writer),
+            Writer => (writer, reader),
+        };
+        other.freeze();
+        victim.kill();
+        let again = copy.half(side);
+        std::thread::sleep(Duration::from_millis(700));
+        other.thaw();
+        other.hear(TAKEN);
+        again.end().expect(0);
+        other.end().expect(0);
+        assert_whole(&place, &data);
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
+}
+
+#[test]
+fn a_newcomer_whose_disk_is_full_fails_both_and_the_old_destination_stays() {
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    place.file("b", "old");
+    let copy = Copy {
+        place: &place,
+        options: &[SLOW],
+        source: "a",
+    };
+    let reader = bereft(&copy, Writer);
+    let name = place.name();
+    let args = ["--as", "writer", "--name", &name, HELD, SLOW, "a", "b"];
+    // As much as a limit of this process lets it write.
+    let limit = format!("--fsize={}", SIZE - 100_000);
+    let Some(command) = sys::limited(&place, &limit, &args) else {
+        return;
+    };
+    let writer = Half::start(command).end().expect(1);
+    assert!(writer.said.contains("ulimit -f"), "{writer:?}");
+    let reader = reader.end().expect(4);
+    assert!(reader.said.contains("ulimit -f"), "{reader:?}");
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    place.assert_only_locks_left();
+}
+
+#[test]
+fn nobody_need_hear_of_it() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", SLOW],
+        source: "a",
+    };
+    let silent = |side: Side| {
+        let mut command = sys::shell(&place, r#"exec "$0" "$@" >&- 2>&-"#)?;
+        command.args(copy.command(side).get_args());
+        Some(Half::start(command))
+    };
+    for side in [Reader, Writer] {
+        let (Some(mut victim), Some(other)) = (silent(side), silent(side.other())) else {
+            return;
+        };
+        place.wait_for_data();
+        victim.kill();
+        let again = silent(side).unwrap().end().expect(0);
+        let other = other.end().expect(0);
+        assert_eq!(other.said + &again.said, "");
+        assert_whole(&place, &data);
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
+}
+
+#[test]
+fn a_user_who_may_not_write_the_partial_file_does_not_take_its_writer_s_place() {
+    if !sys::is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.public_program();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let name = place.name();
+    let args = |side: Side, guest| {
+        let side = ["--as", side.name(), "--name", &name, HELD, SLOW];
+        let words = [&side[..], &["--allow-user", guest, "a", "b"]].concat();
+        words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let half = |side: Side| Half::start(place.brigade(args(side, "nobody")));
+    let other_user = |side: Side| {
+        let args = args(side, "root");
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Half::start(sys::as_nobody(&place, &args))
+    };
+    let (reader, mut writer) = (half(Reader), half(Writer));
+    place.wait_for_data();
+    writer.kill();
+    reader.hear(HOLDS);
+    let refused = other_user(Writer).end().expect(1);
+    assert!(refused.said.contains("ermission denied"), "{refused:?}");
+    reader.hear("still waiting for another");
+    // Who only reads can read that source as well.
+    let (mut reader, writer) = (reader, half(Writer));
+    reader.hear(TAKEN);
+    reader.kill();
+    writer.hear(HOLDS);
+    other_user(Reader).end().expect(0);
+    writer.end().expect(0);
+    assert_whole(&place, &data);
+}
+
+#[test]
+fn a_place_that_is_held_is_seen_from_outside_and_told_as_an_event() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = |options: &[&str]| {
+        let args = [options, &[HELD, "--no-sync", SLOW, "a", "b"]].concat();
+        Half::start(place.brigade(args))
+    };
+    let reader = copy(&["--json"]);
+    reader.hear(r#""event":"waiting""#);
+    let mut writer = copy(&[]);
+    place.wait_for_data();
+    writer.kill();
+    reader.hear(r#""event":"lost""#);
+    let fields = format!(r#""role":"writer","process":{}"#, writer.pid());
+    assert!(reader.said().contains(&fields), "{}", reader.said());
+    let since = Instant::now();
+    loop {
+        let mut status = Half::start(place.brigade(["--status"]));
+        status.collect_output();
+        let output = status.end().expect(0).output;
+        let shown = String::from_utf8(output).unwrap();
+        if shown.contains("waiting for a new writer") {
+            assert!(shown.contains("writer died"), "{shown}");
+            break;
+        }
+        assert!(since.elapsed() < SOON, "{shown}");
+    }
+    let again = copy(&[]);
+    reader.hear(r#""event":"taken_over""#);
+    let fields = format!(r#""process":{},"partners":2"#, again.pid());
+    assert!(reader.said().contains(&fields), "{}", reader.said());
+    again.end().expect(0);
+    reader.end().expect(0);
+    assert_whole(&place, &data);
+}
+
+#[test]
+fn nothing_times_out_while_a_place_is_held() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", "--timeout=0.5", SLOW],
+        source: "a",
+    };
+    for side in [Reader, Writer] {
+        let other = bereft(&copy, side);
+        std::thread::sleep(Duration::from_millis(1200));
+        copy.half(side).end().expect(0);
+        other.end().expect(0);
+        assert_whole(&place, &data);
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
+}
+
+#[test]
 fn a_partner_of_another_version_does_not_end_who_waits() {
     let place = Place::new();
     let data = noise(SIZE);
