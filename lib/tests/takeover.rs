@@ -145,14 +145,14 @@ fn the_time_for_a_takeover_is_that_of_all_calls_together() {
     bounded(|| {
         let (_directory, name) = place();
         let mut survivor = survivor(1);
-        let limit = options().takeover(Duration::from_millis(300));
+        let limit = options().takeover(Duration::from_secs(2));
         let start = Instant::now();
         for _ in 0..50 {
             let error = survivor.rejoin(&name, &limit).unwrap_err();
             assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
         }
         // Far less than each for itself.
-        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(start.elapsed() < Duration::from_secs(60));
     });
 }
 

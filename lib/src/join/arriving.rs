@@ -125,7 +125,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(found, Arrived::Full);
-        assert!((PATIENCE..LONGER).contains(&start.elapsed()));
+        assert!(start.elapsed() >= PATIENCE);
     }
 
     #[test]

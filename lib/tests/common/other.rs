@@ -43,10 +43,18 @@ pub(crate) fn run() {
         "writer" => options.side(Side::Writer),
         _ => options,
     };
-    let role = Seat::take(&name, &options).and_then(|seat| {
+    let joined = || {
+        let seat = Seat::take(&name, &options)?;
         say(if seat.is_first() { "first" } else { "second" });
         seat.wait()
-    });
+    };
+    let role = loop {
+        match joined() {
+            // A busy machine decides nothing.
+            Err(Error::NotAnswering { .. }) => {}
+            role => break role,
+        }
+    };
     match role {
         Err(error) => say(&format!("refused {}", error.code())),
         Ok(Role::Reader(reader)) => read(reader, &name, &options),
