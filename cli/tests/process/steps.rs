@@ -72,6 +72,14 @@ struct Case {
     then: Then,
 }
 
+/// Who passes `step` for the `count`th time dies, and `file` goes with it.
+#[derive(Clone, Copy)]
+struct Death {
+    step: &'static str,
+    count: u32,
+    file: &'static str,
+}
+
 /// How each step is told of: what has just happened, or is about to.
 const WORDS: &[(&str, &str)] = &[
     ("seat taken", "it is the first, and can be reached"),
@@ -172,75 +180,111 @@ fn cases() -> Vec<Case> {
 /// A pair of which one half is to die.
 struct Stage<'c> {
     case: &'c Case,
-    options: &'c [&'c str],
+    /// Both were told to replace a dead half.
+    takeover: bool,
     place: Place,
     new: Vec<u8>,
 }
 
 impl Stage<'_> {
-    fn new<'c>(case: &'c Case, options: &'c [&'c str]) -> Stage<'c> {
+    fn new(case: &Case, takeover: bool) -> Stage<'_> {
         let place = Place::new();
         let new = noise(300_000);
         place.file("a", &new);
         place.file("b", "old");
         place.file("b~", "older");
-        place.file("alive", "");
         Stage {
             case,
-            options,
+            takeover,
             place,
             new,
         }
     }
 
     fn half(&self, side: Side) -> Half {
-        self.start(side, false)
+        self.start(side, None)
     }
 
-    fn start(&self, side: Side, dies: bool) -> Half {
+    /// One half of the copy, which may have to die.
+    fn start(&self, side: Side, dies: Option<Death>) -> Half {
         let (name, case) = (self.place.name(), self.case);
         let mut args = vec!["--as", side.name(), "--name", &name, "--blocks=4"];
-        args.extend(["--block-size=16K", "--backup"]);
-        args.extend(self.options);
-        args.extend(["a", "b"]);
+        args.extend(["--block-size=16K", "--backup", "a", "b"]);
+        args.extend(Some("--takeover=1m").filter(|_| self.takeover));
         let mut command = self.place.brigade(args);
         if case.step == "asleep" || case.step == "woken" {
             // Whoever dies waits for the other one again and again.
             let slow = ["--limit-rate=1M"];
-            let is_limited = self.options.iter().any(|o| o.starts_with("--limit"));
-            command.args(slow.iter().filter(|_| side != case.side && !is_limited));
+            command.args(slow.iter().filter(|_| side != case.side));
         }
-        if dies {
-            let file = self.place.path("alive");
-            let death = format!("{}:{}:{}", case.step, case.count, file.display());
+        if let Some(Death { step, count, file }) = dies {
+            let file = self.place.file(file, "");
+            let death = format!("{step}:{count}:{}", file.display());
             command.env("BRIGADE_DIE_AT", death);
         }
         Half::start(command)
     }
 
-    /// The half that is left when the other one has died.
-    fn run(&self) -> Half {
-        let Case { side, is_first, .. } = *self.case;
+    /// That one that had to die has.
+    fn expect_dead(&self, half: Half, file: &str) {
+        let outcome = half.end();
+        assert!(!self.place.path(file).exists(), "{outcome:?}");
+    }
+
+    fn run(&self) {
+        let other = self.kill(None);
+        match self.takeover {
+            true => self.replace(other),
+            false => self.look_at(other),
+        }
+    }
+
+    /// Lets the one half die; the other one, which may have to die later.
+    fn kill(&self, later: Option<Death>) -> Half {
+        let Case {
+            step,
+            side,
+            is_first,
+            count,
+            ..
+        } = *self.case;
+        let file = "alive";
+        let dies = Some(Death { step, count, file });
         let (victim, other) = match is_first {
             true => {
-                let victim = self.start(side, true);
+                let victim = self.start(side, dies);
                 self.wait_until_first(&victim);
-                (victim, self.half(side.other()))
+                (victim, self.start(side.other(), later))
             }
             false => {
-                let other = self.half(side.other());
+                let other = self.start(side.other(), later);
                 self.wait_until_first(&other);
-                (self.start(side, true), other)
+                (self.start(side, dies), other)
             }
         };
-        let victim = victim.end();
-        assert!(!self.place.path("alive").exists(), "{victim:?}");
+        self.expect_dead(victim, file);
         other
+    }
+
+    /// The same command, run again, takes the dead one's place, if it is missed.
+    fn replace(&self, other: Half) {
+        let Case { side, then, .. } = *self.case;
+        let newcomer = (then != Then::New).then(|| self.half(side));
+        if let Some(newcomer) = newcomer {
+            newcomer.end().expect(0);
+        }
+        other.end().expect(0);
+        self.expect_new();
+        let found = std::fs::read(self.place.path("b~")).unwrap();
+        assert_eq!(found, b"old");
+        self.place.assert_only_locks_left();
+        let names = [".brigade-backup", ".brigade-older"];
+        self.place.assert_none_ends_in(&names);
     }
 
     /// Whoever comes next is the second.
     fn wait_until_first(&self, half: &Half) {
-        let is_dead = || !self.place.path("alive").exists();
+        let is_dead = || self.case.is_first && !self.place.path("alive").exists();
         wait_until("the first", SOON, || {
             half.said().contains("waiting for") || is_dead()
         });
@@ -297,86 +341,89 @@ impl Stage<'_> {
 
 #[test]
 fn a_half_that_dies_at_any_step_leaves_what_is_promised_for_that_step() {
+    at_each_step(false);
+}
+
+#[test]
+fn a_half_that_dies_at_any_step_is_replaced_with_takeover_and_both_succeed() {
+    at_each_step(true);
+}
+
+fn at_each_step(takeover: bool) {
     for case in cases() {
         let (step, side, is_first, count) =
             (case.step, case.side.name(), case.is_first, case.count);
         let order = if is_first { "first" } else { "second" };
         // Told if it fails.
         eprintln!("{side}, {order}: {step} ({count})");
-        let stage = Stage::new(&case, &[]);
-        stage.look_at(stage.run());
+        Stage::new(&case, takeover).run();
+    }
+}
+
+/// A death in the middle of the copy.
+fn in_the_middle(side: Side, is_first: bool) -> Case {
+    Case {
+        step: "published",
+        side,
+        is_first,
+        count: 9,
+        then: Then::OldStays,
     }
 }
 
 #[test]
-fn a_half_that_dies_at_any_step_is_replaced_and_the_copy_is_whole() {
-    for case in cases() {
-        if matches!(case.then, Then::Waits | Then::WaitsOrFails) {
-            continue;
+fn one_that_comes_in_a_dead_half_s_place_and_dies_in_turn_is_replaced_as_well() {
+    let steps = [
+        ("host reached", &[Reader, Writer][..]),
+        ("offer answered", &[Reader, Writer]),
+        ("let in", &[Reader, Writer]),
+        ("letter posted", &[Reader, Writer]),
+        ("answer heard", &[Reader]),
+        ("question heard", &[Writer]),
+        ("entry written", &[Reader, Writer]),
+        ("published", &[Reader, Writer]),
+        ("all sent", &[Reader]),
+        ("about to take the name", &[Writer]),
+        ("backup made", &[Writer]),
+        ("name taken", &[Writer]),
+    ];
+    for (step, sides) in steps {
+        for side in sides {
+            for is_first in [true, false] {
+                eprintln!("{}, {is_first}: {step}", side.name());
+                let case = in_the_middle(*side, is_first);
+                let stage = Stage::new(&case, true);
+                let other = stage.kill(None);
+                let (count, file) = (1, "second");
+                let newcomer = stage.start(*side, Some(Death { step, count, file }));
+                stage.expect_dead(newcomer, file);
+                stage.replace(other);
+            }
         }
-        let (step, side, is_first, count) =
-            (case.step, case.side.name(), case.is_first, case.count);
-        let order = if is_first { "first" } else { "second" };
-        eprintln!("{side}, {order}: {step} ({count})");
-        let stage = Stage::new(&case, &["--takeover=60"]);
-        let mut other = stage.run();
-        let is_lost = wait_for_loss(&mut other);
-        let again = is_lost.then(|| stage.half(case.side));
-        let again = again.map(|again| again.end().expect(0));
-        let other = other.end().expect(0);
-        eprintln!(
-            "{}{}",
-            other.said,
-            again.map_or(String::new(), |again| again.said)
-        );
-        stage.expect_new();
-        let backup = std::fs::read(stage.place.path("b~")).unwrap();
-        assert_eq!(backup, b"old");
-        stage.place.assert_only_locks_left();
-        stage
-            .place
-            .assert_none_ends_in(&[".brigade-backup", ".brigade-older"]);
     }
 }
 
 #[test]
-fn one_that_dies_while_it_takes_a_place_is_replaced_in_turn() {
-    for case in cases() {
-        // Whoever takes a place comes second, and a Writer that does hears no question first.
-        if case.is_first || case.count > 2 {
-            continue;
+fn if_the_survivor_dies_too_the_next_pair_is_a_new_one() {
+    for side in [Reader, Writer] {
+        for is_first in [true, false] {
+            for step in ["about to go on", "seat taken"] {
+                eprintln!("{}, {is_first}: {step}", side.name());
+                let case = in_the_middle(side, is_first);
+                let stage = Stage::new(&case, true);
+                // If it came first, it was there before.
+                let count = if step == "seat taken" && !is_first {
+                    2
+                } else {
+                    1
+                };
+                let file = "survivor";
+                let other = stage.kill(Some(Death { step, count, file }));
+                stage.expect_dead(other, file);
+                assert_eq!(std::fs::read(stage.place.path("b")).unwrap(), b"old");
+                stage.replace(stage.half(side.other()));
+            }
         }
-        eprintln!("{}: {} ({})", case.side.name(), case.step, case.count);
-        let stage = Stage::new(&case, &["--takeover=60", "--limit-rate=2M"]);
-        let (mut victim, mut other) = (stage.half(case.side), stage.half(case.side.other()));
-        stage.place.wait_for_data();
-        victim.kill();
-        if !wait_for_loss(&mut other) {
-            continue;
-        }
-        // It need not come as far as to its step.
-        stage.start(case.side, true).end();
-        let again = stage.half(case.side);
-        other.end().expect(0);
-        stage.expect_new();
-        // Perhaps nobody had missed the one before.
-        drop(again);
-    }
-}
-
-/// Whether a half holds its partner's place. It may not miss it, and end.
-fn wait_for_loss(half: &mut Half) -> bool {
-    let since = std::time::Instant::now();
-    loop {
-        let ended = half.has_ended();
-        if half.said().contains("its place is held") {
-            return true;
-        }
-        if ended {
-            return false;
-        }
-        assert!(since.elapsed() < SOON, "{}", half.said());
-        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
@@ -435,6 +482,7 @@ fn every_step_that_the_code_names_is_one_of_the_table_and_is_died_at() {
     let cases = cases();
     let mut known: Vec<_> = WORDS.iter().map(|(step, _)| (*step).to_owned()).collect();
     known.retain(|step| cases.iter().any(|case| case.step == step));
+    known.push("about to go on".to_owned());
     known.extend(crate::resume::STEPS.iter().map(|step| (*step).to_owned()));
     known.sort();
     assert_eq!(named, known);

@@ -10,6 +10,7 @@ use crate::pair::{Core, Hold};
 use crate::region::Region;
 use crate::region::access::Own;
 use crate::region::layout::Geometry;
+use crate::steps::at_step;
 use crate::sys::Origin;
 
 /// What of an end goes on when its partner is lost, beside blocks.
@@ -82,6 +83,7 @@ impl Lone {
         options: &Options,
         region: Option<Region<Own>>,
     ) -> Result<Lane, Error> {
+        at_step("about to go on");
         let numbers = self.numbers;
         let again = Again { numbers, region };
         let lanes = Seat::take_again(name, options, Some(again), &mut self.hold)?.meet()?;
