@@ -197,6 +197,16 @@ impl Error {
         }
     }
 
+    /// Whether it is another process's object that is, or may be, in the way: it can be gone
+    /// the next moment, or open to this process.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        match self {
+            Error::Refused { .. } => true,
+            Error::Os { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// A number for this kind of error, for logs, exit codes and other languages. None of
     /// them is ever given to another kind.
     ///

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use brigade::{Error, Options, Role, Seat, Side, join};
+use common::bounded;
 use common::other::{self, Other, keeping, options};
 use tempfile::TempDir;
 
@@ -31,6 +32,14 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let name = format!("{}/n", directory.path().display());
         Place { directory, name }
+    }
+
+    /// One where everybody can make files.
+    fn shared(mode: u32) -> Place {
+        let place = Place::new();
+        let everybody = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.directory.path(), everybody).unwrap();
+        place
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -242,23 +251,37 @@ fn a_directory_that_is_removed_while_a_survivor_is_on_its_way_is_an_error_and_no
     }
 }
 
+/// A user that this test is not, but where it says so.
+const STRANGER: u32 = 65534;
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: only root can be another user, too");
+    }
+    root
+}
+
+/// Runs `act` as another user: the kernel's word on a thread is that thread's own.
+fn as_stranger<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    thread::spawn(move || {
+        let user = rustix::process::Uid::from_raw(STRANGER);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        act()
+    })
+}
+
+fn allowing(user: u32) -> Options {
+    keeping().allow_user(&user.to_string())
+}
+
 #[test]
 fn a_newcomer_of_another_user_is_refused_and_one_that_is_allowed_takes_the_place() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can be another user, too");
+    if !is_root() {
         return;
     }
-    const STRANGER: u32 = 65534;
-    fn as_stranger<T: Send + 'static>(
-        act: impl FnOnce() -> T + Send + 'static,
-    ) -> thread::JoinHandle<T> {
-        thread::spawn(move || {
-            let user = rustix::process::Uid::from_raw(STRANGER);
-            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-            act()
-        })
-    }
-    let allowing = |user: u32| keeping().allow_user(&user.to_string());
     for (allowed, mode) in [
         (false, 0o777),
         (false, 0o1777),
@@ -266,9 +289,7 @@ fn a_newcomer_of_another_user_is_refused_and_one_that_is_allowed_takes_the_place
         (true, 0o1777),
     ] {
         for host_dies in [true, false] {
-            let place = Place::new();
-            let everybody = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(place.directory.path(), everybody).unwrap();
+            let place = Place::shared(mode);
             let own = match allowed {
                 true => allowing(STRANGER),
                 false => keeping(),
@@ -306,4 +327,111 @@ fn a_newcomer_of_another_user_is_refused_and_one_that_is_allowed_takes_the_place
             assert!(place.files().is_empty(), "{:?}", place.files());
         }
     }
+}
+
+#[test]
+fn what_a_killed_second_left_keeps_no_user_out_that_its_host_allows() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::shared(0o777);
+    let options = allowing(STRANGER).side(Side::Writer);
+    let seat = Seat::take(&place.name, &options).unwrap();
+    let mut other = Other::keeping(&place.name, "reader");
+    let Role::Writer(writer) = seat.wait().unwrap() else {
+        panic!("not the writer");
+    };
+    other.expect("second");
+    other.kill();
+    let claim = std::fs::metadata(place.file("n.claim")).unwrap();
+    assert_eq!(claim.mode() & 0o7777, 0o1600);
+    let mut survivor = writer.into_survivor().unwrap();
+    let name = place.name.clone();
+    let met = thread::spawn(move || {
+        survivor
+            .rejoin(&name, &options)
+            .map(|writer| (survivor, writer))
+    });
+    while !place.file("n.sock").exists() {
+        assert!(!met.is_finished());
+        thread::yield_now();
+    }
+    let name = place.name.clone();
+    let newcomer = as_stranger(move || join(&name, &allowing(0)));
+    let newcomer = newcomer.join().unwrap().unwrap();
+    let (survivor, writer) = met.join().unwrap().unwrap();
+    assert_eq!(writer.partner().user_id(), Some(STRANGER));
+    drop((survivor, writer, newcomer));
+}
+
+#[test]
+fn a_file_that_a_killed_process_left_is_opened_to_who_is_allowed_now() {
+    for file in ["n.lock", "n.claim"] {
+        let place = Place::shared(0o777);
+        // As a process leaves it that allows nobody.
+        std::fs::write(place.file(file), "").unwrap();
+        let mode = std::fs::Permissions::from_mode(0o1600);
+        std::fs::set_permissions(place.file(file), mode).unwrap();
+        let options = allowing(12345);
+        let ends = place.pair(&options, &options);
+        for file in ["n.claim", "n.lock"] {
+            let mode = std::fs::metadata(place.file(file)).unwrap().mode();
+            assert_eq!(mode & 0o7777, 0o1644, "{file}");
+        }
+        drop(ends);
+        assert!(place.files().is_empty(), "{:?}", place.files());
+    }
+}
+
+#[test]
+fn a_second_that_outlives_its_host_opens_what_that_left_to_who_is_allowed_now() {
+    let place = Place::new();
+    let mut other = Other::keeping(&place.name, "reader");
+    other.expect("first");
+    let role = join(&place.name, &allowing(12345)).unwrap();
+    let Role::Writer(writer) = role else {
+        panic!("not the writer");
+    };
+    other.kill();
+    let lock = std::fs::metadata(place.file("n.lock")).unwrap();
+    assert_eq!(lock.mode() & 0o7777, 0o1600);
+    let mut survivor = writer.into_survivor().unwrap();
+    let wait = std::time::Duration::from_millis(300);
+    let error = survivor.rejoin(&place.name, &allowing(12345).wait(wait));
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+    let lock = std::fs::metadata(place.file("n.lock")).unwrap();
+    assert_eq!(lock.mode() & 0o7777, 0o1644);
+    drop(survivor);
+    assert!(place.files().is_empty(), "{:?}", place.files());
+}
+
+#[test]
+fn a_survivor_that_allows_others_says_at_once_what_it_lacks() {
+    bounded(|| {
+        for host_dies in [true, false] {
+            let place = Place::new();
+            let (first, second) = place.pair(&allowing(12345), &allowing(12345));
+            let (dead, survivor) = match host_dies {
+                true => (first, second),
+                false => (second, first),
+            };
+            drop(dead);
+            let there = place.directory.path().to_owned();
+            std::fs::remove_dir_all(&there).unwrap();
+            let error = match survivor {
+                Role::Reader(reader) => {
+                    let mut unreturned = reader.into_unreturned().unwrap();
+                    unreturned.rejoin(&place.name, &allowing(12345)).map(drop)
+                }
+                Role::Writer(writer) => {
+                    let mut survivor = writer.into_survivor().unwrap();
+                    survivor.rejoin(&place.name, &allowing(12345)).map(drop)
+                }
+            };
+            let error = error.unwrap_err();
+            assert!(matches!(error, Error::Os { .. }), "{error:?}");
+            std::fs::create_dir(&there).unwrap();
+        }
+    });
 }

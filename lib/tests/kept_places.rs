@@ -200,6 +200,26 @@ fn of_two_newcomers_one_gets_the_place_and_a_third_is_refused_later_too() {
 }
 
 #[test]
+fn beside_a_newcomer_that_keeps_no_place_a_third_is_refused_at_once() {
+    for death in DEATHS {
+        let (directory, name) = place();
+        let (mut dying, mut survivor) = pair_of(&name, death);
+        dying.kill();
+        survivor.ask("go on", "going on");
+        let newcomer = Other::start(&name, "any", false);
+        newcomer.expect("second");
+        newcomer.expect("paired 2");
+        survivor.expect("paired 2");
+        // The pair is whole: there is nobody to wait for.
+        let error = join(&name, &options()).unwrap_err();
+        assert!(matches!(error, Error::TooManyInstances { .. }), "{error:?}");
+        drop((survivor, newcomer));
+        drop(Seat::take(&name, &options()).unwrap());
+        assert_empty(&directory);
+    }
+}
+
+#[test]
 fn several_takeovers_follow_each_other_whoever_dies() {
     let (directory, name) = place();
     let death = DEATHS[0];

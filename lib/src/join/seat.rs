@@ -275,13 +275,11 @@ impl Asked<'_> {
     /// The host once more, with the seat that it kept; `None` if that is lost.
     fn host_again(&mut self, seat: &Arc<sys::Seat>) -> Result<Option<Seat>, Error> {
         let outlives = self.options.takeover.is_some();
-        let found = arriving::arrive(arriving::deadline(None), |_, _| {
-            Ok(
-                match sys::Host::again(self.place, seat, &self.guests, outlives)? {
-                    Some(host) => Arrived::At(host),
-                    None => Arrived::Full,
-                },
-            )
+        let found = arriving::arrive(arriving::deadline(None), |_, last| {
+            match sys::Host::again(self.place, seat, &self.guests, outlives) {
+                Err(error) if !last && error.is_in_the_way() => Ok(Arrived::Full),
+                again => Ok(again?.map_or(Arrived::Full, Arrived::At)),
+            }
         })?;
         match found {
             Arrived::At(host) => self.host(host),
@@ -314,7 +312,7 @@ impl Asked<'_> {
                     }
                     Ok(self.host(*host)?.map_or(Arrived::Full, Arrived::At))
                 }
-                Some(Arrival::Second(channel)) => self.second(channel, claim.as_ref()),
+                Some(Arrival::Second(channel)) => self.second(channel, claim.as_ref(), last),
                 Some(Arrival::Later) => Ok(Arrived::Later),
                 None => Ok(Arrived::Full),
             }
@@ -325,6 +323,7 @@ impl Asked<'_> {
         &mut self,
         channel: sys::Channel,
         claim: Option<&Arc<sys::Claim>>,
+        is_last: bool,
     ) -> Result<Arrived<Seat>, Error> {
         let Some(intent) = &self.intent else {
             return Ok(Arrived::Full);
@@ -333,6 +332,7 @@ impl Asked<'_> {
             name: self.place,
             guests: &self.guests,
             claim,
+            is_last,
         });
         let core = &self.cores[0];
         let joined = join_host(channel, core, intent, self.name, Duration::ZERO, claiming)?;

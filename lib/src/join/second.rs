@@ -27,13 +27,20 @@ pub(super) struct Claiming<'a> {
     pub(super) guests: &'a [sys::User],
     /// It has it already.
     pub(super) claim: Option<&'a Arc<sys::Claim>>,
+    /// There is no other try after this one.
+    pub(super) is_last: bool,
 }
 
 impl Claiming<'_> {
+    /// `None` if another process has it, or its object, which the host may be about to
+    /// remove.
     fn take(&self) -> Result<Option<Arc<sys::Claim>>, Error> {
-        match self.claim {
-            Some(claim) => Ok(Some(Arc::clone(claim))),
-            None => Ok(sys::Claim::take(self.name, self.guests)?.map(Arc::new)),
+        if let Some(claim) = self.claim {
+            return Ok(Some(Arc::clone(claim)));
+        }
+        match sys::Claim::take(self.name, self.guests) {
+            Err(error) if !self.is_last && error.is_in_the_way() => Ok(None),
+            taken => Ok(taken?.map(Arc::new)),
         }
     }
 }

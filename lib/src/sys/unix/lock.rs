@@ -270,10 +270,10 @@ impl<'n> Taking<'n> {
             // tries again.
             rustix::fs::fchmod(&file, self.mode()).map_err(|errno| {
                 undo();
-                failed(format!("set the mode of {}", path.display()), errno)
+                mode_failed(path, errno)
             })?;
         } else {
-            self.check_open_to_guests(&stat)?;
+            self.open_to_guests(&file, &stat)?;
         }
         let mut lock = self.locked(file, &stat, made_here || self.may_remove(&stat))?;
         if !lock.is_there()? {
@@ -365,18 +365,21 @@ impl<'n> Taking<'n> {
         Ok(())
     }
 
-    /// The mode of a file that was there is left alone, so it may be one that no guest
-    /// could take: which matters to a host.
-    fn check_open_to_guests(&self, stat: &Stat) -> Result<(), Error> {
+    /// A file that was there may be one that no guest could take. If brigade made it, a
+    /// process that allowed nobody was killed; the mode of others is left alone.
+    fn open_to_guests(&self, file: &OwnedFd, stat: &Stat) -> Result<(), Error> {
         let path = self.path;
         let mode = Mode::from_raw_mode(stat.st_mode);
         if self.guests.is_empty() || mode.union(MARK).contains(SHARED_LOCK_MODE) {
             return Ok(());
         }
-        Err(in_the_way(
-            path,
-            "was left from earlier, and other users cannot open it; remove it",
-        ))
+        if !is_marked(stat) {
+            return Err(in_the_way(
+                path,
+                "was left from earlier, and other users cannot open it; remove it",
+            ));
+        }
+        rustix::fs::fchmod(file, self.mode()).map_err(|errno| mode_failed(path, errno))
     }
 }
 
@@ -405,6 +408,10 @@ fn open_failed(path: &Path, errno: Errno) -> Error {
 
 fn look_failed(path: &Path, errno: Errno) -> Error {
     failed(format!("look at {}", path.display()), errno)
+}
+
+fn mode_failed(path: &Path, errno: Errno) -> Error {
+    failed(format!("set the mode of {}", path.display()), errno)
 }
 
 fn lock_failed(path: &Path, errno: Errno) -> Error {

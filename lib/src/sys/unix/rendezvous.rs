@@ -112,20 +112,10 @@ impl<'n> Arriving<'n> {
         }
     }
 
-    /// Whether the next attempt may do without `error`.
+    /// Whether the next attempt may do without `error`: a host may be about to open its
+    /// files to others; and who meets a process with the claim does not stay.
     fn may_pass(&self, error: &Error) -> bool {
-        // Its host may be about to open its files to others.
-        if !self.guests.is_empty() {
-            return true;
-        }
-        // Somebody else's file may be there for a moment: that one cannot stay, since this
-        // process has the claim.
-        let is_foreign = match error {
-            Error::Refused { .. } => true,
-            Error::Os { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
-            _ => false,
-        };
-        self.claim.is_some() && is_foreign
+        error.is_in_the_way() && (self.claim.is_some() || !self.guests.is_empty())
     }
 
     fn try_both(&mut self, last: bool) -> Result<Option<Arrival>, Error> {
@@ -257,7 +247,11 @@ impl Host {
         if !seat.is_there()? {
             return Ok(None);
         }
-        Host::new(name, Arc::clone(seat), guests, has_claims).map(Some)
+        let host = Host::new(name, Arc::clone(seat), guests, has_claims)?;
+        // What a second of before left, which was killed, says that the host is yet to open;
+        // and not everybody who may come now could take it.
+        Claims::of(name, guests).look(true)?;
+        Ok(Some(host))
     }
 
     pub(crate) fn seat(&self) -> &Arc<Seat> {
