@@ -20,6 +20,7 @@ use crate::talk::greeting::Greeting;
 use crate::talk::wire;
 use crate::tell::progress::{self, Progress};
 use crate::tell::{json as event, output};
+use crate::tree::SUBTREE_BYTES;
 use crate::units;
 use crate::writer::gate::CommitGate;
 
@@ -88,6 +89,8 @@ pub(crate) struct Supervisor<'p> {
     begins: Option<bool>,
     /// What is on disk stays if the copy fails.
     keeps: bool,
+    /// Where the copy began, for this half.
+    before: u64,
     /// The lower limit of both halves, in bytes a second.
     limit_rate: Option<u64>,
     /// Where the data comes from and goes to, as far as either half has said.
@@ -141,6 +144,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         size: None,
         begins: None,
         keeps: false,
+        before: 0,
         limit_rate: plan.settings.limit_rate,
         names: names(plan.names()),
         told: (Progress::default(), Instant::now()),
@@ -292,13 +296,18 @@ impl Supervisor<'_> {
                     } => {
                         self.begins = Some(begins);
                         self.keeps = keeps;
+                        if self.partners == 1 {
+                            self.note_before(offset);
+                        }
                         self.agreed = true;
                         self.can_be_replaced = can_be_replaced;
                         self.go_on(begins, offset);
                     }
-                    Step::GoesOn { .. } | Step::StartsOver(_) | Step::Unused { .. } => {
+                    Step::GoesOn { offset } => {
+                        self.note_before(offset);
                         self.say_where(step);
                     }
+                    Step::StartsOver(_) | Step::Unused { .. } => self.say_where(step),
                 }
             }
             Event::AllSent => self.all_sent = true,
@@ -318,6 +327,12 @@ impl Supervisor<'_> {
             }
             Event::Done(_) => {}
         }
+    }
+
+    /// What was there is no work of this copy.
+    fn note_before(&mut self, offset: u64) {
+        self.before = offset;
+        self.told.0.read = offset;
     }
 
     /// A partner has come.
@@ -500,10 +515,13 @@ impl Supervisor<'_> {
         let is_told = failure.message.contains(GO_ON);
         match self.gate.kept_bytes() {
             Some(bytes) if !is_told => failure.remark(&what_is_kept(bytes)),
-            // Only the writer knows how much that is.
+            // Only the writer knows how much that is; and says it, if it can.
             None if self.keeps
                 && self.side == Some(Side::Reader)
-                && !self.progress().is_some_and(|progress| progress.all_read)
+                && self.progress().is_some_and(|progress| {
+                    progress.done >= SUBTREE_BYTES && !progress.all_read
+                })
+                && failure.loss != Some(Loss::GaveUp)
                 && !is_told =>
             {
                 failure.remark(&format!("what is on disk by now is kept: {GO_ON}"))
@@ -535,6 +553,7 @@ impl Supervisor<'_> {
         Some(Progress {
             elapsed: self.started?.elapsed(),
             size: self.size.flatten(),
+            before: self.before,
             blocks: self.plan.settings.blocks as u64,
             limit_rate: self.limit_rate,
             on_disk: self.plan.settings.sync

@@ -67,6 +67,8 @@ struct Pace {
     /// When, and how many bytes were done and read by then.
     samples: VecDeque<(Duration, u64, u64)>,
     now: Duration,
+    /// What was there before.
+    before: u64,
     /// How far it was when it moved last, and when that was.
     moved: (Progress, Duration),
 }
@@ -74,6 +76,7 @@ struct Pace {
 impl Pace {
     fn note(&mut self, progress: &Progress) {
         self.now = progress.elapsed;
+        self.before = progress.before;
         if self.samples.is_empty() || progress.has_moved_since(&self.moved.0) {
             self.moved = (progress.clone(), self.now);
         }
@@ -94,7 +97,7 @@ impl Pace {
         };
         // From the beginning, if that is all that there is.
         let (since, from) = match first.0 + WINDOW > self.now {
-            true => (Duration::ZERO, 0),
+            true => (Duration::ZERO, self.before),
             false => (first.0, figure(first)),
         };
         let seconds = (last.0 - since).as_secs_f64().max(1e-3);
@@ -302,6 +305,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_there_before_was_not_copied_at_any_rate() {
+        let mut resumed = progress(2, 900 << 20);
+        resumed.before = 880 << 20;
+        let pace = pace(&[progress(0, 0), resumed]);
+        let rate = pace.rate(|sample| sample.1) / f64::from(1 << 20);
+        assert!((9.0..11.0).contains(&rate), "{rate}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Progress {
     pub(crate) elapsed: Duration,
     /// Of the source in bytes, if it is known.
     pub(crate) size: Option<u64>,
+    /// Bytes that were there when the copy began.
+    pub(crate) before: u64,
     /// Bytes that the Reader has read or skipped, and of these how many were holes.
     pub(crate) read: u64,
     pub(crate) holes: u64,

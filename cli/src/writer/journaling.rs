@@ -30,10 +30,13 @@ use crate::writer::partial::{self, name_beside};
 /// What the name of the journal ends in.
 const SUFFIX: &str = ".brigade-journal";
 
-/// Less is not worth to be gone on from.
+/// Between two notes: what is copied in less is not worth one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// A journal takes at most one part in so many of a copy's time.
+/// What is lost at most, and what is on its way to the disk.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// In between, the notes take one part in so many of the time of the thread that syncs.
 const COST_PART: u32 = 200;
 
 /// A journal that can be written.
@@ -334,7 +337,7 @@ impl Keeper {
         match self.note(mark) {
             Ok(()) => {
                 self.gate.keep(bytes);
-                let pause = (began.elapsed() * COST_PART).max(PAUSE_MIN);
+                let pause = (began.elapsed() * COST_PART).clamp(PAUSE_MIN, PAUSE_MAX);
                 self.marks.state().next = Some(Instant::now() + pause);
             }
             Err(error) => {

@@ -175,6 +175,9 @@ impl<'p> Sink<'p> {
         }
         self.destination.adopt()?;
         if self.syncer.is_none() && self.syncs() {
+            if self.destination.resumed().begun.is_some() {
+                self.figures.set(wire::ON_DISK, self.written);
+            }
             let marks = Marks::new();
             let keeper = self.destination.journal_keeper(&marks);
             if keeper.is_some() {
