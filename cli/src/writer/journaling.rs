@@ -36,7 +36,7 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// What is lost at most, and what is on its way to the disk.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// In between, the notes take one part in so many of the time of the thread that syncs.
+/// In between, the notes and what is hashed for them take one part in so many of the time.
 const COST_PART: u32 = 200;
 
 /// A journal that can be written.
@@ -178,7 +178,8 @@ impl Journal {
 
     /// The older slot gets what the journal says by now.
     fn write(&mut self) -> io::Result<()> {
-        self.number += 1;
+        // Where numbers end, a note is lost; nothing wrong is said.
+        self.number = self.number.wrapping_add(1);
         let slot = self.record.encode(self.number);
         let place = self.number % 2 * SLOT_BYTES as u64;
         self.file.seek(SeekFrom::Start(place))?;
@@ -238,8 +239,8 @@ fn is_fit(found: &Facts) -> bool {
 pub(crate) struct Marks(Mutex<State>);
 
 struct State {
-    /// The next one; there is no other until it was noted.
-    mark: Option<Begun>,
+    /// The next one, and how long it took to hash; there is no other until it was noted.
+    mark: Option<(Begun, Duration)>,
     /// When it is time for another; never, if the journal cannot be written.
     next: Option<Instant>,
 }
@@ -262,22 +263,28 @@ impl Marks {
         state.mark.is_none() && state.next.is_some_and(|next| Instant::now() >= next)
     }
 
-    /// So much is written.
-    pub(super) fn set(&self, mark: Begun) {
-        self.state().mark = Some(mark);
+    /// So much is written; to know what stands for it took `cost`.
+    pub(super) fn set(&self, mark: Begun, cost: Duration) {
+        self.state().mark = Some((mark, cost));
     }
 
-    fn take(&self, until: u64) -> Option<Begun> {
+    fn take(&self, until: u64) -> Option<(Begun, Duration)> {
         let mark = &mut self.state().mark;
-        mark.take_if(|mark| mark.end() <= until)
+        mark.take_if(|(mark, _)| mark.end() <= until)
+    }
+
+    /// One was noted, which took `cost` in all.
+    fn pause(&self, cost: Duration) {
+        let pause = (cost * COST_PART).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.state().next = Some(Instant::now() + pause);
     }
 }
 
 /// Hashes the subtrees that are marked, of all that is written in order.
 pub(super) struct Sampler {
     marks: Arc<Marks>,
-    /// The subtree that is hashed.
-    present: Option<Tree>,
+    /// The subtree that is hashed, and how long that took so far.
+    present: Option<(Tree, Duration)>,
 }
 
 impl Sampler {
@@ -298,19 +305,22 @@ impl Sampler {
         let (start, end) = (offset, offset + len);
         while offset < end {
             if offset.is_multiple_of(SUBTREE_BYTES) && self.marks.is_due() {
-                self.present = Some(Tree::of_subtree(offset / SUBTREE_BYTES + 1));
+                let tree = Tree::of_subtree(offset / SUBTREE_BYTES + 1);
+                self.present = Some((tree, Duration::ZERO));
             }
             let boundary = (offset / SUBTREE_BYTES + 1) * SUBTREE_BYTES;
             let until = boundary.min(end);
-            if let Some(tree) = &mut self.present {
+            if let Some((tree, cost)) = &mut self.present {
+                let began = Instant::now();
                 update(tree, offset - start..until - start);
+                *cost += began.elapsed();
             }
             offset = until;
             if offset == boundary
-                && let Some(tree) = self.present.take()
+                && let Some((tree, cost)) = self.present.take()
                 && let Some(begun) = tree.begun()
             {
-                self.marks.set(begun.last_alone());
+                self.marks.set(begun.last_alone(), cost);
             }
         }
     }
@@ -330,15 +340,14 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// All before `until` is on disk.
     pub(super) fn on_disk(&mut self, until: u64) {
-        let Some(mark) = self.marks.take(until) else {
+        let Some((mark, cost)) = self.marks.take(until) else {
             return;
         };
         let (began, bytes) = (Instant::now(), mark.end());
         match self.note(mark) {
             Ok(()) => {
                 self.gate.keep(bytes);
-                let pause = (began.elapsed() * COST_PART).clamp(PAUSE_MIN, PAUSE_MAX);
-                self.marks.state().next = Some(Instant::now() + pause);
+                self.marks.pause(cost + began.elapsed());
             }
             Err(error) => {
                 // The copy is as good as before, and so is what the journal said last.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use brigade::{Monitor, Writer, at_step};
 
@@ -219,7 +220,7 @@ impl<'p> Sink<'p> {
             && self.sampler.is_none()
             && marks.is_due()
         {
-            marks.set(begun.clone());
+            marks.set(begun.clone(), Duration::ZERO);
         }
         self.begun = Some(begun);
         Ok(())
