@@ -86,6 +86,11 @@ impl Writer {
     /// instance. The Reader gets `reason` (cut to 1024 bytes) and `code`, a number of the
     /// application's choice, as [`Error::PartnerAborted`]. Blocks that were not taken are lost.
     ///
+    /// A process that does not hear of it, because it is stopped for instance, still has
+    /// what [`Options::takeover`] gave it. So long newcomers that have that option, too, are
+    /// refused with [`Error::TooManyInstances`]; and if the one that was sent away had the
+    /// first place, `rejoin` under the same name waits, and fails with that, too.
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidUse`] if the verdict was given. The Writer is dropped then.

@@ -1,6 +1,7 @@
 //! What was sent and not given back, once the Writer is gone.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::block::Label;
 use crate::error::Error;
@@ -29,11 +30,17 @@ pub struct Unreturned {
     lone: Lone,
     /// Somebody may read the region who was let in and never became the partner.
     may_be_read: bool,
+    /// The Writer went without a word: its process has ended, or is about to.
+    is_ending: bool,
 }
+
+/// How long a process may take to end after its sockets were closed. Some milliseconds as
+/// a rule; long enough for a busy machine.
+const ENDING_LIMIT: Duration = Duration::from_secs(1);
 
 impl Unreturned {
     /// Recalls what the Writer had when it was lost.
-    fn new(reader: Reader, closed: bool, lone: Lone) -> Unreturned {
+    fn new(reader: Reader, closed: bool, lone: Lone, is_ending: bool) -> Unreturned {
         let pool = reader.end().pool();
         let mut blocks: Vec<_> = pool.recall().collect();
         blocks.sort_unstable_by_key(|(order, _)| *order);
@@ -46,6 +53,7 @@ impl Unreturned {
             closed,
             lone,
             may_be_read: false,
+            is_ending,
             reader,
         }
     }
@@ -63,19 +71,23 @@ impl Unreturned {
     /// order; if the Reader was [closed](Reader::close), it is closed again after that.
     /// Nothing of the old session comes through any more, whatever of the old Writer's
     /// process lives on. It waits for [`Options::wait`] at most, and no longer than what is left
-    /// of [`Options::takeover`]. Without that, and if the Reader had the first place of the
-    /// session, the name is free from now on.
+    /// of [`Options::takeover`]. If the Reader was in the first place of the session and did
+    /// not keep it by that, the name is free from now on.
     ///
     /// `options` must have the same blocks; the [side](Options::side) is the Reader's. The
-    /// two processes are a new pair: counts ([`Reader::delivered`]), letters and figures
-    /// begin anew.
+    /// two processes are a new pair: counts ([`Reader::delivered`]), letters, figures and
+    /// messages begin anew. The new Writer knows by [`Writer::epoch`] that it has taken
+    /// somebody's place, and this process by [`Reader::epoch`] that it has met one that did.
     ///
-    /// The blocks stay where they are, if the old Writer's process has ended: then a
+    /// The blocks stay where they are, if the old Writer's process has ended (one that was
+    /// just killed is waited for, a second at most): then a
     /// detached [`OwnedEmptyBlock`](crate::OwnedEmptyBlock) still belongs to the Reader. If
     /// that process lives, having given up or hung up, it may still read there, and the
     /// blocks are copied to new memory; a block that is detached then can only be dropped.
     /// Until this returns, none can be sent: what another thread sends in between is
     /// [refused](crate::OwnedEmptyBlock::send), and its bytes are lost.
+    ///
+    /// [`Writer::epoch`]: crate::Writer::epoch
     ///
     /// # Errors
     ///
@@ -103,9 +115,14 @@ impl Unreturned {
     }
 
     /// The old region, if nobody can look at its blocks any more.
-    fn kept_region(&self) -> Result<Option<Region<Own>>, Error> {
+    fn kept_region(&mut self) -> Result<Option<Region<Own>>, Error> {
         let end = self.reader.end();
-        let is_alone = !self.may_be_read && end.is_partner_dead()?;
+        let mut deadline = Instant::now();
+        // Once: one that hung up and lives does not hold up each call.
+        if std::mem::take(&mut self.is_ending) {
+            deadline += ENDING_LIMIT;
+        }
+        let is_alone = !self.may_be_read && end.is_partner_dead(deadline)?;
         Ok(is_alone.then(|| end.own_region()))
     }
 
@@ -180,14 +197,22 @@ impl Reader {
         self.end().close_home();
         self.take_all_back()?;
         let lone = self.end().lone();
-        Ok(Unreturned::new(self, closed, lone))
+        let is_ending = matches!(self.end().partner_ended(), Ok(false));
+        Ok(Unreturned::new(self, closed, lone, is_ending))
     }
 
     /// As [`Reader::into_unreturned`], but it is this process that leaves the Writer, though
     /// that is still there: one that came in a lost one's place and is not fit for it, for
     /// instance. The Writer gets `reason` (cut to 1024 bytes) and `code`, a number of the
     /// application's choice, as [`Error::PartnerAborted`]. What it may have drained since, it
-    /// has not said.
+    /// has not said. If all was given back and the Reader was [closed](Reader::close), a
+    /// verdict may be on its way that comes too late to be seen here: the Writer then takes
+    /// the session for ended well, though this process goes on.
+    ///
+    /// A process that does not hear of it, because it is stopped for instance, still has
+    /// what [`Options::takeover`] gave it. So long newcomers that have that option, too, are
+    /// refused with [`Error::TooManyInstances`]; and if the one that was sent away had the
+    /// first place, `rejoin` under the same name waits, and fails with that, too.
     ///
     /// # Errors
     ///
@@ -196,14 +221,14 @@ impl Reader {
     pub fn dismiss(self, code: u32, reason: &str) -> Result<Unreturned, Error> {
         let end = self.end();
         end.check_here()?;
-        if matches!(end.partner_ended(), Ok(true)) {
-            return Err(Error::InvalidUse("the partner has given its verdict"));
-        }
+        end.check_no_verdict()?;
         let closed = end.pool().is_closed();
         end.close_home();
         let lone = end.dismiss(code, reason);
         self.take_all_back()?;
-        Ok(Unreturned::new(self, closed, lone))
+        // It may have come meanwhile.
+        end.check_no_verdict()?;
+        Ok(Unreturned::new(self, closed, lone, false))
     }
 }
 

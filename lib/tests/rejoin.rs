@@ -288,6 +288,10 @@ fn the_process_that_other_tests_start() {
         panic!("not the writer");
     };
     #[cfg(target_os = "linux")]
+    if std::env::var_os(slow_death::WANTED).is_some() {
+        slow_death::die(&writer);
+    }
+    #[cfg(target_os = "linux")]
     heir::fork_one(&path.with_extension("late"));
     while let Some(block) = writer.data_block().unwrap() {
         assert_eq!(*block, block.tag().to_le_bytes());
@@ -365,6 +369,11 @@ struct Other {
 
 impl Other {
     fn start(directory: &Path, name: &str, number: u64) -> Other {
+        Other::start_with(directory, name, number, &[])
+    }
+
+    /// With these environment variables.
+    fn start_with(directory: &Path, name: &str, number: u64, variables: &[&str]) -> Other {
         let tags = directory.join(number.to_string());
         File::create(&tags).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -373,6 +382,7 @@ impl Other {
             .arg("--nocapture")
             .env(NAME, name)
             .env(TAGS, &tags)
+            .envs(variables.iter().map(|name| (name, "")))
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         // So that its child can be ended, too.
@@ -542,4 +552,54 @@ fn a_detached_block_stays_out_when_the_writer_is_killed_and_comes_back_to_the_ne
         assert!(second.process.wait().unwrap().success());
         assert_eq!(second.noted(), [0, 1, 5]);
     });
+}
+
+/// A process whose sockets are closed some time before the kernel says that it has ended.
+#[cfg(target_os = "linux")]
+mod slow_death {
+    use super::*;
+
+    /// Tells a process that a test starts to end in this way.
+    pub(super) const WANTED: &str = "BRIGADE_REJOIN_SLOW_DEATH";
+
+    /// Takes a block, hangs up without a word, and ends a little later.
+    pub(super) fn die(writer: &Writer) -> ! {
+        std::mem::forget(writer.data_block().unwrap());
+        for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+            let path = entry.unwrap().path();
+            if std::fs::read_link(&path)
+                .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+            {
+                let fd = path.file_name().unwrap().to_str().unwrap();
+                // SAFETY: the call takes no pointers.
+                unsafe { libc::shutdown(fd.parse().unwrap(), libc::SHUT_RDWR) };
+            }
+        }
+        thread::sleep(Duration::from_millis(50));
+        std::process::exit(0);
+    }
+
+    /// Whether a detached block is still the Reader's after it has gone on at once.
+    fn is_kept() -> bool {
+        let (directory, name) = place();
+        let _other = Other::start_with(directory.path(), &name, 0, &[WANTED]);
+        let reader = first_reader(&name);
+        let mut detached = reader.empty_block().unwrap().detach();
+        detached.copy_from_slice(&3u64.to_le_bytes());
+        assert_eq!(send_until_death(&reader, 0), 3);
+        let mut unreturned = reader.into_unreturned().unwrap();
+        let writer = drain_as_writer(&name);
+        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let is_kept = detached.send(8, 3).is_ok();
+        reader.finish_until(soon()).unwrap();
+        let drained = writer.join().unwrap();
+        assert_eq!(drained.len(), if is_kept { 4 } else { 3 });
+        is_kept
+    }
+
+    #[test]
+    fn a_writer_that_is_about_to_end_is_waited_for_so_that_the_blocks_stay_where_they_are() {
+        // Where the process does not get to its end in time, another one does.
+        bounded(|| assert!((0..20).any(|_| is_kept())));
+    }
 }

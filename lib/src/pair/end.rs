@@ -505,9 +505,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         lone
     }
 
-    /// Whether the system says that the partner's process has ended.
-    pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
-        self.pair.link.is_partner_dead()
+    /// Whether the system says that the partner's process has ended, by `deadline`.
+    pub(crate) fn is_partner_dead(&self, deadline: Instant) -> Result<bool, Error> {
+        self.pair.link.is_partner_dead(deadline)
     }
 
     /// This end's own region, for another pair.
@@ -533,22 +533,32 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Nothing, if the partner is lost: it died, gave up or hung up.
     pub(crate) fn find_lost(&self) -> Result<(), Error> {
         self.check_here()?;
-        match self.pair.partner_ended() {
-            Err(Error::PartnerAborted { .. }) => return Ok(()),
-            Ok(true) if self.pair.side == Side::Reader => {
-                return Err(Error::InvalidUse("the partner has given its verdict"));
-            }
-            Err(error) => return Err(error),
-            // A Reader that has said that no more will come is missed until the verdict.
-            Ok(_) => {}
-        }
-        if self.pair.was_found_dead() {
+        if self.has_partner_given_up()? || self.pair.was_found_dead() {
             return Ok(());
         }
         match self.pair.link.watch(Some(Instant::now()))? {
-            Wake::Gone => Ok(()),
+            // Its last word came before that, and perhaps after the look at it.
+            Wake::Gone => self.has_partner_given_up().map(drop),
             Wake::HungUp => Err(Error::InvalidUse("this process gave up before its partner")),
             _ => Err(Error::InvalidUse("the partner is still there")),
+        }
+    }
+
+    fn has_partner_given_up(&self) -> Result<bool, Error> {
+        match self.pair.partner_ended() {
+            Err(Error::PartnerAborted { .. }) => Ok(true),
+            Err(error) => Err(error),
+            Ok(true) if self.pair.side == Side::Reader => Err(VERDICT_GIVEN),
+            // A Reader that has said that no more will come is missed until the verdict.
+            Ok(_) => Ok(false),
+        }
+    }
+
+    /// An error if the partner has given its verdict: then nobody goes on without it.
+    pub(crate) fn check_no_verdict(&self) -> Result<(), Error> {
+        match self.pair.partner_ended() {
+            Ok(true) if self.pair.side == Side::Reader => Err(VERDICT_GIVEN),
+            _ => Ok(()),
         }
     }
 
@@ -576,6 +586,9 @@ pub(crate) fn execute_barrier(barrier: Barrier) -> Result<(), Error> {
         }
     }
 }
+
+/// The session has ended well.
+const VERDICT_GIVEN: Error = Error::InvalidUse("the partner has given its verdict");
 
 /// What to wait for when nothing more can come.
 const OVER: Error = Error::InvalidUse("the session is over");

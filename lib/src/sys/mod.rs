@@ -44,7 +44,7 @@
 //! | `Link::watch(deadline)` | `wait` without rings; any thread, any number, beside a `wait`; a look if the deadline is in the past |
 //! | `Link::ring()` | wakes the partner's `wait`, now or when it next waits; MUST NOT block, whatever the partner does |
 //! | `Link::nudge()` | rings this process's own doorbell; any thread |
-//! | `Link::is_partner_dead()` | whether the system says that the partner's process has ended; false where it cannot tell |
+//! | `Link::is_partner_dead(deadline)` | whether the system says that the partner's process has ended, by `deadline`; false, and at once, where it cannot tell |
 //! | `Link::hang_up()` | makes every wait of the partner return `Gone`, and every own one `HungUp`, now and later; what was stored in shared memory before MUST be visible to the partner then; idempotent; to drop the `Link` is to hang up |
 //! | `Link::handle()` | for the application's own loop: ready (readable, signalled) as long as `wait` would not sleep; the same in each call, and what it takes of the system, only the first call takes; error if it cannot be had |
 //! | `wait_for_links(links, deadline)` | of each what its `wait` would say now, as soon as one would not sleep; `Timeout` for one that would, and for all once the deadline passed; any number of links, any of them twice, no polling; error if the system has a limit |

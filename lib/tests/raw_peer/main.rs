@@ -707,6 +707,34 @@ fn a_writer_that_hangs_up_after_its_verdict_has_not_died() {
     });
 }
 
+#[test]
+fn a_verdict_that_comes_while_its_writer_is_dismissed_stands() {
+    bounded(|| {
+        // It comes in time sooner or later.
+        loop {
+            let (reader, raw) = real_reader(true);
+            reader.close().unwrap();
+            let (ready, is_ready) = mpsc::channel();
+            let writer = thread::spawn(move || {
+                ready.send(()).unwrap();
+                while raw.peer.get32(AT_STATE) != ABORTED {
+                    std::hint::spin_loop();
+                }
+                raw.own.put32(AT_STATE, ENDED);
+                raw
+            });
+            is_ready.recv().unwrap();
+            let dismissed = reader.dismiss(7, "not fit");
+            drop(writer.join().unwrap());
+            match dismissed {
+                Ok(unreturned) => assert!(unreturned.is_empty()),
+                Err(Error::InvalidUse(why)) => return assert!(why.contains("verdict"), "{why}"),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    });
+}
+
 // ---- a Reader that goes on with another Writer -------------------------------------------
 
 /// A real Reader that has sent `water` and `fires`, of which the first was given back, and

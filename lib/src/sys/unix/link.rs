@@ -107,12 +107,12 @@ impl Link {
         self.bell.consume()
     }
 
-    pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
+    pub(crate) fn is_partner_dead(&self, deadline: Instant) -> Result<bool, Error> {
         let Some(process) = &self.process else {
             return Ok(false);
         };
-        let now = Some(Instant::now());
-        let [process] = poll_until([(process.as_fd(), PollFlags::IN)], now)?;
+        let fds = [(process.as_fd(), PollFlags::IN)];
+        let [process] = poll_until(fds, Some(deadline))?;
         Ok(process.contains(PollFlags::IN))
     }
 

@@ -131,9 +131,9 @@ impl Link {
         Ok(())
     }
 
-    pub(crate) fn is_partner_dead(&self) -> Result<bool, Error> {
+    pub(crate) fn is_partner_dead(&self, deadline: Instant) -> Result<bool, Error> {
         let process = self.process.handle.as_handle();
-        Ok(wait_any(&[process], Some(Instant::now()))?.is_some())
+        Ok(wait_any(&[process], Some(deadline))?.is_some())
     }
 
     pub(crate) fn ring(&self) {
