@@ -23,8 +23,11 @@ const KNOCK_LIMIT: Duration = Duration::from_secs(1);
 /// The name's semaphore and the card that says who holds it, as long as this lives.
 pub(crate) struct Seat {
     // In this order when dropped: the semaphore last, since whoever creates it next
-    // creates a card, too.
+    // creates a card and a bell, too.
     card: Card<Own>,
+    /// Kept while nobody can come, too: one that came before may have it open, and then it
+    /// could not be made again.
+    bell: Arc<OwnedHandle>,
     semaphore: OwnedHandle,
     base: String,
 }
@@ -65,7 +68,6 @@ pub(crate) struct Host {
     // In this order when dropped: unreachable first, the name free last.
     turn: Option<Turn>,
     turns: u64,
-    bell: Arc<OwnedHandle>,
     name: Name,
     seat: Arc<Seat>,
 }
@@ -227,8 +229,12 @@ impl Host {
         let Some(card) = Card::create(&name.card())? else {
             return Ok(None);
         };
+        let Created::New(bell) = create_semaphore(&name.bell())? else {
+            return Ok(None);
+        };
         let seat = Seat {
             card,
+            bell: Arc::new(bell),
             semaphore: seat,
             base: name.base.clone(),
         };
@@ -241,16 +247,12 @@ impl Host {
         _guests: &[User],
         has_claims: bool,
     ) -> Result<Option<Host>, Error> {
-        let Created::New(bell) = create_semaphore(&name.bell())? else {
-            return Ok(None);
-        };
         let stays = &seat.card.stays;
         stays.store(has_claims.into(), Ordering::Relaxed);
         Ok(Some(Host {
             turn: None,
             // No number is used twice: a late joiner of an earlier turn finds nothing.
             turns: seat.card.turn.load(Ordering::Relaxed),
-            bell: Arc::new(bell),
             name: Name {
                 base: name.base.clone(),
             },
@@ -275,7 +277,7 @@ impl Host {
         loop {
             self.open_turn()?;
             let until = [deadline, write_by].into_iter().flatten().min();
-            let woken = wait_any(&[alarm.0.as_handle(), self.bell.as_handle()], until)?;
+            let woken = wait_any(&[alarm.0.as_handle(), self.seat.bell.as_handle()], until)?;
             if woken == Some(0) {
                 return Ok(None);
             }
@@ -326,11 +328,16 @@ impl Host {
         let second = Other::second(&self.name, number)?;
         let turn = self.turn.take()?;
         // If it is gone already, the next turn begins.
-        let bell = Arc::clone(&self.bell);
+        let bell = Arc::clone(&self.seat.bell);
         Some(Channel::new(Letters::Host(turn), bell, Some(second?)))
     }
 
     pub(crate) fn close(self) -> Arc<Seat> {
+        // Without a claim of its second, nobody can tell from outside whether that lives.
+        let stays = &self.seat.card.stays;
+        if stays.load(Ordering::Relaxed) != 0 && matches!(is_claimed(&self.name), Ok(false)) {
+            stays.store(0, Ordering::Relaxed);
+        }
         // Its count stays taken: nobody else gets in.
         self.seat
     }

@@ -253,6 +253,18 @@ fn an_offer_to_a_process_that_left_says_so() {
 }
 
 #[test]
+fn a_host_opens_again_though_one_that_came_before_has_its_bell_open() {
+    let name = unused_name();
+    let host = host(&name);
+    let _slow = open_semaphore(&name.bell()).unwrap();
+    let seat = host.close();
+    for _ in 0..2 {
+        let host = Host::again(&name, &seat, &[], true).unwrap().unwrap();
+        drop(host.close());
+    }
+}
+
+#[test]
 fn a_process_makes_one_offer() {
     let (_host, second) = channels();
     let region = region();
