@@ -132,6 +132,11 @@ impl Options {
     /// files: another user cannot enter where plain names live. Whoever can enter that
     /// directory can keep the name taken, but not join.
     ///
+    /// In a directory where nobody can remove another user's files, as `/tmp`, what the
+    /// other user's process left when it was killed (files that end in `.lock`, `.claim` and
+    /// `.sock`) stays until a process of that user has used the name again, or it or root has
+    /// removed them: until then, processes that do not allow that user are refused.
+    ///
     /// On Linux only; elsewhere joining fails with
     /// [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn allow_user(mut self, user: &str) -> Options {

@@ -10,11 +10,14 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use brigade::{Error, Options, Role, Seat, Side, join};
-use common::bounded;
+use brigade::{Error, Options, Refusal, Role, Seat, Side, Survivor, join};
 use common::other::{self, Other, keeping, options};
+use common::{LIMIT, bounded};
 use tempfile::TempDir;
 
 #[test]
@@ -162,7 +165,7 @@ fn a_survivor_that_ends_leaves_nothing_whether_it_has_moved_or_not() {
         other.kill();
         let mut survivor = writer.into_survivor().unwrap();
         if moves {
-            let nobody = keeping().wait(std::time::Duration::ZERO);
+            let nobody = keeping().wait(Duration::ZERO);
             survivor.rejoin(&place.name, &nobody).unwrap_err();
         }
         drop(survivor);
@@ -238,7 +241,7 @@ fn a_directory_that_is_removed_while_a_survivor_is_on_its_way_is_an_error_and_no
         let mut survivor = writer.into_survivor().unwrap();
         let there = place.directory.path().to_owned();
         std::fs::remove_dir_all(&there).unwrap();
-        let limited = keeping().wait(std::time::Duration::from_millis(700));
+        let limited = keeping().wait(Duration::from_millis(700));
         let error = survivor.rejoin(&place.name, &limited).unwrap_err();
         assert!(matches!(error, Error::Os { .. }), "{error:?}");
         std::fs::create_dir(&there).unwrap();
@@ -277,6 +280,94 @@ fn allowing(user: u32) -> Options {
     keeping().allow_user(&user.to_string())
 }
 
+/// A Writer that had the first place and has lost its Reader.
+fn survivor(place: &Place) -> Survivor {
+    let (writer, reader) = place.pair(&keeping().side(Side::Writer), &keeping());
+    drop(reader);
+    match writer {
+        Role::Writer(writer) => writer.into_survivor().unwrap(),
+        role => panic!("{role:?}"),
+    }
+}
+
+/// Waits until the host has made its lock file, and its socket.
+fn wait_for_files(place: &Place) {
+    let until = Instant::now() + LIMIT;
+    while !(place.file("n.lock").exists() && place.file("n.sock").exists()) {
+        assert!(Instant::now() < until);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_survivor_whose_lock_file_was_removed_keeps_its_place_by_the_next_one() {
+    let place = Place::new();
+    let mut survivor = survivor(&place);
+    let (name, stop) = (place.name.clone(), Arc::new(AtomicBool::new(false)));
+    let stops = Arc::clone(&stop);
+    let waiting = thread::spawn(move || {
+        // As it is when it has failed, whatever it waited for.
+        while !stops.load(Ordering::SeqCst) {
+            let limited = keeping().wait(Duration::from_secs(3));
+            let error = survivor.rejoin(&name, &limited).unwrap_err();
+            assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");
+        }
+        survivor
+    });
+    wait_for_files(&place);
+    std::fs::remove_file(place.file("n.lock")).unwrap();
+    wait_for_files(&place);
+    stop.store(true, Ordering::SeqCst);
+    let survivor = waiting.join().unwrap();
+    let seat = Seat::take(&place.name, &options());
+    assert!(
+        matches!(seat, Err(Error::TooManyInstances { .. })),
+        "{seat:?}"
+    );
+    drop(survivor);
+    assert!(place.files().is_empty(), "{:?}", place.files());
+}
+
+#[test]
+fn a_host_whose_lock_file_was_removed_gives_way_to_who_has_the_claim() {
+    let place = Place::new();
+    let mut survivor = survivor(&place);
+    let name = place.name.clone();
+    let limited = keeping().wait(LIMIT);
+    let waiting = thread::spawn(move || survivor.rejoin(&name, &limited).map(drop));
+    wait_for_files(&place);
+    // A second of others, whose host is gone.
+    let file = std::fs::File::create(place.file("n.claim")).unwrap();
+    file.try_lock().unwrap();
+    std::fs::remove_file(place.file("n.lock")).unwrap();
+    let error = waiting.join().unwrap().unwrap_err();
+    let Error::Refused { reason, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(reason, Refusal::NameLost), "{error:?}");
+    assert_eq!(place.files(), ["n.claim"]);
+}
+
+#[test]
+fn a_survivor_that_comes_second_waits_no_longer_for_its_host_than_for_a_partner() {
+    bounded(|| {
+        let place = Place::new();
+        let mut survivor = survivor(&place);
+        let elsewhere = Place::new();
+        // It answers nobody.
+        let seat = Seat::take(&elsewhere.name, &options()).unwrap();
+        for wait in [Duration::ZERO, Duration::from_millis(300)] {
+            let since = Instant::now();
+            let error = survivor.rejoin(&elsewhere.name, &keeping().wait(wait));
+            let error = error.unwrap_err();
+            assert!(matches!(error, Error::NotAnswering { .. }), "{error:?}");
+            // The five seconds that others give it are not over.
+            assert!(since.elapsed() < Duration::from_secs(5));
+        }
+        drop(seat);
+    });
+}
+
 #[test]
 fn a_newcomer_of_another_user_is_refused_and_one_that_is_allowed_takes_the_place() {
     if !is_root() {
@@ -309,7 +400,7 @@ fn a_newcomer_of_another_user_is_refused_and_one_that_is_allowed_takes_the_place
             let mut survivor = writer.into_survivor().unwrap();
             let name = place.name.clone();
             let newcomer = as_stranger(move || join(&name, &allowing(0)).map(drop));
-            let met = survivor.rejoin(&place.name, &own.wait(std::time::Duration::from_secs(3)));
+            let met = survivor.rejoin(&place.name, &own.wait(Duration::from_secs(3)));
             let joined = newcomer.join().unwrap();
             match allowed {
                 true => {
@@ -396,7 +487,7 @@ fn a_second_that_outlives_its_host_opens_what_that_left_to_who_is_allowed_now() 
     let lock = std::fs::metadata(place.file("n.lock")).unwrap();
     assert_eq!(lock.mode() & 0o7777, 0o1600);
     let mut survivor = writer.into_survivor().unwrap();
-    let wait = std::time::Duration::from_millis(300);
+    let wait = Duration::from_millis(300);
     let error = survivor.rejoin(&place.name, &allowing(12345).wait(wait));
     let error = error.unwrap_err();
     assert!(matches!(error, Error::NoPartner { .. }), "{error:?}");

@@ -9,7 +9,7 @@ use super::both_ways::BothWays;
 use super::host::{Door, Host, Showing};
 use super::intent::{Again, Intent};
 use super::invitation::check_invited;
-use super::second::{Claiming, join_host};
+use super::second::{Claiming, Patience, join_host};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::options::{Options, Side};
@@ -78,6 +78,10 @@ impl Seat {
         hold: &mut Option<Hold>,
     ) -> Result<Seat, Error> {
         let since = Instant::now();
+        let until = match again {
+            Some(_) => options.wait.and_then(|limit| since.checked_add(limit)),
+            None => None,
+        };
         let intent = Intent::new(options, again)?;
         let place = sys::Name::parse(name)?;
         let mut asked = Asked {
@@ -87,6 +91,7 @@ impl Seat {
             guests: intent.guests.clone(),
             options,
             intent: Some(intent),
+            until,
         };
         // That of another name is let go.
         if hold.as_ref().is_some_and(|hold| !hold.is_of(&place)) {
@@ -126,7 +131,7 @@ impl Seat {
         check_invited(options)?;
         let intent = Intent::new(options, None)?;
         let cores = new_cores(options.ways)?;
-        let patience = options.wait.unwrap_or_default();
+        let patience = Patience::AtLeast(options.wait.unwrap_or_default());
         let pairs = match sys::accept()? {
             Some(channel) => join_host(channel, &cores[0], &intent, INVITED, patience, None)?,
             None => None,
@@ -269,6 +274,8 @@ struct Asked<'a> {
     options: &'a Options,
     /// What it wants goes to whichever it becomes.
     intent: Option<Intent>,
+    /// When an end that goes on has waited long enough.
+    until: Option<Instant>,
 }
 
 impl Asked<'_> {
@@ -278,11 +285,11 @@ impl Asked<'_> {
         let found = arriving::arrive(arriving::deadline(None), |_, last| {
             match sys::Host::again(self.place, seat, &self.guests, outlives) {
                 Err(error) if !last && error.is_in_the_way() => Ok(Arrived::Full),
-                again => Ok(again?.map_or(Arrived::Full, Arrived::At)),
+                again => Ok(Arrived::At(again?)),
             }
         })?;
         match found {
-            Arrived::At(host) => self.host(host),
+            Arrived::At(Some(host)) => self.host(host),
             _ => Ok(None),
         }
     }
@@ -301,6 +308,8 @@ impl Asked<'_> {
         hold: &mut Option<Hold>,
     ) -> Result<Arrived<Seat>, Error> {
         let outlives = self.options.takeover.is_some();
+        let until = self.until;
+        let is_late = || until.is_some_and(|until| until <= Instant::now());
         let guests = self.guests.clone();
         let mut arriving = sys::Arriving::new(self.place, &guests, outlives, claim.as_deref())?;
         arriving::arrive(deadline, |deadline, last| {
@@ -313,6 +322,9 @@ impl Asked<'_> {
                     Ok(self.host(*host)?.map_or(Arrived::Full, Arrived::At))
                 }
                 Some(Arrival::Second(channel)) => self.second(channel, claim.as_ref(), last),
+                Some(Arrival::Later) if is_late() => Err(Error::NotAnswering {
+                    name: self.name.into(),
+                }),
                 Some(Arrival::Later) => Ok(Arrived::Later),
                 None => Ok(Arrived::Full),
             }
@@ -335,7 +347,8 @@ impl Asked<'_> {
             is_last,
         });
         let core = &self.cores[0];
-        let joined = join_host(channel, core, intent, self.name, Duration::ZERO, claiming)?;
+        let patience = Patience::Until(self.until);
+        let joined = join_host(channel, core, intent, self.name, patience, claiming)?;
         // `None` if the host took another, or died.
         let Some((pairs, claim)) = joined else {
             return Ok(Arrived::Full);

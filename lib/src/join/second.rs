@@ -14,12 +14,37 @@ use crate::pair::{Core, Pair};
 use crate::refusal::Refused;
 use crate::region::Region;
 use crate::region::access::Theirs;
+use crate::region::layout::Geometry;
 use crate::steps::at_step;
 use crate::sys::{self, Message};
 
 /// How long a holder that was reached may take to answer. Far longer than
 /// needed, since a busy machine is no reason to refuse the rightful second.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a second waits for each answer of its host: some seconds, but
+#[derive(Clone, Copy)]
+pub(super) enum Patience {
+    /// so long at least;
+    AtLeast(Duration),
+    /// not beyond this, if there is such an end.
+    Until(Option<Instant>),
+}
+
+impl Patience {
+    /// For an answer that is waited for from now on, to a process that has to allocate
+    /// `geometry` first. `None` for a limit beyond what a clock can count.
+    fn deadline(self, geometry: &Geometry) -> Option<Instant> {
+        let (least, end) = match self {
+            Patience::AtLeast(least) => (least, None),
+            Patience::Until(end) => (Duration::ZERO, end),
+        };
+        let limit = least.max(ANSWER_LIMIT);
+        let limit = limit.saturating_add(allocation_limit(geometry));
+        let deadline = Instant::now().checked_add(limit);
+        [deadline, end].into_iter().flatten().min()
+    }
+}
 
 /// How a second gets its claim to the seat.
 pub(super) struct Claiming<'a> {
@@ -48,26 +73,22 @@ impl Claiming<'_> {
 /// A pair for each lane, and the claim to the seat, if one was wanted.
 type Joined = (Vec<Pair>, Option<Arc<sys::Claim>>);
 
-/// The second process's way in (protocol J8, J11, J14): a pair for each lane. `None` if the host went away or took another. It has
-/// `patience` at least.
+/// The second process's way in (protocol J8, J11, J14): a pair for each lane. `None` if the host went away or took another.
 pub(super) fn join_host(
     channel: sys::Channel,
     core: &Core,
     intent: &Intent,
     name: &str,
-    patience: Duration,
+    patience: Patience,
     claiming: Option<Claiming<'_>>,
 ) -> Result<Option<Joined>, Error> {
     if let Err(refused) = intent.check_who(&channel) {
         return refuse(&channel, refused);
     }
-    let limit = patience.max(ANSWER_LIMIT);
-    let limit = limit.saturating_add(allocation_limit(&intent.geometry));
     at_step("host reached");
     let alarm = core.alarm()?;
     let answer = || {
-        // A limit beyond what a clock can count is no limit.
-        let deadline = Instant::now().checked_add(limit);
+        let deadline = patience.deadline(&intent.geometry);
         match channel.receive(&alarm, deadline)? {
             None => Err(Error::NotAnswering { name: name.into() }),
             Some(Message::Refused(number, text)) => Err(refused_by(&channel, number, &text).into()),

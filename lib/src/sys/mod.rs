@@ -30,9 +30,9 @@
 //! | `Arriving::attempt(deadline, last)` | tries once to take the name's seat, and once to reach whoever holds it: [`Arrival`], or `None` if neither could be done now; MAY wait for the holder until `deadline`. MUST NOT keep the seat if another process has a claim to it, and looks for that after it got the seat |
 //! | `Claim::take(name, guests)` | the claim of a second to the name's seat, until dropped or death; `None` if another process has it |
 //! | `Seat::is_of(name)`, `Claim::is_of(name)` | whether it is this name's |
-//! | `Host::again(name, seat, guests, has_claims)` | reachable again, with a seat that was kept; `None` if that is none any more, or objects of before are still there: to be tried again, or to arrive anew |
+//! | `Host::again(name, seat, guests, has_claims)` | reachable again, with a seat that was kept; `None` if that is none any more: to arrive anew |
 //! | `Host::seat()` | its seat, to be kept when the host ends |
-//! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, or say why it is not, whatever others do to the objects that stand for the name |
+//! | `Host::next(alarm, deadline)` | the next process that wants to join; MUST keep this host reachable, and its seat the name's, or say why it is not, whatever others do to the objects that stand for the name |
 //! | `Host::close()` | nobody else can reach this host any more; gives the seat that keeps the name taken until dropped, or until death |
 //! | `Channel::peer()` | user and process at the other end, by the system's word, never by the peer's; an invited process is known from its offer on, and is the spawned child of this user until then: who joins MUST look again after each offer |
 //! | `Channel::offer(lanes)` | shows one region for each lane of the session, one or two, with all that the link of each lane needs, which it makes; false if the peer has left; MUST NOT block |

@@ -14,6 +14,8 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -63,7 +65,8 @@ impl Drop for Lock {
 /// The name's first lock: its holder is the host.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    lock: Lock,
+    /// Another one, once somebody else has removed its file.
+    lock: Mutex<Lock>,
     /// Where a second that was killed has left a file, if seconds have claims here.
     claims: Option<Claims>,
 }
@@ -71,20 +74,39 @@ pub(crate) struct Seat {
 impl Seat {
     /// Whether the path still leads to the file that is locked.
     pub(super) fn is_there(&self) -> Result<bool, Error> {
-        self.lock.is_there()
+        self.lock().is_there()
     }
 
     pub(crate) fn is_of(&self, name: &Name) -> bool {
-        self.lock.path == name.lock()
+        self.lock().path == name.lock()
+    }
+
+    /// Takes the seat of `name`, which this was, anew: its file was removed. False if
+    /// another process has it, or a claim to it.
+    pub(super) fn take_again(&self, name: &Name, guests: &[User]) -> Result<bool, Error> {
+        let Some(lock) = Taking::new(name, name.lock(), guests).attempt()? else {
+            return Ok(false);
+        };
+        if Claims::of(name, guests).look(true)? == Claimed::Held {
+            return Ok(false);
+        }
+        *self.lock() = lock;
+        Ok(true)
+    }
+
+    /// A panic while it was held leaves it valid: each use is a single step.
+    fn lock(&self) -> MutexGuard<'_, Lock> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let lock = self.lock.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Under the lock. What cannot be removed is found by the next host.
         if let Some(claims) = &self.claims
-            && self.lock.origin.is_here()
-            && self.is_there().is_ok_and(|there| there)
+            && lock.origin.is_here()
+            && lock.is_there().is_ok_and(|there| there)
         {
             let _ = claims.look(true);
         }
@@ -193,6 +215,9 @@ const MARK: Mode = Mode::SVTX;
 const LOCK_MODE: Mode = MARK.union(Mode::RUSR).union(Mode::WUSR);
 const SHARED_LOCK_MODE: Mode = LOCK_MODE.union(Mode::RGRP).union(Mode::ROTH);
 
+/// How long somebody who looks whether a lock is held may have it: a few calls.
+const LOOK_LIMIT: Duration = Duration::from_millis(1);
+
 /// What is known of a name while a process tries to take one of its locks.
 struct Taking<'n> {
     name: &'n Name,
@@ -210,7 +235,7 @@ pub(super) fn take_seat(
 ) -> Result<Option<Seat>, Error> {
     let taken = Taking::new(name, name.lock(), guests).attempt()?;
     Ok(taken.map(|lock| Seat {
-        lock,
+        lock: Mutex::new(lock),
         claims: has_claims.then(|| Claims::of(name, guests)),
     }))
 }
@@ -257,7 +282,16 @@ impl<'n> Taking<'n> {
         if !made_here {
             self.check(&stat)?;
         }
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let lock = || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let locked = match lock() {
+            // Nobody may have it but one that looks: it does not stay for nothing.
+            Err(Errno::WOULDBLOCK) if made_here => {
+                std::thread::sleep(LOOK_LIMIT);
+                lock()
+            }
+            locked => locked,
+        };
+        match locked {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => {

@@ -40,7 +40,6 @@ pub(crate) struct Host {
     seat: Arc<Seat>,
     name: Name,
     guests: Vec<User>,
-    has_claims: bool,
     looked: Instant,
 }
 
@@ -125,7 +124,7 @@ impl<'n> Arriving<'n> {
             if self.claim.is_none() && claims().look(true)? == Claimed::Held {
                 return Ok(Some(Arrival::Later));
             }
-            let host = Host::new(self.name, Arc::new(seat), self.guests, self.has_claims)?;
+            let host = Host::new(self.name, Arc::new(seat), self.guests)?;
             return Ok(Some(Arrival::Host(Box::new(host))));
         }
         if let Some(channel) = connect(self.name.socket())? {
@@ -227,13 +226,12 @@ fn connect(path: &Path) -> Result<Option<Channel>, Error> {
 }
 
 impl Host {
-    fn new(name: &Name, seat: Arc<Seat>, guests: &[User], has_claims: bool) -> Result<Host, Error> {
+    fn new(name: &Name, seat: Arc<Seat>, guests: &[User]) -> Result<Host, Error> {
         Ok(Host {
             door: Door::open(name, guests)?,
             seat,
             name: name.clone(),
             guests: guests.to_vec(),
-            has_claims,
             looked: Instant::now(),
         })
     }
@@ -242,12 +240,12 @@ impl Host {
         name: &Name,
         seat: &Arc<Seat>,
         guests: &[User],
-        has_claims: bool,
+        _has_claims: bool,
     ) -> Result<Option<Host>, Error> {
         if !seat.is_there()? {
             return Ok(None);
         }
-        let host = Host::new(name, Arc::clone(seat), guests, has_claims)?;
+        let host = Host::new(name, Arc::clone(seat), guests)?;
         // What a second of before left, which was killed, says that the host is yet to open;
         // and not everybody who may come now could take it.
         Claims::of(name, guests).look(true)?;
@@ -298,16 +296,13 @@ impl Host {
 
     /// Makes the files again if somebody has removed them.
     fn stay_reachable(&mut self) -> Result<(), Error> {
-        if !self.seat.is_there()? {
-            let lock = self.name.lock().display();
-            let again = take_seat(&self.name, &self.guests, self.has_claims)?;
-            self.seat = again.map(Arc::new).ok_or_else(|| {
-                let text = format!(
-                    "{lock} was removed while this process waited, and another process has the \
-                     name now; start again"
-                );
-                Refused::new(Refusal::NameLost, text)
-            })?;
+        if !self.seat.is_there()? && !self.seat.take_again(&self.name, &self.guests)? {
+            let text = format!(
+                "{} was removed while this process waited, and another process has the name \
+                 now; start again",
+                self.name.lock().display()
+            );
+            return Err(Refused::new(Refusal::NameLost, text).into());
         }
         let socket = &self.door.entry;
         let look = |errno| failed(format!("look at {}", self.name.socket().display()), errno);
