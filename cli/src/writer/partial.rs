@@ -150,6 +150,7 @@ impl LeftFile {
         path: &Path,
         patience: Duration,
     ) -> Result<Option<LeftFile>, Failure> {
+        let until = Instant::now() + patience;
         let (entry, shown) = beside(target, path)?;
         let failed = |what: &'static str| {
             let shown = &shown;
@@ -174,8 +175,13 @@ impl LeftFile {
         };
         let is_locked = lock_left(&file, &shown, patience)?;
         if !is_still(&entry, &held).map_err(failed("look at"))? {
-            // Whoever had it locked has given it its name, or removed it.
-            return Ok(None);
+            // Whoever had it locked has given it its name, or removed it; there may be
+            // another one by now.
+            let left = until.saturating_duration_since(Instant::now());
+            return match left.is_zero() {
+                true => Ok(None),
+                false => LeftFile::lock(target, path, left),
+            };
         }
         // As it is now that nobody else writes it.
         let facts = sys::facts(&file).map_err(failed("look at"))?;
