@@ -750,7 +750,7 @@ fn a_name_leads_to_the_objects_of_the_protocol_and_to_nothing_at_the_end() {
         assert_eq!(objects_of(&base), ["", ".bell", ".host", ".1.first"]);
         let raw = place.join_raw(Region::of(WRITER));
         let role = host.join().unwrap().unwrap();
-        assert_eq!(objects_of(&base), ["", ".host"]);
+        assert_eq!(objects_of(&base), ["", ".bell", ".host"]);
         let region = numbered(std::process::id(), raw.peer.number, "region");
         assert!(Region::open(&region).is_ok());
         drop(raw);

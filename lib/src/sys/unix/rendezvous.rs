@@ -246,9 +246,11 @@ impl Host {
             return Ok(None);
         }
         let host = Host::new(name, Arc::clone(seat), guests)?;
-        // What a second of before left, which was killed, says that the host is yet to open;
-        // and not everybody who may come now could take it.
-        Claims::of(name, guests).look(true)?;
+        // What a killed second left, which not everybody may be able to take who may come
+        // now. Otherwise it stays: it asks whoever finds the door closed for patience.
+        if !guests.is_empty() {
+            Claims::of(name, guests).look(true)?;
+        }
         Ok(Some(host))
     }
 
@@ -314,7 +316,16 @@ impl Host {
     }
 
     pub(crate) fn close(self) -> Arc<Seat> {
-        let Host { door, seat, .. } = self;
+        let Host {
+            door,
+            seat,
+            name,
+            guests,
+            ..
+        } = self;
+        // What a killed one left would say that this host is yet to open. What cannot be
+        // removed costs those who come patience, no more.
+        let _ = Claims::of(&name, &guests).look(true);
         // Joiners still in the queue are reset, and try again.
         drop(door);
         seat
