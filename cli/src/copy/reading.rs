@@ -154,6 +154,8 @@ struct Begun<'p> {
     begin: Begin,
     /// The first byte that is not known to be written.
     offset: u64,
+    /// A Writer that died had given back all, and heard of the end.
+    all: bool,
     /// A Writer that died had completed the copy.
     is_complete: bool,
 }
@@ -246,6 +248,7 @@ impl<'p> Sending<'p> {
             pump,
             offset,
             begin,
+            all: false,
             is_complete: false,
         });
         Ok(None)
@@ -254,6 +257,7 @@ impl<'p> Sending<'p> {
     /// What the Writer had not given back is sent again, but for what is told at the end:
     /// that is told anew.
     fn take_back(&mut self, unreturned: &mut Unreturned, had_agreed: bool) -> Result<(), Failure> {
+        let all = unreturned.is_closed() && unreturned.is_empty();
         let mut bytes = 0;
         unreturned.retain(|label, block| {
             bytes += match label.kind {
@@ -273,6 +277,8 @@ impl<'p> Sending<'p> {
             return Err(Failure::new(Exit::Partner, message));
         }
         begun.offset = offset;
+        // One that did not go on changed nothing of that.
+        begun.all = all || begun.all && (begun.is_complete || !had_agreed);
         Ok(())
     }
 
@@ -315,7 +321,9 @@ impl Begun<'_> {
             goes_on: Some(GoesOn {
                 offset: self.offset,
                 partial: self.begin.partial,
+                old: self.begin.old,
                 options: self.begin.options.clone(),
+                all: self.all,
             }),
             ..self.facts.clone()
         };

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
 use crate::metadata::null_as_absent;
-use crate::sys::Identity;
 use crate::talk::greeting::{self, Greeting};
 use crate::talk::object;
 use crate::talk::pieces;
 use crate::talk::source_facts::{FILE_BYTES_MAX, SourceFacts};
+use crate::talk::which_file::WhichFile;
 use crate::talk::wire;
 use crate::tree::{Begun, SUBTREE_BYTES};
 
@@ -45,7 +45,9 @@ pub(crate) struct Begin {
     #[serde(deserialize_with = "null_as_absent")]
     pub(crate) offset: u64,
     /// Which file is written, if it gets its name at the end.
-    pub(crate) partial: Option<Identity>,
+    pub(crate) partial: Option<WhichFile>,
+    /// Which file it replaces then, if one is there.
+    pub(crate) old: Option<WhichFile>,
     /// What this Writer was asked for, to tell it from others: see `Settings::mark`.
     pub(crate) options: Option<String>,
     /// How many whole subtrees of the hash are before `offset` for which a letter follows.
@@ -378,7 +380,8 @@ mod tests {
     fn an_answer_survives_the_way_and_a_later_one_may_say_more() {
         let begin = Answer::Begin(Begin {
             offset: FILE_BYTES_MAX,
-            partial: Some((u64::MAX, u64::MAX)),
+            partial: Some(WhichFile::longest()),
+            old: Some(WhichFile::longest()),
             options: Some("0123456789abcdef".to_owned()),
             subtrees: FILE_BYTES_MAX / SUBTREE_BYTES,
             begun: None,

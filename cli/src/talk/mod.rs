@@ -9,4 +9,5 @@ mod object;
 pub(crate) mod pieces;
 pub(crate) mod source_facts;
 pub(crate) mod trailer;
+pub(crate) mod which_file;
 pub(crate) mod wire;

@@ -6,6 +6,7 @@ use crate::failure::{Exit, Failure};
 use crate::metadata::{Stamp, null_as_absent};
 use crate::sys::{Facts, Identity, Kind};
 use crate::talk::object;
+use crate::talk::which_file::WhichFile;
 
 /// The longest file that can be.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -53,9 +54,14 @@ pub(crate) struct GoesOn {
     /// The first byte that is not known to be written.
     pub(crate) offset: u64,
     /// Which file the dead Writer wrote into.
-    pub(crate) partial: Option<Identity>,
+    pub(crate) partial: Option<WhichFile>,
+    /// Which file that would have replaced.
+    pub(crate) old: Option<WhichFile>,
     /// What it was asked for.
     pub(crate) options: Option<String>,
+    /// It had given back all that there is, and was told that this was all.
+    #[serde(default, deserialize_with = "null_as_absent")]
+    pub(crate) all: bool,
 }
 
 impl SourceFacts {
@@ -129,8 +135,10 @@ mod tests {
             options: Some("0123456789abcdef".to_owned()),
             goes_on: Some(GoesOn {
                 offset: FILE_BYTES_MAX,
-                partial: Some((u64::MAX, u64::MAX)),
+                partial: Some(WhichFile::longest()),
+                old: Some(WhichFile::longest()),
                 options: Some("0123456789abcdef".to_owned()),
+                all: true,
             }),
         };
         let encoded = facts.encode();

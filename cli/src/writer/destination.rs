@@ -23,8 +23,9 @@ use brigade::at_step;
 use crate::failure::{Exit, Failure};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
-use crate::sys::{self, Access, Entry, Held, Identity, Kind};
+use crate::sys::{self, Access, Entry, Held, Kind};
 use crate::talk::agreement::StartsOver;
+use crate::talk::which_file::WhichFile;
 use crate::tell::output;
 use crate::tree::{Begun, SUBTREE_BYTES, Tree};
 use crate::units::bytes;
@@ -128,7 +129,7 @@ impl Destination {
             }
         };
         if let Some(left) = left {
-            if destination.identity() != Some(left.identity) {
+            if destination.which_file() != Some(left.file) {
                 let message = format!(
                     "cannot go on with {}: it is not the file that was written",
                     visible::name(&path)
@@ -252,16 +253,21 @@ impl Destination {
     }
 
     /// Which file is written, for who goes on with it; `None` if nobody can.
-    pub(crate) fn identity(&self) -> Option<Identity> {
+    pub(crate) fn which_file(&self) -> Option<WhichFile> {
         match &self.way {
-            Way::Replaced(replaced) => Some(replaced.partial.identity),
+            Way::Replaced(replaced) => replaced.partial.which,
             // What was made for this copy goes with it.
             Way::InPlace(place) if place.new_mode.is_some() => None,
-            Way::InPlace(InPlace { held, .. }) | Way::Disk(held) => {
-                // Not everything has one.
-                Some(held.facts.identity).filter(|&identity| identity != (0, 0))
-            }
+            Way::InPlace(InPlace { held, .. }) | Way::Disk(held) => WhichFile::of(&held.facts),
             Way::Stream => None,
+        }
+    }
+
+    /// Which file it replaces in the end.
+    pub(crate) fn old(&self) -> Option<WhichFile> {
+        match &self.way {
+            Way::Replaced(replaced) => WhichFile::of(&replaced.old.as_ref()?.facts),
+            _ => None,
         }
     }
 
@@ -658,12 +664,15 @@ impl Replacing {
             journal,
             resumed,
         } = match left {
-            Some(left) => self.open_left(left, resuming, gate)?,
+            Some(left) => self.open_left(left, &on_existing, resuming, gate)?,
             None => self.open_or_make(settings, resuming, gate)?,
         };
         at_step("partial file made");
         // It may have waited for another copy to the same destination.
         self.look_again(&on_existing)?;
+        if let Some(left) = left {
+            self.check_old(left.old, &on_existing)?;
+        }
         let left = commit::clear_left_over(&self.entry);
         left.map_err(|error| Failure::io("write to", &self.path, &error))?;
         let path = self.path;
@@ -695,10 +704,13 @@ impl Replacing {
     fn open_left(
         &self,
         left: Left,
+        on_existing: &OnExisting,
         resuming: Option<&Resuming>,
         gate: &Arc<CommitGate>,
     ) -> Result<Opened, Failure> {
-        let (file, partial) = Partial::open_left(&self.entry, &self.path, left, gate)?;
+        let old_user = self.old_user(on_existing);
+        let old_user = old_user.map_err(|error| Failure::io("look at", &self.path, &error))?;
+        let (file, partial) = Partial::open_left(&self.entry, &self.path, left, old_user, gate)?;
         let mut journal = None;
         if let Some(resuming) = resuming {
             let facts = sys::facts(&file);
@@ -722,6 +734,17 @@ impl Replacing {
             journal,
             resumed: Resumed::default(),
         })
+    }
+
+    /// Whose file is replaced, if the new one becomes theirs.
+    fn old_user(&self, on_existing: &OnExisting) -> io::Result<Option<u32>> {
+        match (&self.old, on_existing) {
+            (None, _) | (_, OnExisting::BackUp(_)) => Ok(None),
+            (Some(old), _) => {
+                let owner = old.access()?.kept().owner;
+                Ok(owner.map(|(user, _)| user))
+            }
+        }
     }
 
     /// Goes on with what an earlier copy has left, if it is of use and that was asked for;
@@ -789,6 +812,41 @@ impl Replacing {
             }
             (None, _) => Ok(()),
         }
+    }
+
+    /// Refuses to replace what the Writer would have kept that died, which found `told`.
+    fn check_old(&self, told: Option<WhichFile>, on_existing: &OnExisting) -> Result<(), Failure> {
+        let found = self.old.as_ref().map(|held| WhichFile::of(&held.facts));
+        let path = visible::name(&self.path);
+        let message = match found {
+            None if told.is_none() || self.is_backed_up(told, on_existing)? => return Ok(()),
+            None => format!("cannot replace {path}: it was removed while this copy ran"),
+            Some(found) if told.is_some() && found == told => return Ok(()),
+            Some(_) if told.is_none() => {
+                format!("cannot write to {path}: it came while this copy ran, and is kept")
+            }
+            Some(_) => format!(
+                "cannot replace {path}: another file took its name while this copy ran, and is kept"
+            ),
+        };
+        Err(Failure::new(Exit::Failed, message))
+    }
+
+    /// Whether the Writer that died had come as far as giving `old` its other name; where a
+    /// file can have but one, nothing has the destination's then.
+    fn is_backed_up(
+        &self,
+        old: Option<WhichFile>,
+        on_existing: &OnExisting,
+    ) -> Result<bool, Failure> {
+        let OnExisting::BackUp(suffix) = on_existing else {
+            return Ok(false);
+        };
+        let name = commit::with_suffix(self.entry.name(), suffix);
+        let found = self.entry.sibling(name).hold();
+        let found =
+            found.map_err(|error| Failure::io("look at the backup of", &self.path, &error))?;
+        Ok(found.is_some_and(|found| WhichFile::of(&found.facts) == old))
     }
 
     /// From now on no other copy replaces the file: so what is there now is the old one.

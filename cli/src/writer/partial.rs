@@ -15,6 +15,7 @@ use brigade::at_step;
 
 use crate::failure::{Exit, Failure};
 use crate::sys::{self, Entry, Facts, Held, Identity, Kind};
+use crate::talk::which_file::WhichFile;
 use crate::visible;
 use crate::writer::gate::CommitGate;
 
@@ -32,6 +33,8 @@ const PARTIAL_MODE: u32 = 0o600;
 pub(super) struct Partial {
     pub(super) entry: Entry,
     pub(super) identity: Identity,
+    /// For who goes on with it, if anybody can.
+    pub(super) which: Option<WhichFile>,
     pub(super) gate: Arc<CommitGate>,
     /// Another handle on the file, which keeps its lock until it has its name, or is gone.
     pub(super) lock: File,
@@ -41,16 +44,18 @@ pub(super) struct Partial {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left {
     /// Which file it wrote.
-    pub(crate) identity: Identity,
+    pub(crate) file: WhichFile,
     /// So many bytes are in it.
     pub(crate) offset: u64,
-    /// Another user says so, and may mean any file of this name.
-    pub(crate) must_be_own: bool,
+    /// It may have got its source's owner; else it is this user's, or the old file's owner's.
+    pub(crate) may_be_given_away: bool,
+    /// Which file it replaces.
+    pub(crate) old: Option<WhichFile>,
 }
 
 /// What came of one try to make it.
 enum Try {
-    Made(File, Identity),
+    Made(File, Facts),
     /// Another process was in the way, for this reason.
     Again(Failure),
 }
@@ -70,7 +75,7 @@ impl Partial {
         loop {
             let is_last = Instant::now() >= deadline;
             match try_to_make(&entry, &shown, hint, gate)? {
-                Try::Made(file, identity) => {
+                Try::Made(file, facts) => {
                     let lock = file.try_clone().map_err(|error| {
                         gate.discard();
                         failed(error)
@@ -78,7 +83,8 @@ impl Partial {
                     let gate = Arc::clone(gate);
                     let partial = Partial {
                         entry,
-                        identity,
+                        identity: facts.identity,
+                        which: WhichFile::of(&facts),
                         gate,
                         lock,
                     };
@@ -91,18 +97,26 @@ impl Partial {
     }
 
     /// Opens the one of `target` that is `left`, for this process to go on with: locked,
-    /// for nobody else to read, and nothing in it after what is known to be there. It is not
-    /// removed before [`Partial::adopt`].
+    /// for nobody else to read, and nothing in it after what is known to be there. The file that
+    /// it replaces is `old_user`'s. It is not removed before [`Partial::adopt`].
     pub(super) fn open_left(
         target: &Entry,
         path: &Path,
         left: Left,
+        old_user: Option<u32>,
         gate: &Arc<CommitGate>,
     ) -> Result<(File, Partial), Failure> {
         let found = LeftFile::lock(target, path, PATIENCE)?;
         let (_, shown) = beside(target, path)?;
         let found = found.ok_or_else(|| cannot_go_on(&shown, "it is gone"))?;
-        found.take(left, gate)
+        if WhichFile::of(&found.facts) != Some(left.file) {
+            return Err(cannot_go_on(&shown, "it is not the file that was written"));
+        }
+        let is_old_user_s = found.user.is_some() && found.user == old_user;
+        if !(found.is_own() || is_old_user_s || left.may_be_given_away) {
+            return Err(cannot_go_on(&shown, "it is another user's"));
+        }
+        found.take(left.offset, gate)
     }
 
     /// From now on it is removed if this copy fails.
@@ -137,7 +151,8 @@ pub(super) struct LeftFile {
     shown: PathBuf,
     file: File,
     pub(super) facts: Facts,
-    pub(super) is_own: bool,
+    /// Whose it is, where files are somebody's.
+    user: Option<u32>,
     /// Otherwise another process may be writing it, for all that can be known.
     pub(super) is_locked: bool,
 }
@@ -188,50 +203,67 @@ impl LeftFile {
         if let Some(why) = unfit(&facts) {
             return Err(cannot_go_on(&shown, why));
         }
-        let is_own = is_own(&file).map_err(failed("look at"))?;
+        let owner = sys::owner(&file).map_err(failed("look at"))?;
         Ok(Some(LeftFile {
             entry,
             shown,
             file,
             facts,
-            is_own,
+            user: owner.map(|(user, _)| user),
             is_locked,
         }))
     }
 
-    /// To go on with, if it is what is `left`.
+    /// Whether it is this process's user's.
+    pub(super) fn is_own(&self) -> bool {
+        is_own_user(self.user)
+    }
+
+    /// To go on with, after the first `offset` bytes.
     pub(super) fn take(
         self,
-        left: Left,
+        offset: u64,
         gate: &Arc<CommitGate>,
     ) -> Result<(File, Partial), Failure> {
-        let refused = |why: &str| Err(cannot_go_on(&self.shown, why));
-        if self.facts.identity != left.identity {
-            return refused("it is not the file that was written");
-        }
-        if left.must_be_own && !self.is_own {
-            return refused("it is another user's");
-        }
-        if self.facts.len < left.offset {
-            return refused("it was shortened");
+        if self.facts.len < offset {
+            return Err(cannot_go_on(&self.shown, "it was shortened"));
         }
         let failed = |what: &'static str| {
             let shown = &self.shown;
             move |error: io::Error| Failure::io(what, shown, &error)
         };
         keep_from_others(&self.file).map_err(failed("protect"))?;
-        let cut = self.file.set_len(left.offset);
+        let cut = self.file.set_len(offset);
         cut.map_err(failed("write to"))?;
         at_step("left file cut");
         let lock = self.file.try_clone().map_err(failed("open"))?;
         let partial = Partial {
             entry: self.entry,
-            identity: left.identity,
+            identity: self.facts.identity,
+            which: WhichFile::of(&self.facts),
             gate: Arc::clone(gate),
             lock,
         };
         Ok((self.file, partial))
     }
+}
+
+/// Of a finished file, which has the name `target`, and others: a Writer that could not give it
+/// that name in one step may have died before it could remove the partial file's.
+pub(super) fn has_other_name(target: &Entry, path: &Path) -> Result<Failure, Failure> {
+    let (entry, shown) = beside(target, path)?;
+    let failed = |error| Failure::io("look at", &shown, &error);
+    let identity = |held: Option<Held>| held.map(|held| held.facts.identity);
+    let named = identity(target.hold().map_err(failed)?);
+    let left = identity(entry.hold().map_err(failed)?);
+    if named.is_none() || named != left {
+        return Ok(cannot_go_on(path, "it has another name, too"));
+    }
+    let why = format!(
+        "{} is the same file; remove that name",
+        visible::name(&shown)
+    );
+    Ok(cannot_go_on(path, &why))
 }
 
 fn cannot_go_on(shown: &Path, why: &str) -> Failure {
@@ -242,7 +274,11 @@ fn cannot_go_on(shown: &Path, why: &str) -> Failure {
 /// Whether it is this process's user's, where files are somebody's.
 pub(super) fn is_own(file: &File) -> io::Result<bool> {
     let owner = sys::owner(file)?;
-    Ok(owner.is_none_or(|(user, _)| Some(user) == sys::own_user()))
+    Ok(is_own_user(owner.map(|(user, _)| user)))
+}
+
+fn is_own_user(user: Option<u32>) -> bool {
+    user.is_none() || user == sys::own_user()
 }
 
 /// What the partial file of `target` takes on its disk, if one was left.
@@ -327,15 +363,15 @@ fn try_to_make(
     };
     // Whatever fails from here on, what was made is removed; but only that, once it is
     // known: the name may be another copy's by then.
-    let identity = sys::facts(&file).map(|facts| facts.identity);
-    let identity = identity.map_err(|error| {
+    let facts = sys::facts(&file);
+    let facts = facts.map_err(|error| {
         gate.discard();
         failed("look at")(error)
     })?;
-    gate.identify(identity);
-    let made = own(entry, &file, identity).map_err(|(what, error)| failed(what)(error));
+    gate.identify(facts.identity);
+    let made = own(entry, &file, facts.identity).map_err(|(what, error)| failed(what)(error));
     match made {
-        Ok(true) => Ok(Try::Made(file, identity)),
+        Ok(true) => Ok(Try::Made(file, facts)),
         Ok(false) => {
             gate.discard();
             Ok(Try::Again(in_use(shown)))
@@ -491,7 +527,7 @@ mod tests {
         let Ok(Resolved::Name(entry, _)) = sys::resolve(target, FollowLast::Yes) else {
             unreachable!("a name in a directory");
         };
-        Partial::open_left(&entry, target, left, &Arc::default())
+        Partial::open_left(&entry, target, left, None, &Arc::default())
     }
 
     #[test]
@@ -501,18 +537,19 @@ mod tests {
         let path = directory.path().join(".x.brigade-partial");
         std::fs::write(&path, "written, and more").unwrap();
         let left = Left {
-            identity: sys::facts_at(&path).unwrap().identity,
+            file: WhichFile::of(&sys::facts_at(&path).unwrap()).unwrap(),
             offset: 7,
-            must_be_own: true,
+            may_be_given_away: false,
+            old: None,
         };
         let why_not = |left: Left| open_left(&target, left).err().unwrap().message;
 
-        let other = (left.identity.0, left.identity.1 + 1);
-        let other = Left {
-            identity: other,
-            ..left
-        };
-        assert!(why_not(other).contains("not the file that was written"));
+        let (mut other, mut later) = (left, left);
+        other.file.identity.1 += 1;
+        later.file.born.seconds -= 1;
+        for other in [other, later] {
+            assert!(why_not(other).contains("not the file that was written"));
+        }
         let longer = Left { offset: 18, ..left };
         assert!(why_not(longer).contains("it was shortened"));
         let named = directory.path().join("named");

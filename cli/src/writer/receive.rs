@@ -221,7 +221,7 @@ fn decide(
     settings.expected.check_told(sink::SOURCE, facts.size)?;
     let is_own_user = writer.partner().is_own_user();
     let left = facts.goes_on.as_ref();
-    let left = left.map(|goes_on| what_is_left(settings, goes_on, !is_own_user));
+    let left = left.map(|goes_on| what_is_left(settings, goes_on));
     let left = left.transpose()?;
     let Endpoint::Path(path) = place else {
         if settings.resume {
@@ -234,11 +234,10 @@ fn decide(
     };
     let name = Greeting::decode(writer.partner().greeting()).name;
     let mut target = Target::find(path, name.as_deref(), &settings.on_existing())?;
-    if let Some(goes_on) = &facts.goes_on {
-        if target.is_complete(goes_on.partial, settings)? {
-            return Ok(Decision::Keep(Because::ItIsComplete, target.path));
-        }
-        target.check_still_free(settings)?;
+    if let Some(goes_on) = &facts.goes_on
+        && target.is_complete(goes_on, settings)?
+    {
+        return Ok(Decision::Keep(Because::ItIsComplete, target.path));
     }
     if target.path != *path && !is_own_user {
         check_guest_s_name(&target, &writer.partner().user())?;
@@ -273,17 +272,18 @@ fn decide(
 }
 
 /// What the Writer has left whose place this one takes.
-fn what_is_left(settings: &Settings, goes_on: &GoesOn, must_be_own: bool) -> Result<Left, Failure> {
+fn what_is_left(settings: &Settings, goes_on: &GoesOn) -> Result<Left, Failure> {
     if goes_on.options.as_ref() != Some(&settings.mark()) {
         let message = "the writer that died was started with other options; run the same command";
         return Err(Failure::new(Exit::Failed, message));
     }
-    let identity = goes_on.partial;
-    let identity = identity.ok_or_else(|| cannot_go_on("what the writer that died wrote"))?;
+    let file = goes_on.partial;
+    let file = file.ok_or_else(|| cannot_go_on("what the writer that died wrote"))?;
     Ok(Left {
-        identity,
+        file,
         offset: goes_on.offset,
-        must_be_own,
+        may_be_given_away: settings.preserve.ownership,
+        old: goes_on.old,
     })
 }
 

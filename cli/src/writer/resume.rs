@@ -24,7 +24,7 @@ use crate::tree::{Begun, Tree};
 use crate::writer::gate::CommitGate;
 use crate::writer::journal::{self, Record};
 use crate::writer::journaling::Journal;
-use crate::writer::partial::{Left, LeftFile, PATIENCE, Partial};
+use crate::writer::partial::{LeftFile, PATIENCE, Partial};
 
 /// What is read again at a time.
 const READ_AT_ONCE: usize = 256 * 1024;
@@ -109,12 +109,7 @@ impl Resuming<'_> {
             Ok(begun) => begun,
             Err(why) => return Ok(Found::Useless(why)),
         };
-        let what = Left {
-            identity: left.facts.identity,
-            offset: begun.end(),
-            must_be_own: true,
-        };
-        let (mut file, partial) = left.take(what, gate)?;
+        let (mut file, partial) = left.take(begun.end(), gate)?;
         let is_same = self.is_same(&mut file, &begun);
         if !is_same.map_err(|error| Failure::io("read again", path, &error))? {
             return Ok(Found::Useless(StartsOver::PartialWasChanged));
@@ -145,7 +140,7 @@ impl Resuming<'_> {
         if said.partial != partial_of(&left.facts) {
             return Err(StartsOver::PartialIsAnotherFile);
         }
-        if !left.is_own {
+        if !left.is_own() {
             return Err(StartsOver::PartialIsAnothers);
         }
         if !left.is_locked {

@@ -201,7 +201,8 @@ impl<'p> Sink<'p> {
         Begin {
             offset: self.written,
             begun: left.or(self.begun.as_ref()).cloned(),
-            partial: self.destination.identity(),
+            partial: self.destination.which_file(),
+            old: self.destination.old(),
             options: Some(self.settings.mark()),
             journal: self.marks.is_some() || self.destination.has_journal(),
             resumes: left.is_some(),

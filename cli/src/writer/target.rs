@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Exit, Failure};
 use crate::request::args::When;
 use crate::request::settings::{OnExisting, Settings};
-use crate::sys::{self, Entry, Facts, FollowLast, Held, Identity, Kind, Resolved};
+use crate::sys::{self, Entry, Facts, FollowLast, Held, Kind, Resolved};
+use crate::talk::source_facts::GoesOn;
+use crate::talk::which_file::WhichFile;
 use crate::units::bytes;
 use crate::visible;
 use crate::writer::commit;
@@ -122,43 +124,48 @@ impl Target {
         self.held().is_some_and(|held| !is_file(held))
     }
 
-    /// Whether it is the file `partial` that the Writer before had to give this name: then
-    /// nothing is left to do, but for what that may have died before.
+    /// Whether the Writer before had given the file that it wrote this name: then nothing is
+    /// left to do, but for what that may have died before.
     pub(crate) fn is_complete(
         &self,
-        partial: Option<Identity>,
+        goes_on: &GoesOn,
         settings: &Settings,
     ) -> Result<bool, Failure> {
         let TargetPlace::Name(entry, Some(found)) = &self.place else {
             return Ok(false);
         };
-        if settings.in_place || Some(found.facts.identity) != partial {
+        let is_written_as_it_is = settings.in_place || self.is_direct();
+        let which = WhichFile::of(&found.facts);
+        if is_written_as_it_is || which.is_none() || which != goes_on.partial {
             return Ok(false);
         }
+        // Somebody else can have given it this name.
+        if !goes_on.all || found.facts.len != goes_on.offset {
+            return Ok(false);
+        }
+        if found.facts.names > 1 {
+            return Err(partial::has_other_name(entry, &self.path)?);
+        }
         let failed = |what| move |error| Failure::io(what, &self.path, &error);
+        let file = found.open_to_read().map_err(failed("open"))?;
+        // As what it replaced may have been.
+        let may_be_another_s =
+            settings.preserve.ownership || goes_on.old.is_some() && settings.backup.is_none();
+        if !may_be_another_s && !partial::is_own(&file).map_err(failed("look at"))? {
+            return Ok(false);
+        }
         if settings.backup.is_some() {
             commit::clear_older(entry).map_err(failed("make the backup of"))?;
         }
         if settings.resume {
-            let file = found.open_to_read().map_err(failed("open"))?;
             journaling::clear_left(entry, &self.path, false, &file)?;
         }
         if settings.sync {
             let directory = entry.open_to_sync();
-            let synced = directory.and_then(|directory| directory.sync(&found.open_to_read()?));
+            let synced = directory.and_then(|directory| directory.sync(&file));
             synced.map_err(failed("sync the directory of"))?;
         }
         Ok(true)
-    }
-
-    /// With --no-clobber there was nothing when the copy began.
-    pub(crate) fn check_still_free(&self, settings: &Settings) -> Result<(), Failure> {
-        if self.facts().is_none() || settings.on_existing() != OnExisting::Keep {
-            return Ok(());
-        }
-        let path = visible::name(&self.path);
-        let message = format!("cannot write to {path}: it came while this copy ran, and is kept");
-        Err(Failure::new(Exit::Failed, message))
     }
 
     /// Refuses what would fail only once everything is written: a name that cannot be

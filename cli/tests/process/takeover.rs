@@ -457,7 +457,7 @@ fn a_source_that_was_changed_is_not_gone_on_with() {
 #[test]
 fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
     type Change = fn(&Place);
-    let changes: [(Change, &str); 4] = [
+    let changes: [(Change, &str); 5] = [
         (
             |place| std::fs::remove_file(place.path(PARTIAL)).unwrap(),
             "it is gone",
@@ -475,6 +475,14 @@ fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
             |place| {
                 let other = place.file("other", noise(SIZE));
                 std::fs::rename(other, place.path(PARTIAL)).unwrap();
+            },
+            "it is not the file that was written",
+        ),
+        (
+            // Many file systems give it the same number.
+            |place| {
+                std::fs::remove_file(place.path(PARTIAL)).unwrap();
+                drop(place.file(PARTIAL, noise(SIZE)));
             },
             "it is not the file that was written",
         ),
@@ -750,6 +758,28 @@ fn a_partner_of_another_version_does_not_end_who_waits() {
     copy.half(Writer).end().expect(0);
     reader.end().expect(0);
     assert_whole(&place, &data);
+}
+
+#[test]
+fn where_files_do_not_tell_when_they_were_made_no_writer_is_replaced() {
+    let Some(mounted) = sys::mounted("ramfs") else {
+        return;
+    };
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    let name = place.name();
+    let b = mounted.path().join("b").to_str().unwrap().to_owned();
+    let half = |side: Side| {
+        let args = ["--as", side.name(), "--name", &name, HELD, SLOW, "a", &b];
+        Half::start(place.brigade(args))
+    };
+    let (reader, mut writer) = (half(Reader), half(Writer));
+    let partial = mounted.path().join(PARTIAL);
+    let has_data = || std::fs::metadata(&partial).is_ok_and(|found| found.len() > 0);
+    wait_until("data", SOON, has_data);
+    writer.kill();
+    let ended = reader.end_within(PROMISED).expect(4);
+    assert!(!ended.said.contains(HOLDS), "{ended:?}");
 }
 
 #[test]

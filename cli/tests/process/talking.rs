@@ -677,13 +677,16 @@ fn a_reader_that_cannot_begin_where_the_writer_says_gives_up() {
     }
 }
 
-/// The facts of one that goes on where a Writer was that has told `answer`.
-fn going_on(offset: u64, answer: &[u8]) -> String {
+/// The facts of one that goes on where a Writer was that has told `answer`, perhaps after
+/// `all`.
+fn going_on(offset: u64, answer: &[u8], all: bool) -> String {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap();
     let goes_on = serde_json::json!({
         "offset": offset,
         "partial": answer["partial"],
+        "old": answer["old"],
         "options": answer["options"],
+        "all": all,
     });
     serde_json::json!({ "goes_on": goes_on }).to_string()
 }
@@ -717,7 +720,9 @@ fn a_writer_goes_on_with_what_a_killed_one_left() {
     let reader = join_as_reader(&place.name(), GREETING);
     // What was not given back is there before the question.
     send_at(&reader, DATA, 3, b"er");
-    reader.post(ASK, going_on(3, &answer).as_bytes()).unwrap();
+    reader
+        .post(ASK, going_on(3, &answer, false).as_bytes())
+        .unwrap();
     let again = reader.letter().unwrap().unwrap().bytes;
     assert!(again.starts_with(br#"{"answer":"begin","offset":3,"#));
     send_at(&reader, DATA, 5, b" and wine");
@@ -728,37 +733,120 @@ fn a_writer_goes_on_with_what_a_killed_one_left() {
     place.assert_only_locks_left();
 }
 
+/// A Writer that is asked with `facts`: why it does not go on.
+fn refusal(place: &Place, options: &[&str], facts: &str) -> String {
+    let writer = start_writer(place, options);
+    let reader = join_as_reader(&place.name(), GREETING);
+    reader.post(ASK, facts.as_bytes()).unwrap();
+    let heard = reason(reader.letter().map(drop).unwrap_err());
+    writer.end().expect(1);
+    heard
+}
+
 #[test]
 fn what_a_killed_writer_left_is_gone_on_with_by_nobody_who_was_asked_for_something_else() {
     let place = Place::new();
     let answer = killed_after_water(&place);
     let refused = |options: &[&str], facts: String, what: &str| {
-        let writer = start_writer(&place, options);
-        let reader = join_as_reader(&place.name(), GREETING);
-        reader.post(ASK, facts.as_bytes()).unwrap();
-        let heard = reason(reader.letter().map(drop).unwrap_err());
+        let heard = refusal(&place, options, &facts);
         assert!(heard.contains(what), "{heard}");
-        writer.end().expect(1);
         let left = std::fs::read(place.path(PARTIAL)).unwrap();
         assert_eq!(left, b"water");
     };
-    let facts = || going_on(5, &answer);
+    let facts = || going_on(5, &answer, false);
     refused(&["--no-sync", "--sparse=always"], facts(), "other options");
-    refused(&["--no-sync"], going_on(6, &answer), "it was shortened");
-    let other = String::from_utf8(answer.clone()).unwrap();
-    let other = other.replace(r#""partial":["#, r#""partial":[1"#);
-    let other = going_on(5, other.as_bytes());
-    refused(&["--no-sync"], other, "not the file that was written");
-    // It has its name.
-    std::fs::rename(place.path(PARTIAL), place.path("b")).unwrap();
+    let longer = going_on(6, &answer, false);
+    refused(&["--no-sync"], longer, "it was shortened");
+}
+
+/// What a Writer answered that wrote another file.
+fn with_other(answer: &[u8], field: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+    let mut answer: serde_json::Value = serde_json::from_slice(answer).unwrap();
+    change(&mut answer["partial"][field]);
+    serde_json::to_vec(&answer).unwrap()
+}
+
+#[test]
+fn another_file_is_not_gone_on_with_though_it_has_the_name_and_the_number_of_the_one_written() {
+    let place = Place::new();
+    let answer = killed_after_water(&place);
+    let number = with_other(&answer, "identity", |identity| {
+        identity[1] = (identity[1].as_u64().unwrap() + 1).into();
+    });
+    // As another copy's, that has got the number of one that was removed.
+    let born = with_other(&answer, "born", |born| {
+        born["seconds"] = (born["seconds"].as_i64().unwrap() - 1).into();
+    });
+    for other in [number, born] {
+        let heard = refusal(&place, &["--no-sync"], &going_on(5, &other, false));
+        assert!(heard.contains("not the file that was written"), "{heard}");
+        assert_eq!(std::fs::read(place.path(PARTIAL)).unwrap(), b"water");
+    }
+}
+
+#[test]
+fn a_destination_is_complete_if_the_writer_that_died_had_all_and_gave_it_its_one_name() {
+    let place = Place::new();
+    let answer = killed_after_water(&place);
+    let (partial, b) = (place.path(PARTIAL), place.path("b"));
+    let refused = |offset, all, what: &str| {
+        let heard = refusal(&place, &["--no-sync"], &going_on(offset, &answer, all));
+        assert!(heard.contains(what), "{heard}");
+        assert_eq!(content(&place, "b"), "water");
+    };
+    // Where a name that is taken can be no other file's in one step, it may have two.
+    std::fs::hard_link(&partial, &b).unwrap();
+    refused(5, false, "it has another name, too");
+    refused(
+        5,
+        true,
+        &format!("{PARTIAL} is the same file; remove that name"),
+    );
+    // Somebody renamed it.
+    std::fs::remove_file(&partial).unwrap();
+    refused(5, false, "it is gone");
+    refused(3, true, "it is gone");
+    std::fs::hard_link(&b, place.path("c")).unwrap();
+    refused(5, true, "it has another name, too");
+    std::fs::remove_file(place.path("c")).unwrap();
     let writer = start_writer(&place, &["--no-sync"]);
     let reader = join_as_reader(&place.name(), GREETING);
-    send_at(&reader, DATA, 3, b"er");
-    reader.post(ASK, going_on(3, &answer).as_bytes()).unwrap();
+    reader
+        .post(ASK, going_on(5, &answer, true).as_bytes())
+        .unwrap();
     let kept = reader.letter().unwrap().unwrap().bytes;
     let kept = String::from_utf8(kept).unwrap();
     assert!(kept.contains("it_is_complete"), "{kept}");
     reader.finish().unwrap();
     writer.end().expect(0);
     assert_eq!(content(&place, "b"), "water");
+}
+
+#[test]
+fn a_destination_that_others_replaced_removed_or_made_meanwhile_is_not_the_old_one() {
+    for is_old in [true, false] {
+        let place = Place::new();
+        if is_old {
+            place.file("b", "old");
+        }
+        let answer = killed_after_water(&place);
+        let refused = |what: &str| {
+            let facts = going_on(5, &answer, false);
+            let heard = refusal(&place, &["--no-sync"], &facts);
+            assert!(heard.contains(what), "{heard}");
+            assert_eq!(std::fs::read(place.path(PARTIAL)).unwrap(), b"water");
+        };
+        let other = place.file("other", "another's");
+        std::fs::rename(other, place.path("b")).unwrap();
+        match is_old {
+            true => refused("another file took its name"),
+            false => refused("it came while this copy ran"),
+        }
+        assert_eq!(content(&place, "b"), "another's");
+        if is_old {
+            std::fs::remove_file(place.path("b")).unwrap();
+            refused("it was removed while this copy ran");
+            assert!(!place.path("b").exists());
+        }
+    }
 }
