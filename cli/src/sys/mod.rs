@@ -135,6 +135,7 @@ pub(crate) struct Facts {
     /// When anything about it was changed last, names and permissions too.
     pub(crate) changed: Option<Stamp>,
     /// When it was made, where that is told; a later file of the same number was made later.
+    /// Always the same where no later file has the same number.
     pub(crate) born: Option<Stamp>,
 }
 

@@ -103,7 +103,9 @@ impl Facts {
             mode: None,
             modified: Some(stamp(information.last_write_time())),
             changed: None,
-            born: Some(stamp(information.creation_time())),
+            // The index is never another file's, since the system counts the uses of each
+            // place for a file. And a new file may have the time of the one that had its name.
+            born: Some(stamp(None)),
         }
     }
 }

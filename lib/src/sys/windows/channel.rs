@@ -4,7 +4,7 @@ use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::card::{Card, LANES, LETTERS, LaneNumbers};
 use super::link::{Bell, Link, RemoteBell};
@@ -22,6 +22,9 @@ use crate::join::message::Kind;
 use crate::region::access::{Own, Theirs};
 use crate::region::layout::{self, CONTROL_SIZE, VERSION};
 use crate::sys::{Message, Peer};
+
+/// How long a process may take to end once its objects are gone.
+const DYING: Duration = Duration::from_millis(100);
 
 /// A connection to the process that may become the partner.
 pub(crate) struct Channel {
@@ -226,6 +229,9 @@ impl Channel {
             let left = died == Some(process.0)
                 || self.other.get().is_some_and(|other| other.card.has_left());
             if let Some(message) = self.read_letter() {
+                if matches!(message, Message::Malformed(_)) && self.has_died()? {
+                    return Ok(Some(Message::HungUp));
+                }
                 return Ok(Some(message));
             }
             if left {
@@ -236,6 +242,13 @@ impl Channel {
                 Some(index) => died = (index == 2).then_some(process.0),
             }
         }
+    }
+
+    /// What a dying process has shown is gone before the process is: so whoever finds
+    /// nothing there waits a moment.
+    fn has_died(&self) -> Result<bool, Error> {
+        let (_, process) = self.awaited();
+        Ok(wait_any(&[process], Some(Instant::now() + DYING))?.is_some())
     }
 
     /// Whose message is waited for, by number and handle. An invited process may start
