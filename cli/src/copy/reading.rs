@@ -148,7 +148,9 @@ struct Sending<'p> {
 
 struct Begun<'p> {
     facts: SourceFacts,
-    source: Source,
+    /// Until it is needed no more: an open file is in the way where its other name is to be
+    /// replaced, on some systems.
+    source: Option<Source>,
     pump: Pump<'p>,
     /// What the last Writer answered that agreed.
     begin: Begin,
@@ -190,10 +192,17 @@ impl<'p> Sending<'p> {
         if let Some(filled) = begun.pump.filled().filter(|_| begun.is_complete) {
             return Ok(Sent::Whole(filled));
         }
-        if self.plan.settings.takeover.is_some() {
-            begun.source.heed(is_lost);
+        let Some(source) = &mut begun.source else {
+            return Err(missing("source"));
+        };
+        let takeover = self.plan.settings.takeover.is_some();
+        if takeover {
+            source.heed(is_lost);
         }
-        begun.pump.fill(&mut begun.source, reader)?;
+        begun.pump.fill(source, reader)?;
+        if !takeover {
+            begun.source = None;
+        }
         let filled = begun.pump.filled();
         filled.map(Sent::Whole).ok_or_else(|| missing("end"))
     }
@@ -244,7 +253,7 @@ impl<'p> Sending<'p> {
         begin.steps(offset).for_each(|step| partners.step(step));
         self.begun = Some(Begun {
             facts,
-            source,
+            source: Some(source),
             pump,
             offset,
             begin,

@@ -217,6 +217,7 @@ pub(crate) struct Interruption {
 /// A process, killed when dropped.
 pub(crate) struct Half {
     child: Child,
+    killed: bool,
     said: Arc<Mutex<String>>,
     listener: Option<JoinHandle<()>>,
     output: Option<JoinHandle<Vec<u8>>>,
@@ -253,6 +254,7 @@ impl Half {
         });
         Half {
             child,
+            killed: false,
             said,
             listener: Some(listener),
             output: None,
@@ -299,6 +301,7 @@ impl Half {
     /// Without a chance to clean up.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
+        self.killed = true;
     }
 
     pub(crate) fn interrupt(&self, interruption: &Interruption) {
@@ -354,7 +357,8 @@ impl Half {
         }
         let output = self.output.take().map(|thread| thread.join().unwrap());
         Outcome {
-            code: status.code(),
+            // Where who is killed has a code, it means no more than that.
+            code: status.code().filter(|code| !self.killed || *code == 0),
             said: self.said(),
             output: output.unwrap_or_default(),
         }

@@ -229,7 +229,7 @@ impl Channel {
             let left = died == Some(process.0)
                 || self.other.get().is_some_and(|other| other.card.has_left());
             if let Some(message) = self.read_letter() {
-                if matches!(message, Message::Malformed(_)) && self.has_died()? {
+                if matches!(message, Message::Malformed(_)) && self.is_lost()? {
                     return Ok(Some(Message::HungUp));
                 }
                 return Ok(Some(message));
@@ -244,9 +244,12 @@ impl Channel {
         }
     }
 
-    /// What a dying process has shown is gone before the process is: so whoever finds
-    /// nothing there waits a moment.
-    fn has_died(&self) -> Result<bool, Error> {
+    /// Whether the other has left, so that what it had shown is not there any more. What a
+    /// dying process has shown is gone before the process is, so this may wait a moment.
+    fn is_lost(&self) -> Result<bool, Error> {
+        if self.other.get().is_some_and(|other| other.card.has_left()) {
+            return Ok(true);
+        }
         let (_, process) = self.awaited();
         Ok(wait_any(&[process], Some(Instant::now() + DYING))?.is_some())
     }
