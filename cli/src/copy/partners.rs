@@ -12,7 +12,6 @@ use brigade::{Error, Monitor, Options, Side};
 use crate::copy::child::{self, Fate};
 use crate::copy::half::{self, Event};
 use crate::failure::{Failure, Loss};
-use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
 use crate::talk::agreement::Step;
 use crate::talk::wire;
@@ -42,7 +41,8 @@ pub(super) struct Partners<'p> {
     can_be_replaced: Cell<bool>,
     /// Why a place is empty, and until when it is held.
     lost: Option<(Failure, Instant)>,
-    restarts: u32,
+    /// With --both, how many times another one may be started.
+    restarts: Option<u32>,
 }
 
 impl<'p> Partners<'p> {
@@ -62,9 +62,10 @@ impl<'p> Partners<'p> {
             agreed: Cell::new(false),
             can_be_replaced: Cell::new(true),
             lost: None,
-            restarts: match starts_partner {
-                true => RESTARTS,
-                false => plan.restarts,
+            restarts: match (starts_partner, plan.started_by_both) {
+                (true, _) => Some(RESTARTS),
+                (false, true) => Some(plan.restarts),
+                (false, false) => None,
             },
         }
     }
@@ -101,7 +102,8 @@ impl<'p> Partners<'p> {
 
     /// Whether another partner may do better than the one that `failure` is about.
     pub(super) fn may_go_on(&self, failure: &Failure) -> bool {
-        if self.plan.settings.takeover.is_none() || failure.already_reported {
+        let takes_over = self.plan.settings.takeover.is_some() && self.restarts != Some(0);
+        if !takes_over || failure.already_reported {
             return false;
         }
         match failure.loss {
@@ -146,10 +148,10 @@ impl<'p> Partners<'p> {
                 return Err(first.remark(&format!("nobody took its place within {limit}")));
             }
             if started.as_ref().is_some_and(Fate::has_ended) {
-                started = self.start_another()?;
-                if started.is_none() {
-                    return Err(first.remark("and so did those that were started in its place"));
+                if self.restarts == Some(0) {
+                    return Err(first.remark("no other one could take its place"));
                 }
+                started = self.start_another()?;
             }
             let options = options.clone().wait(AT_A_TIME.min(left));
             match rejoin(&options) {
@@ -170,19 +172,14 @@ impl<'p> Partners<'p> {
         Ok(found)
     }
 
-    /// With --both, another process in the place of the one that died; `None` without, or
-    /// if that is not to be tried again.
+    /// With --both, another process in the place of the one that died.
     fn start_another(&mut self) -> Result<Option<Fate>, Failure> {
-        let partner = self.side.other();
-        let is_known = match partner {
-            Side::Reader => matches!(self.plan.source, Some(Endpoint::Path(_))),
-            Side::Writer => self.plan.destination.is_some(),
-        };
-        if self.restarts == 0 || !is_known {
+        let Some(left @ 1..) = self.restarts else {
             return Ok(None);
-        }
-        self.restarts -= 1;
-        child::start(self.plan, partner, self.restarts, self.events).map(Some)
+        };
+        self.restarts = Some(left - 1);
+        let partner = self.side.other();
+        child::start(self.plan, partner, left - 1, self.events).map(Some)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use brigade::{Monitor, Partner, Side};
 
 use crate::copy::half::{self, Event};
+use crate::copy::partners::RESTARTS;
 use crate::copy::reading;
 use crate::failure::{Exit, Failure, Loss, reason};
 use crate::outcome::Report;
@@ -100,6 +101,8 @@ pub(crate) struct Supervisor<'p> {
     /// How far it was when it moved last, and when that was.
     moved: (Progress, Instant),
     child: ChildState,
+    /// How many this process has started.
+    children: u32,
     /// The second process has ended: until when this half may still find that it
     /// had joined before, and why it ended.
     pair_by: Option<Instant>,
@@ -150,6 +153,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         told: (Progress::default(), Instant::now()),
         moved: (Progress::default(), Instant::now()),
         child: ChildState::None,
+        children: 0,
         pair_by: None,
         stopped: None,
     };
@@ -315,7 +319,10 @@ impl Supervisor<'_> {
             Event::Lost(number, failure) => self.lose(number, &failure),
             Event::NotTaken(failure) => self.say_not_taken(&failure),
             Event::Unwatched(failure) => self.stop(failure),
-            Event::ChildStarted(id) => self.child = ChildState::Running(id),
+            Event::ChildStarted(id) => {
+                self.child = ChildState::Running(id);
+                self.children += 1;
+            }
             Event::ChildEnded(id, code) if self.child == ChildState::Running(id) => {
                 self.child = ChildState::Ended(code);
                 self.pair_by = Some(Instant::now() + CHILD_GRACE);
@@ -364,13 +371,24 @@ impl Supervisor<'_> {
             Some(Loss::Died) => !self.agreed || self.can_be_replaced,
             _ => came_later,
         };
-        let takes_over = self.plan.settings.takeover.is_some() && may_go_on;
+        let takes_over =
+            self.plan.settings.takeover.is_some() && self.restarts_left() != Some(0) && may_go_on;
         match (number == self.partners, takes_over, failure.loss) {
             (false, ..) => {}
             (true, false, _) => self.give_grace(failure),
             (true, true, Some(Loss::Died)) if !came_later => self.lose(number, &failure),
             (true, true, _) => {}
         }
+    }
+
+    /// With --both, how many times another partner may still be started.
+    fn restarts_left(&self) -> Option<u32> {
+        let most = match (self.voice.both, self.plan.started_by_both) {
+            (true, _) => RESTARTS + 1,
+            (false, true) => self.plan.restarts,
+            (false, false) => return None,
+        };
+        Some(most.saturating_sub(self.children))
     }
 
     /// The place of the partner of that `number` is held for another one.
@@ -387,10 +405,9 @@ impl Supervisor<'_> {
         if self.speaks_json() {
             output::event(event::lost(side, self.partner, limit, command));
         } else if !self.is_silent() {
-            let restarts = self.voice.both || self.plan.started_by_both;
-            let how = match restarts {
-                true => "another one is started".to_owned(),
-                false => {
+            let how = match self.restarts_left() {
+                Some(_) => "another one is started".to_owned(),
+                None => {
                     let limit = units::duration(limit);
                     format!("its place is held for {limit}; run: {command}")
                 }
@@ -419,9 +436,13 @@ impl Supervisor<'_> {
             return;
         }
         if was_lost {
-            let process = self.partner.unwrap_or_default();
+            let process = match self.partner {
+                // It lives where this process cannot see it.
+                None | Some(0) => "another process".to_owned(),
+                Some(process) => format!("process {process}"),
+            };
             self.say(&format!(
-                "process {process} has taken the {side}'s place; the copy goes on at byte {offset}"
+                "{process} has taken the {side}'s place; the copy goes on at byte {offset}"
             ));
         } else if offset > 0 {
             self.say(&format!("the copy goes on at byte {offset}"));

@@ -125,6 +125,8 @@ impl Settings {
         let alike = Settings {
             timeout: None,
             takeover: None,
+            direct: When::Auto,
+            force: false,
             ..self.clone()
         };
         let mut hash = blake3::Hasher::new();
@@ -283,6 +285,8 @@ mod tests {
             &["--timeout", "1"][..],
             &["--takeover", "1"],
             &["--limit-rate", "1M"],
+            &["--direct", "always"],
+            &["--force"],
             &["-q"],
         ] {
             assert_eq!(mark(alike), usual, "{alike:?}");

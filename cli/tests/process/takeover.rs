@@ -79,7 +79,21 @@ const HOLDS: &str = "its place is held";
 const TAKEN: &str = "has taken the";
 
 fn count(half: &Half, words: &str) -> usize {
-    half.said().matches(words).count()
+    count_in(&half.said(), words)
+}
+
+fn count_in(said: &str, words: &str) -> usize {
+    said.matches(words).count()
+}
+
+/// Waits until `half` has said `words` so many times.
+#[track_caller]
+fn wait_to_hear(half: &Half, words: &str, times: usize) {
+    let since = Instant::now();
+    while count(half, words) < times {
+        assert!(since.elapsed() < SOON, "{}", half.said());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Kills halves of `copy` at moments that `seed` decides, those of `sides` by turns, and
@@ -151,6 +165,7 @@ fn assert_whole(place: &Place, data: &[u8]) {
     let found = std::fs::read(place.path("b")).unwrap();
     assert!(found == data, "{} of {} bytes", found.len(), data.len());
     place.assert_only_locks_left();
+    place.assert_none_ends_in(&[".brigade-journal"]);
 }
 
 fn killed_again_and_again(options: &[&str], data: &[u8], seed: usize, times: &mut Times) -> usize {
@@ -197,6 +212,8 @@ fn so_it_is_whatever_is_asked_for_beside() {
         &["--in-place", "--verify"],
         &["-u", "--timeout=30", "--direct=always"],
         &["-n"],
+        &["--resume"],
+        &["--resume", "--verify"],
     ]
     .into_iter()
     .enumerate()
@@ -219,6 +236,41 @@ fn a_hash_goes_on_from_the_last_whole_subtree_with_another_half() {
             &mut Times::default(),
         );
     }
+}
+
+#[test]
+fn a_disk_goes_on_with_other_halves() {
+    let data = noise(SIZE);
+    let place = Place::new();
+    place.file("a", &data);
+    let image = place.file("image", vec![0xff; SIZE + 4096]);
+    let Some(disk) = sys::disk(&image) else {
+        return;
+    };
+    let name = place.name();
+    let half = |side: Side| {
+        let args = ["--as", side.name(), "--name", &name, HELD, "--verify"];
+        let words = [&args[..], &["--block-size=64K", SLOW, "a", disk.path()]].concat();
+        Half::start(place.brigade(words))
+    };
+    let (mut reader, mut writer) = (half(Reader), half(Writer));
+    let begins = |half: &Half, disk: &str| {
+        let first = std::fs::read(disk).is_ok_and(|found| found[..4096] == data[..4096]);
+        first && count(half, HOLDS) == count(half, TAKEN)
+    };
+    wait_until("data", SOON, || begins(&reader, disk.path()));
+    std::thread::sleep(Duration::from_millis(100));
+    writer.kill();
+    reader.hear(HOLDS);
+    writer = half(Writer);
+    reader.hear(TAKEN);
+    std::thread::sleep(Duration::from_millis(50));
+    reader.kill();
+    writer.hear(HOLDS);
+    half(Reader).end().expect(0);
+    writer.end().expect(0);
+    let found = std::fs::read(disk.path()).unwrap();
+    assert!(found[..SIZE] == data && found[SIZE..].iter().all(|&byte| byte == 0xff));
 }
 
 #[test]
@@ -824,49 +876,65 @@ fn what_cannot_go_on_fails_at_once_as_it_does_without() {
 
 // ---- --both ---------------------------------------------------------------------------------
 
-/// The process that has the other half, as `said` last.
+/// The process that has taken a place last, or had it first.
 fn partner_of(said: &str) -> u32 {
-    let (_, rest) = said.rsplit_once("(process ").unwrap();
+    let (_, rest) = said.rsplit_once("the partner is the ").unwrap();
+    let (_, rest) = rest.split_once("(process ").unwrap();
     rest.split_once(',').unwrap().0.parse().unwrap()
 }
 
 #[test]
-fn both_starts_another_writer_three_times() {
-    let place = Place::new();
-    let data = noise(SIZE);
-    place.file("a", &data);
-    let both = Half::start(place.brigade(["--both", "-v", HELD, SLOW, "a", "b"]));
-    for kill in 0..3 {
-        let said = || both.said();
-        wait_until("a writer", SOON, || count(&both, "the partner is") > kill);
-        wait_until("it writes", SOON, || count(&both, TAKEN) == kill);
-        place.wait_for_data();
-        let (_, partner) = said().rsplit_once("the partner is").map_or_else(
-            || unreachable!("no partner"),
-            |(_, rest)| ((), partner_of(rest)),
-        );
-        if !sys::kill(partner) {
-            return;
+fn both_starts_another_writer_three_times_and_no_more() {
+    for kills in [3, 4] {
+        let place = Place::new();
+        place.file("b", "old");
+        let mut command = place.brigade(["--both", "-v", HELD, "--no-sync", "-", "b"]);
+        command.stdin(Stdio::piped());
+        let mut both = Half::start(command);
+        let mut input = both.input();
+        for kill in 0..kills {
+            wait_to_hear(&both, "the partner is", kill + 1);
+            wait_to_hear(&both, TAKEN, kill);
+            input.write_all(b"water").unwrap();
+            place.wait_for_data();
+            if !sys::kill(partner_of(&both.said())) {
+                return;
+            }
+            wait_to_hear(&both, ") died; ", kill + 1);
         }
-        wait_until("another one", SOON, || count(&both, TAKEN) > kill);
+        if kills == 3 {
+            drop(input);
+            both.end().expect(0);
+            assert_whole(&place, &b"water".repeat(kills));
+        } else {
+            let ended = both.end_within(PROMISED).expect(4);
+            assert_eq!(count_in(&ended.said, "another one is started"), 3);
+            assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+        }
     }
-    both.end().expect(0);
-    assert_whole(&place, &data);
 }
 
 #[test]
-fn a_writer_that_both_started_starts_another_reader() {
+fn a_writer_that_both_started_starts_another_reader_again_and_again() {
     let place = Place::new();
     let data = noise(SIZE);
     place.file("a", &data);
-    let mut both = Half::start(place.brigade(["--both", HELD, SLOW, "--verify", "a", "b"]));
+    let options = ["--verify", "--limit-rate=4M"];
+    let words = [&["--both", HELD], &options[..], &["a", "b"]].concat();
+    let mut both = Half::start(place.brigade(words));
     place.wait_for_data();
     both.kill();
-    both.hear("the reader (process");
     both.hear("another one is started");
+    both.hear(TAKEN);
+    let said = both.said();
+    let (before, _) = said.rsplit_once(TAKEN).unwrap();
+    let (_, process) = before.trim_end().rsplit_once(' ').unwrap();
+    if sys::kill(process.parse().unwrap()) {
+        wait_to_hear(&both, TAKEN, 2);
+    }
     both.hear("done: ");
-    let is_whole = || std::fs::read(place.path("b")).is_ok_and(|found| found == data);
-    wait_until("the copy is whole", SOON, is_whole);
+    assert!(std::fs::read(place.path("b")).unwrap() == data);
+    assert!(both.said().contains("limited by --limit-rate"));
     wait_until("nothing is left", SOON, || !place.path(PARTIAL).exists());
 }
 
