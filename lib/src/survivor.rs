@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::join::Lone;
+use crate::monitor::Monitor;
 use crate::options::Options;
 use crate::writer::Writer;
 
@@ -40,8 +41,23 @@ impl Survivor {
     /// As [`join`](crate::join()), and [`Error::InvalidOption`] for other blocks. Nothing is
     /// lost then: it can be called again. [`Error::InvalidUse`] if it has succeeded before.
     pub fn rejoin(&mut self, name: &str, options: &Options) -> Result<Writer, Error> {
+        self.rejoin_with(name, options, drop)
+    }
+
+    /// As [`Survivor::rejoin`]; once this process has its place, and before the partner is
+    /// there, `seated` gets a handle on it for other threads: [`Monitor::abort`] ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Aborted`]: it can be called again.
+    pub fn rejoin_with(
+        &mut self,
+        name: &str,
+        options: &Options,
+        seated: impl FnOnce(Monitor),
+    ) -> Result<Writer, Error> {
         let options = self.lone.options(options)?;
-        let (core, pair) = self.lone.meet(name, &options, None)?;
+        let (core, pair) = self.lone.meet(name, &options, None, seated)?;
         Ok(Writer::new(core, pair))
     }
 }

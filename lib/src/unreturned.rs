@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::block::Label;
 use crate::error::Error;
 use crate::join::Lone;
+use crate::monitor::Monitor;
 use crate::options::Options;
 use crate::pair::{Core, Pair};
 use crate::reader::Reader;
@@ -94,12 +95,27 @@ impl Unreturned {
     /// As [`join`](crate::join()), and [`Error::InvalidOption`] for other blocks. Nothing is
     /// lost then: it can be called again. [`Error::InvalidUse`] if it has succeeded before.
     pub fn rejoin(&mut self, name: &str, options: &Options) -> Result<Reader, Error> {
+        self.rejoin_with(name, options, drop)
+    }
+
+    /// As [`Unreturned::rejoin`]; once this process has its place, and before the partner is
+    /// there, `seated` gets a handle on it for other threads: [`Monitor::abort`] ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Aborted`]: it can be called again.
+    pub fn rejoin_with(
+        &mut self,
+        name: &str,
+        options: &Options,
+        seated: impl FnOnce(Monitor),
+    ) -> Result<Reader, Error> {
         let options = self.lone.options(options)?;
         // Else a monitor could still store into what the next partner sees.
         self.reader.end().leave("it goes on with another writer");
         let region = self.kept_region()?;
         let keeps = region.is_some();
-        let met = self.lone.meet(name, &options, region);
+        let met = self.lone.meet(name, &options, region, seated);
         let (core, pair) =
             met.inspect_err(|error| self.may_be_read |= !is_before_admission(error))?;
         let reader = match keeps {

@@ -141,6 +141,27 @@ fn a_survivor_whose_rejoin_fails_loses_nothing_and_can_try_again() {
 }
 
 #[test]
+fn a_wait_for_the_next_partner_ends_when_this_process_gives_it_up_and_can_begin_again() {
+    bounded(|| {
+        let (_directory, name) = place();
+        let mut survivor = survivor(1);
+        let mut aborting = None;
+        let aborted = survivor.rejoin_with(&name, &options(), |monitor| {
+            aborting = Some(thread::spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                monitor.abort("enough");
+            }));
+        });
+        assert!(matches!(aborted, Err(Error::Aborted { .. })), "{aborted:?}");
+        aborting.unwrap().join().unwrap();
+        let reader = fill(&name, 1..2);
+        let writer = survivor.rejoin(&name, &options()).unwrap();
+        assert_eq!(drain(&writer), [1]);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn the_time_for_a_takeover_is_that_of_all_calls_together() {
     bounded(|| {
         let (_directory, name) = place();

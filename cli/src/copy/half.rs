@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brigade::{Error, Monitor, Options, Seat, Side};
 
@@ -46,6 +46,8 @@ pub(crate) enum Event {
     PartnerGone(u64, Failure),
     /// The partner of that number died, and its place is held from now on.
     Lost(u64, Failure),
+    /// This half has its own place again, and waits.
+    Held(Monitor),
     /// Who came in its place did not take it.
     NotTaken(Failure),
     /// Nothing would notice the partner's death: the copy must not go on.
@@ -81,18 +83,22 @@ pub(crate) fn run(
     }
 }
 
+/// How long a process that may take a place tries if there seem to be two already: whoever
+/// has just lost its partner may be about to open, on a busy machine.
+const TWO_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The place of one that died is there to be taken once the one that is left has done what
 /// it was at, which may be longer than it has for an answer.
 fn take_seat(plan: &Plan) -> Result<Seat, Failure> {
     let options = options(plan, None);
+    let limit = plan.settings.takeover.unwrap_or_default();
     let began = Instant::now();
     loop {
         match Seat::take(&plan.name, &options) {
-            Err(Error::NotAnswering { .. })
-                if plan
-                    .settings
-                    .takeover
-                    .is_some_and(|limit| began.elapsed() < limit) => {}
+            Err(Error::NotAnswering { .. }) if began.elapsed() < limit => continue,
+            Err(Error::TooManyInstances { .. }) if began.elapsed() < limit.min(TWO_PATIENCE) => {
+                continue;
+            }
             taken => return Ok(taken?),
         }
     }

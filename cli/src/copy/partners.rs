@@ -17,15 +17,18 @@ use crate::talk::agreement::Step;
 use crate::talk::wire;
 use crate::units;
 
-/// How long a half waits for another partner at a time: it should notice soon that this
-/// process is to end, or that the one that it has started has.
-const AT_A_TIME: Duration = Duration::from_millis(200);
+/// How long a half waits at a time for a partner that it has started: it should notice if
+/// that has ended.
+const AT_A_TIME: Duration = Duration::from_secs(2);
 
 /// Between two tries of which the first one failed at once.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How many times --both starts a half in the place of one that died.
 pub(crate) const RESTARTS: u32 = 3;
+
+/// Who gets to know that this half has its place again.
+pub(super) type Seated<'s> = &'s dyn Fn(Monitor);
 
 pub(super) struct Partners<'p> {
     plan: &'p Plan,
@@ -118,7 +121,7 @@ impl<'p> Partners<'p> {
     pub(super) fn next<T>(
         &mut self,
         failure: Failure,
-        mut rejoin: impl FnMut(&Options) -> Result<T, Error>,
+        mut rejoin: impl FnMut(&Options, Seated<'_>) -> Result<T, Error>,
     ) -> Result<T, Failure> {
         let limit = self.plan.settings.takeover.unwrap_or_default();
         if self.agreed.get() {
@@ -153,10 +156,12 @@ impl<'p> Partners<'p> {
                 }
                 started = self.start_another()?;
             }
-            let options = options.clone().wait(AT_A_TIME.min(left));
-            match rejoin(&options) {
+            let wait = started.as_ref().map_or(left, |_| left.min(AT_A_TIME));
+            let seated = |monitor| drop(self.events.send(Event::Held(monitor)));
+            match rejoin(&options.clone().wait(wait), &seated) {
                 Ok(found) => break found,
-                Err(Error::NoPartner { .. }) => {}
+                // This process is to end, if it was aborted.
+                Err(Error::NoPartner { .. } | Error::Aborted { .. }) => {}
                 Err(
                     Error::TooManyInstances { .. }
                     | Error::NotAnswering { .. }

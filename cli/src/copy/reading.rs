@@ -55,7 +55,9 @@ pub(super) fn read(
         };
         let mut unreturned = unreturned.map_err(|_| sending.last_words(failure.clone()))?;
         sending.take_back(&mut unreturned, partners.has_agreed())?;
-        let next = partners.next(failure, |options| unreturned.rejoin(&plan.name, options));
+        let next = partners.next(failure, |options, seated| {
+            unreturned.rejoin_with(&plan.name, options, seated)
+        });
         reader = next.map_err(|failure| sending.last_words(failure))?;
     }
 }

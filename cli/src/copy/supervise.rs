@@ -76,9 +76,10 @@ pub(crate) struct Supervisor<'p> {
     partner: Option<u32>,
     agreed: bool,
     can_be_replaced: bool,
-    /// It died, and its place is held for another one: why, and since when.
-    lost: Option<(Failure, Instant)>,
-    /// Set to end a wait for that.
+    /// It died, and its place is held for another one.
+    lost: Option<Lost>,
+    /// The wait for that, and what keeps it from beginning again.
+    waiting: Option<Monitor>,
     given_up: Arc<AtomicBool>,
     all_sent: bool,
     /// When both were there.
@@ -111,6 +112,14 @@ pub(crate) struct Supervisor<'p> {
     stopped: Option<(Failure, Instant)>,
 }
 
+/// A partner that died.
+struct Lost {
+    /// The how manieth it was.
+    number: u64,
+    failure: Failure,
+    since: Instant,
+}
+
 /// The process that --both started.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ChildState {
@@ -141,6 +150,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         agreed: false,
         can_be_replaced: true,
         lost: None,
+        waiting: None,
         given_up,
         all_sent: false,
         started: None,
@@ -285,38 +295,16 @@ impl Supervisor<'_> {
             }
             Event::Waiting => self.say_waiting(),
             Event::Paired { number, monitor } => self.pair(number, monitor),
-            Event::Agreement(step) => {
-                self.moved.1 = Instant::now();
-                match step {
-                    Step::Asked { size } => {
-                        self.size = Some(size);
-                        self.tell_paired();
-                    }
-                    Step::Answered {
-                        begins,
-                        offset,
-                        can_be_replaced,
-                        keeps,
-                    } => {
-                        self.begins = Some(begins);
-                        self.keeps = keeps;
-                        if self.partners == 1 {
-                            self.note_before(offset);
-                        }
-                        self.agreed = true;
-                        self.can_be_replaced = can_be_replaced;
-                        self.go_on(begins, offset);
-                    }
-                    Step::GoesOn { offset } => {
-                        self.note_before(offset);
-                        self.say_where(step);
-                    }
-                    Step::StartsOver(_) | Step::Unused { .. } => self.say_where(step),
-                }
-            }
+            Event::Agreement(step) => self.agree(step),
             Event::AllSent => self.all_sent = true,
             Event::PartnerGone(number, failure) => self.note_gone(number, failure),
             Event::Lost(number, failure) => self.lose(number, &failure),
+            Event::Held(monitor) => {
+                if let Some((failure, _)) = &self.stopped {
+                    monitor.abort(&failure.message);
+                }
+                self.waiting = Some(monitor);
+            }
             Event::NotTaken(failure) => self.say_not_taken(&failure),
             Event::Unwatched(failure) => self.stop(failure),
             Event::ChildStarted(id) => {
@@ -342,6 +330,37 @@ impl Supervisor<'_> {
         self.told.0.read = offset;
     }
 
+    /// The halves have come so far.
+    fn agree(&mut self, step: Step) {
+        self.moved.1 = Instant::now();
+        match step {
+            Step::Asked { size } => {
+                self.size = Some(size);
+                self.tell_paired();
+            }
+            Step::Answered {
+                begins,
+                offset,
+                can_be_replaced,
+                keeps,
+            } => {
+                self.begins = Some(begins);
+                self.keeps = keeps;
+                if self.partners == 1 {
+                    self.note_before(offset);
+                }
+                self.agreed = true;
+                self.can_be_replaced = can_be_replaced;
+                self.go_on(begins, offset);
+            }
+            Step::GoesOn { offset } => {
+                self.note_before(offset);
+                self.say_where(step);
+            }
+            Step::StartsOver(_) | Step::Unused { .. } => self.say_where(step),
+        }
+    }
+
     /// A partner has come.
     fn pair(&mut self, number: u64, monitor: Monitor) {
         self.paired = true;
@@ -362,6 +381,7 @@ impl Supervisor<'_> {
             monitor.abort(&failure.message);
         }
         self.monitor = Some(monitor);
+        self.waiting = None;
     }
 
     /// The half takes what its partner had sent, and then finds by itself that it is gone.
@@ -396,7 +416,11 @@ impl Supervisor<'_> {
         if self.lost.is_some() || number != self.partners {
             return;
         }
-        self.lost = Some((failure.clone(), Instant::now()));
+        self.lost = Some(Lost {
+            number,
+            failure: failure.clone(),
+            since: Instant::now(),
+        });
         // Its own process does not speak any more.
         self.voice.started_by_both = false;
         let side = self.side.unwrap_or(Side::Reader).other();
@@ -426,7 +450,9 @@ impl Supervisor<'_> {
 
     /// The two have agreed: where the copy goes on, if it does.
     fn go_on(&mut self, begins: bool, offset: u64) {
-        let was_lost = self.lost.take().is_some();
+        // It may have died since it answered.
+        let partners = self.partners;
+        let was_lost = self.lost.take_if(|lost| lost.number < partners).is_some();
         let side = self.side.unwrap_or(Side::Reader).other();
         if was_lost && self.speaks_json() {
             let taken = event::taken_over(side, self.partner, self.partners, offset);
@@ -444,7 +470,7 @@ impl Supervisor<'_> {
             self.say(&format!(
                 "{process} has taken the {side}'s place; the copy goes on at byte {offset}"
             ));
-        } else if offset > 0 {
+        } else if offset > 0 && self.lost.is_none() {
             self.say(&format!("the copy goes on at byte {offset}"));
         }
     }
@@ -465,6 +491,9 @@ impl Supervisor<'_> {
     /// reached the other one first.
     fn stop(&mut self, failure: Failure) {
         self.given_up.store(true, Ordering::Relaxed);
+        if let Some(monitor) = self.waiting.take() {
+            monitor.abort(&failure.message);
+        }
         let failure = match self.all_sent {
             true => failure.remark(&reading::may_be_complete(self.plan)),
             false => failure,
@@ -655,13 +684,13 @@ impl Supervisor<'_> {
     /// never come to wait.
     fn lose_patience(&mut self) {
         let limit = self.plan.settings.takeover.unwrap_or_default();
-        let Some((failure, since)) = &self.lost else {
+        let Some(lost) = &self.lost else {
             return;
         };
-        let since = self.moved.1.max(*since);
+        let since = self.moved.1.max(lost.since);
         if self.stopped.is_none() && since.elapsed() >= limit + STUCK_GRACE {
             let stuck = "this half is stuck, and cannot meet another one";
-            self.give_grace(failure.clone().remark(stuck));
+            self.give_grace(lost.failure.clone().remark(stuck));
         }
     }
 

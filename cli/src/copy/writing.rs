@@ -69,7 +69,9 @@ pub(super) fn write(
             _ => writer.into_survivor(),
         };
         let mut survivor = survivor.map_err(|_| failure.clone())?;
-        writer = partners.next(failure, |options| survivor.rejoin(&plan.name, options))?;
+        writer = partners.next(failure, |options, seated| {
+            survivor.rejoin_with(&plan.name, options, seated)
+        })?;
     }
 }
 

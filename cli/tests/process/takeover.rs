@@ -934,7 +934,6 @@ fn a_writer_that_both_started_starts_another_reader_again_and_again() {
     }
     both.hear("done: ");
     assert!(std::fs::read(place.path("b")).unwrap() == data);
-    assert!(both.said().contains("limited by --limit-rate"));
     wait_until("nothing is left", SOON, || !place.path(PARTIAL).exists());
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::intent::{Again, Numbers};
 use super::seat::{Lane, Seat};
 use crate::error::Error;
+use crate::monitor::Monitor;
 use crate::options::{Options, Side};
 use crate::pair::{Core, Hold};
 use crate::region::Region;
@@ -76,17 +77,20 @@ impl Lone {
     }
 
     /// Meets the next partner, by `options` that were checked, and shows it `region` if
-    /// that may be shown again.
+    /// that may be shown again. Once it has its place, `seated` is told.
     pub(crate) fn meet(
         &mut self,
         name: &str,
         options: &Options,
         region: Option<Region<Own>>,
+        seated: impl FnOnce(Monitor),
     ) -> Result<Lane, Error> {
         at_step("about to go on");
         let numbers = self.numbers;
         let again = Again { numbers, region };
-        let lanes = Seat::take_again(name, options, Some(again), &mut self.hold)?.meet()?;
+        let mut seat = Seat::take_again(name, options, Some(again), &mut self.hold)?;
+        seated(seat.monitor());
+        let lanes = seat.meet()?;
         let [lane] = <[_; 1]>::try_from(lanes)
             .map_err(|_| Error::InvalidUse("an end goes on in one lane"))?;
         self.has_met = true;
