@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Delivered, Error, Violation};
 use crate::options::Partner;
@@ -48,10 +48,24 @@ impl Monitor {
     /// [`Error::PartnerDied`], [`Error::PartnerAborted`], [`Error::Aborted`]: how
     /// it ended, if it did not end well.
     pub fn watch(&self) -> Result<(), Error> {
-        let Some(pair) = self.core.wait_for_pair()? else {
+        self.watch_for(None)
+    }
+
+    /// As [`Monitor::watch`], but waits no longer than `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`] if the session goes on.
+    pub fn watch_until(&self, deadline: Instant) -> Result<(), Error> {
+        self.watch_for(Some(deadline))
+    }
+
+    fn watch_for(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        let Some(pair) = self.core.wait_for_pair(deadline)? else {
             return Ok(());
         };
-        let ended = match pair.link.watch(None)? {
+        let ended = match pair.link.watch(deadline)? {
+            Wake::Timeout => return Err(Error::TimedOut),
             Wake::HungUp => self.core.check(),
             Wake::Message => self.core.tell(Err(pair.violation(Violation::Message))),
             _ => self.core.tell(pair.gone()),

@@ -20,7 +20,7 @@ use brigade::{
     GREETING_MAX, LETTER_MAX, LETTERS, Label, Monitor, Options, Reader, Role, Seat, Side, Writer,
     join,
 };
-use common::bounded;
+use common::{LIMIT, bounded};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -1271,5 +1271,32 @@ fn a_watch_may_begin_before_the_partner_is_there() {
         let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
         assert_works(reader, writer);
         watching.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_watch_with_a_deadline_ends_by_it_before_the_partner_comes_and_after_and_changes_nothing() {
+    bounded(|| {
+        let place = Place::new();
+        let seat = Seat::take(&place.name, &Options::new()).unwrap();
+        let monitor = seat.monitor();
+        let is_late = |monitor: &Monitor, limit| {
+            let watched = monitor.watch_until(Instant::now() + limit);
+            assert!(matches!(watched, Err(Error::TimedOut)), "{watched:?}");
+        };
+        is_late(&monitor, Duration::ZERO);
+        is_late(&monitor, A_WHILE);
+        let host = thread::spawn(move || seat.wait());
+        let second = join(&place.name, &Options::new()).unwrap();
+        let (reader, writer) = reader_and_writer(host.join().unwrap().unwrap(), second);
+        let other = writer.monitor();
+        for monitor in [&monitor, &other] {
+            is_late(monitor, Duration::ZERO);
+            is_late(monitor, A_WHILE);
+        }
+        assert_works(reader, writer);
+        for monitor in [&monitor, &other] {
+            monitor.watch_until(Instant::now() + LIMIT).unwrap();
+        }
     });
 }

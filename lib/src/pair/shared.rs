@@ -1,7 +1,7 @@
 //! What all threads of an end share, from taking a seat to the end.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Pair;
 use crate::error::{Delivered, Error};
@@ -186,8 +186,12 @@ impl Core {
         }
     }
 
-    /// Waits until the pair is complete; `None` if the session was over before.
-    pub(crate) fn wait_for_pair(&self) -> Result<Option<Arc<Pair>>, Error> {
+    /// Waits until the pair is complete, until `deadline`; `None` if the session was over
+    /// before.
+    pub(crate) fn wait_for_pair(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Arc<Pair>>, Error> {
         self.check_here()?;
         let mut state = self.state();
         loop {
@@ -200,9 +204,26 @@ impl Core {
             if let Some(pair) = &state.pair {
                 return Ok(Some(Arc::clone(pair)));
             }
-            let woken = self.paired.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            state = self.sleep_until_paired(state, deadline)?;
         }
+    }
+
+    /// One sleep, which may end early.
+    fn sleep_until_paired<'s>(
+        &self,
+        state: MutexGuard<'s, CoreState>,
+        deadline: Option<Instant>,
+    ) -> Result<MutexGuard<'s, CoreState>, Error> {
+        let Some(deadline) = deadline else {
+            let woken = self.paired.wait(state);
+            return Ok(woken.unwrap_or_else(PoisonError::into_inner));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::TimedOut);
+        }
+        let woken = self.paired.wait_timeout(state, left);
+        Ok(woken.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// An error if the session was aborted in this process.
