@@ -143,6 +143,43 @@ impl Reader {
         }
     }
 
+    /// For interfaces to other languages: what [`Reader::empty_block`] does first, which calls
+    /// nothing and finds nothing wrong. It may find nothing where there is a block.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn empty_block_at_hand(&self) -> Option<EmptyBlock<'_>> {
+        if self.end.pool().has_detached() {
+            return None;
+        }
+        self.at_hand().map(|block| self.token(block))
+    }
+
+    /// Sends the block that was lent with this number ([`EmptyBlock::lend`]), if nothing is in
+    /// the way of it; if not, nothing has happened, and [`EmptyBlock::send_as`] says what it is.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn send_lent(&self, number: usize, len: usize, label: Label) -> bool {
+        let can_be = len <= self.block_size() && self.end.is_here() && self.end.is_running();
+        if !can_be {
+            return false;
+        }
+        match self.end.pool().take_lent(number) {
+            Some(block) => {
+                self.send(block, len, label);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The block that was lent with this number ([`EmptyBlock::lend`]); `None` if none is.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn lent(&self, number: usize) -> Option<EmptyBlock<'_>> {
+        let block = self.end.pool().take_lent(number)?;
+        Some(self.token(block))
+    }
+
     #[inline(always)]
     pub(crate) fn token(&self, block: Block) -> EmptyBlock<'_> {
         EmptyBlock {

@@ -242,6 +242,28 @@ impl Writer {
         Some(self.token(block, entry))
     }
 
+    /// For interfaces to other languages, as
+    /// [`Reader::empty_block_at_hand`](crate::Reader::empty_block_at_hand).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn data_block_at_hand(&self) -> Option<DataBlock<'_>> {
+        match self.end.pool().has_detached() || self.end.pool().is_foreign() {
+            true => None,
+            false => self.at_hand(),
+        }
+    }
+
+    /// The block that was lent with this number ([`DataBlock::lend`]); `None` if none is.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn lent(&self, number: usize) -> Option<DataBlock<'_>> {
+        let block = self.end.pool().take_lent_data(number)?;
+        Some(DataBlock {
+            writer: self,
+            block,
+        })
+    }
+
     #[inline(always)]
     fn token(&self, block: Block, entry: [u64; SENT_WORDS]) -> DataBlock<'_> {
         self.is_within_message.set(Sent::from_words(entry).more);

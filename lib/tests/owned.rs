@@ -644,3 +644,56 @@ fn what_was_sent_before_the_reader_gave_up_arrives() {
         ));
     });
 }
+
+#[test]
+fn a_block_that_was_lent_by_its_number_is_there_once_and_counts_as_held() {
+    bounded(|| {
+        let (reader, writer) = pair(8, 2);
+        let numbers = [0, 1].map(|_| reader.empty_block().unwrap().lend());
+        assert!(reader.try_empty_block().unwrap().is_none());
+        assert!(reader.lent(2).is_none());
+        drop(reader.lent(numbers[0]).unwrap());
+        assert!(reader.lent(numbers[0]).is_none());
+        // A token is not lent, and what cannot be sent stays lent.
+        let block = reader.empty_block().unwrap();
+        assert!(reader.lent(numbers[0]).is_none());
+        assert!(!reader.send_lent(numbers[0], 1, Label::new(0, 0)));
+        assert!(!reader.send_lent(numbers[1], 9, Label::new(0, 0)));
+        assert!(reader.send_lent(numbers[1], 3, Label::new(7, 8)));
+        assert!(!reader.send_lent(numbers[1], 3, Label::new(7, 8)));
+        block.send(8, 9).unwrap();
+        reader.close().unwrap();
+
+        let numbers = [0, 1].map(|_| writer.data_block().unwrap().unwrap().lend());
+        assert!(writer.data_block().unwrap().is_none());
+        let block = writer.lent(numbers[0]).unwrap();
+        assert_eq!((block.len(), block.label()), (3, Label::new(7, 8)));
+        assert!(writer.lent(numbers[0]).is_none());
+        drop(block);
+        let error = writer.finish().unwrap_err();
+        assert!(
+            matches!(error, Error::NotGivenBack { blocks: 1 }),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_block_is_at_hand_only_if_no_detached_one_may_have_come_home() {
+    bounded(|| {
+        let (reader, writer) = pair(8, 1);
+        // The first look finds what is there, and what is at hand was looked for.
+        let block = reader.empty_block().unwrap();
+        assert!(reader.empty_block_at_hand().is_none());
+        let detached = block.detach();
+        assert!(reader.empty_block_at_hand().is_none());
+        detached.send(1, 0).unwrap();
+        assert!(reader.try_empty_block().unwrap().is_none());
+        let detached = writer.data_block().unwrap().unwrap().detach();
+        assert!(writer.data_block_at_hand().is_none());
+        drop(detached);
+        assert!(writer.try_data_block().unwrap().is_none());
+        reader.empty_block().unwrap().send(1, 1).unwrap();
+        assert_eq!(writer.data_block().unwrap().unwrap().tag(), 1);
+    });
+}

@@ -81,6 +81,15 @@ impl DataBlock<'_> {
         block
     }
 
+    /// As [`EmptyBlock::lend`](crate::EmptyBlock::lend), for
+    /// [`Writer::lent`](crate::Writer::lent).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn lend(self) -> usize {
+        let writer = self.writer;
+        writer.end().pool().lend(self.into_block())
+    }
+
     /// The same block, to be drained and given back on any thread.
     pub fn detach(self) -> OwnedDataBlock {
         let (writer, label) = (self.writer, self.label());

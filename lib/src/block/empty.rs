@@ -59,6 +59,16 @@ impl EmptyBlock<'_> {
         block
     }
 
+    /// For interfaces to other languages, which have no borrowing: the block's number, for
+    /// which [`Reader::lent`] gives the block back. Until then it counts as held, and its bytes
+    /// are nobody's here.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn lend(self) -> usize {
+        let reader = self.reader;
+        reader.end().pool().lend(self.into_block())
+    }
+
     /// The same block, to be filled and sent on any thread.
     pub fn detach(self) -> OwnedEmptyBlock {
         let reader = self.reader;

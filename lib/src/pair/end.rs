@@ -422,11 +422,13 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
     }
 
+    #[inline(always)]
     fn state(&self) -> u32 {
         self.own.control().status.0.state.load(Ordering::Relaxed)
     }
 
-    fn is_running(&self) -> bool {
+    #[inline(always)]
+    pub(crate) fn is_running(&self) -> bool {
         self.state() == layout::RUNNING
     }
 

@@ -24,6 +24,8 @@ impl Place {
     const SPARE: Place = Place(u64::MAX);
     /// Here, as a [`Block`], or as one that is [`Detached`].
     const HELD: Place = Place(u64::MAX - 1);
+    /// Here, and lent out by its number, to who cannot have a token.
+    const LENT: Place = Place(u64::MAX - 2);
 
     /// With the partner, or on its way to or from it; `order` blocks were passed on before.
     #[inline(always)]
@@ -34,7 +36,7 @@ impl Place {
     /// How many were passed on before it, if it is with the partner.
     #[inline(always)]
     fn order(self) -> Option<u64> {
-        (self.0 < Place::HELD.0).then_some(self.0)
+        (self.0 < Place::LENT.0).then_some(self.0)
     }
 }
 
@@ -232,6 +234,39 @@ impl Pool {
         self.spare_count.set(count + 1);
     }
 
+    /// Lends `block` out by its number, in exchange for its token.
+    #[inline(always)]
+    pub(crate) fn lend(&self, block: Block) -> usize {
+        self.slots[block.number()].place.set(Place::LENT);
+        block.number()
+    }
+
+    /// What is known of block `number`, if it is lent out: it is not any more.
+    #[inline(always)]
+    fn lent(&self, number: usize) -> Option<&Slot> {
+        let slot = self.slots.get(number)?;
+        let is_lent = slot.place.get() == Place::LENT;
+        is_lent.then(|| {
+            slot.place.set(Place::HELD);
+            slot
+        })
+    }
+
+    /// The block `number`, a Reader's, if it is lent out; with its full length.
+    #[inline(always)]
+    pub(crate) fn take_lent(&self, number: usize) -> Option<Block> {
+        self.lent(number)?;
+        Some(Block::new(number, self.block_size()))
+    }
+
+    /// The block `number`, a Writer's, if it is lent out; as it was sent.
+    #[inline(always)]
+    pub(crate) fn take_lent_data(&self, number: usize) -> Option<Block> {
+        let sent = Sent::from_words(self.lent(number)?.sent.get());
+        // It was checked when the block arrived.
+        Some(Block::new(number, sent.len as usize))
+    }
+
     /// The bytes of `block`.
     #[inline(always)]
     pub(crate) fn bytes<'b>(&'b self, block: &'b Block) -> &'b [u8] {
@@ -293,6 +328,12 @@ impl Pool {
         }
         let copy = self.copies.as_ref().map(|copies| copies.take(&mut block));
         Detached::new(block, Arc::clone(home), copy)
+    }
+
+    /// Whether blocks are seen as copies.
+    #[inline(always)]
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.copies.is_some()
     }
 
     /// Whether any block was detached and has not come home.
