@@ -17,7 +17,7 @@ fail() {
 built=target/packaging
 rm -rf "$built/package"
 cargo package --quiet --locked --allow-dirty --workspace --no-verify --target-dir "$built"
-for crate in brigade brigade-cli; do
+for crate in brigade brigade-cli brigade-c; do
     tar -xzf "$built/package/$crate"-[0-9]*.crate -C "$work"
     packed=$(echo "$work/$crate"-[0-9]*)
     for file in LICENSE-MIT LICENSE-APACHE; do
@@ -30,7 +30,7 @@ done
 cat >"$work/Cargo.toml" <<END
 [workspace]
 resolver = "3"
-members = ["brigade-[0-9]*", "brigade-cli-[0-9]*"]
+members = ["brigade-[0-9]*", "brigade-cli-[0-9]*", "brigade-c-[0-9]*"]
 [patch.crates-io]
 brigade = { path = "$(cd "$work" && echo brigade-[0-9]*)" }
 END
@@ -38,6 +38,7 @@ cp Cargo.lock "$work"
 cargo check --quiet --locked --manifest-path "$work/Cargo.toml" --target-dir "$built"
 
 cmp lib/README.md "$work"/brigade-[0-9]*/README.md || fail "brigade: not the library's README"
+cmp c/README.md "$work"/brigade-c-[0-9]*/README.md || fail "brigade-c: not its README"
 cmp README.md "$work"/brigade-cli-[0-9]*/README.md || fail "brigade-cli: not the program's README"
 
 BRIGADE=$program PREFIX=/usr DESTDIR=$work/root packaging/install.sh
