@@ -222,6 +222,8 @@ impl<'p> Sending<'p> {
             options: Some(settings.mark()),
             ..opened.as_ref().map(Source::facts).unwrap_or_default()
         };
+        // One that is cut meanwhile is taken as it is then.
+        facts.whole &= !settings.allow_changes;
         if settings.resume {
             facts.check_resumable(&plan.source_words())?;
         }

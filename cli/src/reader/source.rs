@@ -123,7 +123,11 @@ impl Source {
 
     /// What it is, for the Writer to decide by whether the copy begins.
     pub(crate) fn facts(&self) -> SourceFacts {
-        SourceFacts::of(&self.before, self.size())
+        let lies = sys::may_lie_about_size(&self.file);
+        SourceFacts {
+            whole: lies.is_ok_and(|lies| !lies),
+            ..SourceFacts::of(&self.before, self.size())
+        }
     }
 
     /// Beside the data, for a destination that should keep it.

@@ -92,6 +92,7 @@ pub(crate) enum StartsOver {
     SourceHasOtherContent,
     SparseIsOther,
     NotHashed,
+    ReaderIsAnothers,
 }
 
 impl StartsOver {
@@ -115,6 +116,7 @@ impl StartsOver {
             StartsOver::SourceHasOtherContent => "the source has other content by now",
             StartsOver::SparseIsOther => "the earlier copy had another --sparse",
             StartsOver::NotHashed => "the earlier copy was without --verify",
+            StartsOver::ReaderIsAnothers => "the reader is another user's",
         }
     }
 }

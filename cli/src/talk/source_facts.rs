@@ -20,6 +20,9 @@ const PLAIN_BITS: u32 = 0o777;
 pub(crate) struct SourceFacts {
     /// Bytes that will come, if that is known.
     pub(crate) size: Option<u64>,
+    /// Not fewer will come, unless the copy fails.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) whole: bool,
     /// Bytes that it takes where it is: less than its size if it has holes.
     pub(crate) allocated: Option<u64>,
     /// Permission bits.
@@ -117,6 +120,7 @@ mod tests {
     fn facts_survive_the_way_and_have_room_in_a_letter() {
         let facts = SourceFacts {
             size: Some(FILE_BYTES_MAX),
+            whole: true,
             allocated: Some(u64::MAX),
             mode: Some(0o777),
             modified: Some(Stamp {

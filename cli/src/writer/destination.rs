@@ -782,7 +782,11 @@ impl Replacing {
         journaling::clear_left(&self.entry, &self.path, settings.resume, &file)?;
         let journal = match resuming {
             // Of less, nothing would ever be noted.
-            Some(resuming) if settings.resume && resuming.source.size > SUBTREE_BYTES => {
+            Some(resuming)
+                if settings.resume
+                    && resuming.source.size > SUBTREE_BYTES
+                    && !resuming.is_guest =>
+            {
                 let facts = sys::facts(&file);
                 let facts = facts.map_err(|error| Failure::io("look at", &self.path, &error))?;
                 let record = resuming.record(&facts);

@@ -43,6 +43,8 @@ pub(crate) struct Receiving<'p> {
     gate: &'p Arc<CommitGate>,
     /// Once it was decided that the copy begins: what the first Reader told of the source.
     begun: Option<(SourceFacts, Sink<'p>)>,
+    /// Whose Reader that was.
+    user: Option<String>,
 }
 
 impl<'p> Receiving<'p> {
@@ -52,6 +54,7 @@ impl<'p> Receiving<'p> {
             place,
             gate,
             begun: None,
+            user: None,
         }
     }
 
@@ -67,6 +70,7 @@ impl<'p> Receiving<'p> {
         let facts = agreement::hear(writer).map_err(Failure::unfit)?;
         at_step("question heard");
         if let Some((first, _)) = &self.begun {
+            self.check_same_user(writer).map_err(Failure::unfit)?;
             check_same_source(first, &facts).map_err(Failure::unfit)?;
             check_options(&self.plan.settings, &facts).map_err(Failure::unfit)?;
         }
@@ -126,8 +130,22 @@ impl<'p> Receiving<'p> {
             None => destination.resumed().offset(),
         };
         let sink = Sink::new(self.plan, destination, facts.size, offset, writer)?;
+        self.user = Some(writer.partner().user());
         let (_, sink) = self.begun.insert((facts.clone(), sink));
         Ok(Ok(sink.meet(writer)))
+    }
+
+    /// One that was let in might say of its source what it has only seen from outside.
+    fn check_same_user(&self, writer: &Writer) -> Result<(), Failure> {
+        let (user, first) = (writer.partner().user(), self.user.as_deref());
+        if first == Some(user.as_str()) {
+            return Ok(());
+        }
+        let first = first.unwrap_or_default();
+        let message = format!(
+            "cannot go on with this reader: it is user {user}, and the one that died was {first}"
+        );
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn drain(&mut self, writer: &Writer) -> Result<Received, Failure> {
@@ -220,6 +238,13 @@ fn decide(
     check_options(settings, facts)?;
     settings.expected.check_told(sink::SOURCE, facts.size)?;
     let is_own_user = writer.partner().is_own_user();
+    if facts.goes_on.is_some() && !is_own_user {
+        let user = writer.partner().user();
+        let message = format!(
+            "the reader is user {user}: only with a reader of its own user does a writer take the place of one that died"
+        );
+        return Err(Failure::new(Exit::Failed, message));
+    }
     let left = facts.goes_on.as_ref();
     let left = left.map(|goes_on| what_is_left(settings, goes_on));
     let left = left.transpose()?;
@@ -234,14 +259,14 @@ fn decide(
     };
     let name = Greeting::decode(writer.partner().greeting()).name;
     let mut target = Target::find(path, name.as_deref(), &settings.on_existing())?;
+    if target.path != *path && !is_own_user {
+        check_guest_s_name(&target, &writer.partner().user())?;
+        target.must_be_new = true;
+    }
     if let Some(goes_on) = &facts.goes_on
         && target.is_complete(goes_on, settings)?
     {
         return Ok(Decision::Keep(Because::ItIsComplete, target.path));
-    }
-    if target.path != *path && !is_own_user {
-        check_guest_s_name(&target, &writer.partner().user())?;
-        target.must_be_new = true;
     }
     let rule = match &facts.goes_on {
         // It was asked before anything came, and is asked again at the end.
@@ -264,6 +289,7 @@ fn decide(
     let resuming = resume::source_of(facts).map(|source| Resuming {
         source,
         settings,
+        is_guest: !is_own_user,
         monitor: &monitor,
     });
     let resuming = resuming.as_ref();

@@ -33,6 +33,8 @@ const READ_AT_ONCE: usize = 256 * 1024;
 pub(crate) struct Resuming<'a> {
     pub(super) source: journal::Source,
     pub(super) settings: &'a Settings,
+    /// By the word of another user's Reader, which may not know the source's content.
+    pub(super) is_guest: bool,
     /// Shows how far it is in what is read again.
     pub(super) monitor: &'a Monitor,
 }
@@ -137,6 +139,9 @@ impl Resuming<'_> {
 
     /// What is on disk by the journal, if what was left is still that.
     fn judge(&self, said: &Record, left: &LeftFile) -> Result<Begun, StartsOver> {
+        if self.is_guest {
+            return Err(StartsOver::ReaderIsAnothers);
+        }
         if said.partial != partial_of(&left.facts) {
             return Err(StartsOver::PartialIsAnotherFile);
         }

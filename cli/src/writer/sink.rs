@@ -198,10 +198,12 @@ impl<'p> Sink<'p> {
         let resumed = self.destination.resumed();
         // Until a Reader has compared it with its source.
         let left = resumed.begun.as_ref().filter(|_| self.syncer.is_none());
+        // Another user's word is not enough to go on with it.
+        let partial = self.destination.which_file();
         Begin {
             offset: self.written,
             begun: left.or(self.begun.as_ref()).cloned(),
-            partial: self.destination.which_file(),
+            partial: partial.filter(|_| self.teller == Teller::OwnUser),
             old: self.destination.old(),
             options: Some(self.settings.mark()),
             journal: self.marks.is_some() || self.destination.has_journal(),
@@ -323,6 +325,7 @@ impl<'p> Sink<'p> {
         facts: &SourceFacts,
         last_check: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Drained, Failure> {
+        self.check_told(facts)?;
         let received = self.hash.take().map(|hash| hash.finalize());
         let checked = self.check(received.as_ref());
         checked.inspect_err(|_| self.destination.keep_nothing())?;
@@ -365,6 +368,17 @@ impl<'p> Sink<'p> {
             on_disk: sync,
             digest,
         })
+    }
+
+    /// That it is as much as the Reader had told of.
+    fn check_told(&self, facts: &SourceFacts) -> Result<(), Failure> {
+        match facts.size.filter(|_| facts.whole) {
+            Some(size) if self.written < size => Err(nonsense(&format!(
+                "{} bytes, and not the {size} that it had told of",
+                self.written
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// That all is what was expected.

@@ -728,6 +728,44 @@ fn what_another_user_has_made_is_never_gone_on_with() {
 }
 
 #[test]
+fn another_user_s_reader_neither_goes_on_with_what_was_left_nor_leaves_anything() {
+    if !sys::is_root() {
+        return;
+    }
+    let content = source(SIZE);
+    let place = Place::new();
+    place.file("a", &content);
+    let sticky = sticky(&place);
+    let name = sticky.join("copy").to_str().unwrap().to_owned();
+    let copy = |options: &[&str]| {
+        let words = |side: &'static str, user: &'static str, path: &'static str| {
+            let args = [&["--as", side, "--name", &name, "--resume"], options].concat();
+            let words = [&args[..], &["--allow-user", user, path]].concat();
+            words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let reader = words("reader", "root", "a");
+        let reader: Vec<&str> = reader.iter().map(String::as_str).collect();
+        let reader = Half::start(sys::as_nobody(&place, &reader));
+        [
+            reader,
+            Half::start(place.brigade(words("writer", "nobody", "b"))),
+        ]
+    };
+    broken_off(&place, &[]);
+    for half in copy(&[]) {
+        let outcome = half.end().expect(0);
+        let why = "starts over: the reader is another user's";
+        assert!(outcome.said.contains(why), "{outcome:?}");
+    }
+    expect_whole(&place, &content);
+    let [mut reader, mut writer] = copy(&[SLOW]);
+    place.wait_for_data();
+    assert!(!place.path(JOURNAL).exists());
+    reader.kill();
+    writer.kill();
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_any_more_harms_no_copy() {
     let content = source(SIZE);
     for (fault, says) in [

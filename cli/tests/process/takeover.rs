@@ -694,7 +694,7 @@ fn nobody_need_hear_of_it() {
 }
 
 #[test]
-fn a_user_who_may_not_write_the_partial_file_does_not_take_its_writer_s_place() {
+fn another_user_takes_nobody_s_place() {
     if !sys::is_root() {
         return;
     }
@@ -719,16 +719,29 @@ fn a_user_who_may_not_write_the_partial_file_does_not_take_its_writer_s_place() 
     writer.kill();
     reader.hear(HOLDS);
     let refused = other_user(Writer).end().expect(1);
-    assert!(refused.said.contains("ermission denied"), "{refused:?}");
+    assert!(
+        refused.said.contains("the reader is user root"),
+        "{refused:?}"
+    );
     reader.hear("still waiting for another");
-    // Who only reads can read that source as well.
+    // Who only reads might know of the source what anybody can see, and not what is in it.
     let (mut reader, writer) = (reader, half(Writer));
     reader.hear(TAKEN);
     reader.kill();
     writer.hear(HOLDS);
-    other_user(Reader).end().expect(0);
+    let refused = other_user(Reader).end().expect(4);
+    assert!(refused.said.contains("it is user nobody"), "{refused:?}");
+    writer.hear("still waiting for another");
+    half(Reader).end().expect(0);
     writer.end().expect(0);
     assert_whole(&place, &data);
+    // Between two users, a Reader knows of no file that another Writer could go on with.
+    std::fs::remove_file(place.path("b")).unwrap();
+    let (reader, mut writer) = (other_user(Reader), half(Writer));
+    place.wait_for_data();
+    writer.kill();
+    let ended = reader.end_within(PROMISED).expect(4);
+    assert!(!ended.said.contains(HOLDS), "{ended:?}");
 }
 
 #[test]

@@ -428,6 +428,26 @@ fn a_reader_that_sends_what_has_no_place_is_refused() {
     a_reader_that(&[], answered, "metadata that makes no sense");
 }
 
+#[test]
+fn a_reader_that_sends_less_than_it_had_told_of_is_refused_unless_it_may_have_less() {
+    let water = |reader: &Reader, facts: &[u8]| {
+        reader.post(ASK, facts).unwrap();
+        reader.letter().unwrap().unwrap();
+        send(reader, DATA, b"water");
+        send(reader, METADATA, b"{}");
+    };
+    let less = |reader: &Reader| water(reader, br#"{"size":6,"whole":true}"#);
+    a_reader_that(&[], less, "5 bytes, and not the 6 that it had told of");
+    for facts in [&br#"{"size":6}"#[..], br#"{"size":5,"whole":true}"#] {
+        let place = Place::new();
+        let writer = start_writer(&place, &[]);
+        let reader = join_as_reader(&place.name(), GREETING);
+        water(&reader, facts);
+        reader.finish().unwrap();
+        writer.end().expect(0);
+    }
+}
+
 /// A real Reader fails with `what` because of what a Writer does once it has heard it.
 fn a_writer_that(does: impl FnOnce(&Writer), what: &str) {
     let place = Place::new();
