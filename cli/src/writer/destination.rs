@@ -136,10 +136,23 @@ impl Destination {
                 );
                 return Err(Failure::new(Exit::Failed, message));
             }
+            destination.check_not_cut(left.offset)?;
             let moved = destination.file.seek(SeekFrom::Start(left.offset));
             moved.map_err(|error| Failure::io("write to", &path, &error))?;
         }
         Ok(destination)
+    }
+
+    /// That the first `len` bytes are there, which were written before.
+    fn check_not_cut(&self, len: u64) -> Result<(), Failure> {
+        let found = sys::facts(&self.file);
+        let found = found.map_err(|error| Failure::io("look at", &self.path, &error))?;
+        if !self.is_file() || found.len >= len {
+            return Ok(());
+        }
+        let path = visible::name(&self.path);
+        let message = format!("cannot go on with {path}: it was shortened");
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn open_file(
@@ -390,8 +403,12 @@ impl Destination {
         self.has_holes = true;
         let len = i64::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let end = self.file.seek(SeekFrom::Current(len))?;
-        if is_replaced && size.is_none() {
-            // Who goes on with it takes a file that is shorter for one that was cut.
+        // Who goes on with it takes a file that is shorter for one that was cut.
+        let is_shorter = match is_replaced {
+            true => size.is_none(),
+            false => sys::facts(&self.file)?.len < end,
+        };
+        if is_shorter {
             self.file.set_len(end)?;
         }
         Ok(true)

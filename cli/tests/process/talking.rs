@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use brigade::{Error, Label, Options, Reader, Role, Side, Writer};
 
-use crate::harness::{ANSWER, ASK, GREETING, Half, Outcome, PARTIAL, Place, SOON, noise};
+use crate::harness::{
+    ANSWER, ASK, GREETING, Half, Outcome, PARTIAL, Place, SOON, noise, wait_until,
+};
 
 // Kinds of blocks, as the program has them.
 const DATA: u16 = 0;
@@ -751,6 +753,44 @@ fn a_writer_goes_on_with_what_a_killed_one_left() {
     writer.end().expect(0);
     assert_eq!(content(&place, "b"), "water and wine");
     place.assert_only_locks_left();
+}
+
+#[test]
+fn a_hole_at_the_end_of_a_file_in_place_is_there_for_the_next_writer_too() {
+    const HOLE: u16 = 1;
+    const WRITTEN: usize = 3;
+    let all = [&b"water"[..], &[0; 70_000]].concat();
+    let hash = format!("--expect-blake3={}", blake3::hash(&all));
+    for options in [&["--in-place", "--no-sync"][..], &["--in-place", &hash]] {
+        let place = Place::new();
+        place.file("b", "old");
+        let mut writer = start_writer(&place, options);
+        let reader = join_as_reader(&place.name(), GREETING);
+        reader.post(ASK, b"{}").unwrap();
+        let answer = reader.letter().unwrap().unwrap().bytes;
+        send_at(&reader, DATA, 0, b"water");
+        send_at(&reader, HOLE, 70_000, b"");
+        let monitor = reader.monitor();
+        let is_written = || monitor.partner_figures()[WRITTEN] == all.len() as u64;
+        wait_until("all is written", SOON, is_written);
+        writer.kill();
+        drop(reader);
+        let facts = going_on(all.len() as u64, &answer, false);
+        let b = File::options().write(true).open(place.path("b")).unwrap();
+        // What was skipped is part of it already; less is another file, or one that was cut.
+        assert_eq!(b.metadata().unwrap().len(), all.len() as u64);
+        b.set_len(5).unwrap();
+        assert!(refusal(&place, options, &facts).contains("it was shortened"));
+        b.set_len(all.len() as u64).unwrap();
+        let writer = start_writer(&place, options);
+        let reader = join_as_reader(&place.name(), GREETING);
+        reader.post(ASK, facts.as_bytes()).unwrap();
+        reader.letter().unwrap().unwrap();
+        send_at(&reader, METADATA, 0, b"{}");
+        reader.finish().unwrap();
+        writer.end().expect(0);
+        assert!(std::fs::read(place.path("b")).unwrap() == all);
+    }
 }
 
 /// A Writer that is asked with `facts`: why it does not go on.
