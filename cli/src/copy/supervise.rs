@@ -74,10 +74,14 @@ pub(crate) struct Supervisor<'p> {
     /// How many partners there were, with the present one; what became of that.
     partners: u64,
     partner: Option<u32>,
+    /// The Reader has asked the present Writer whether the copy begins.
+    asked: bool,
     agreed: bool,
     can_be_replaced: bool,
     /// It died, and its place is held for another one.
     lost: Option<Lost>,
+    /// Somebody has come to take that place, and the two may yet agree.
+    meets_another: bool,
     /// The wait for that, and what keeps it from beginning again.
     waiting: Option<Monitor>,
     given_up: Arc<AtomicBool>,
@@ -147,10 +151,12 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         paired: false,
         partners: 0,
         partner: None,
+        asked: false,
         agreed: false,
         can_be_replaced: true,
         lost: None,
         waiting: None,
+        meets_another: false,
         given_up,
         all_sent: false,
         started: None,
@@ -305,7 +311,10 @@ impl Supervisor<'_> {
                 }
                 self.waiting = Some(monitor);
             }
-            Event::NotTaken(failure) => self.say_not_taken(&failure),
+            Event::NotTaken(failure) => {
+                self.await_another();
+                self.say_not_taken(&failure);
+            }
             Event::Unwatched(failure) => self.stop(failure),
             Event::ChildStarted(id) => {
                 self.child = ChildState::Running(id);
@@ -336,6 +345,7 @@ impl Supervisor<'_> {
         match step {
             Step::Asked { size } => {
                 self.size = Some(size);
+                self.asked = true;
                 self.tell_paired();
             }
             Step::Answered {
@@ -365,6 +375,8 @@ impl Supervisor<'_> {
     fn pair(&mut self, number: u64, monitor: Monitor) {
         self.paired = true;
         self.partners = number;
+        self.meets_another = self.lost.is_some();
+        self.asked = false;
         self.agreed = false;
         self.begins = None;
         self.all_sent = false;
@@ -397,7 +409,7 @@ impl Supervisor<'_> {
             (false, ..) => {}
             (true, false, _) => self.give_grace(failure),
             (true, true, Some(Loss::Died)) if !came_later => self.lose(number, &failure),
-            (true, true, _) => {}
+            (true, true, _) => self.await_another(),
         }
     }
 
@@ -411,6 +423,12 @@ impl Supervisor<'_> {
         Some(most.saturating_sub(self.children))
     }
 
+    /// Who came is no more, and the half is to meet the next one.
+    fn await_another(&mut self) {
+        self.meets_another = false;
+        self.moved.1 = Instant::now();
+    }
+
     /// The place of the partner of that `number` is held for another one.
     fn lose(&mut self, number: u64, failure: &Failure) {
         if self.lost.is_some() || number != self.partners {
@@ -421,6 +439,7 @@ impl Supervisor<'_> {
             failure: failure.clone(),
             since: Instant::now(),
         });
+        self.meets_another = false;
         // Its own process does not speak any more.
         self.voice.started_by_both = false;
         let side = self.side.unwrap_or(Side::Reader).other();
@@ -640,9 +659,9 @@ impl Supervisor<'_> {
             self.moved = (progress.clone(), Instant::now());
         }
         match (&self.lost, timeout) {
-            (Some(_), _) => self.lose_patience(),
-            (None, Some(timeout)) => self.time_out(timeout, progress),
-            (None, None) => {}
+            (Some(_), _) if !self.meets_another => self.lose_patience(),
+            (_, Some(timeout)) => self.time_out(timeout, progress),
+            (_, None) => {}
         }
         Some(every)
     }
@@ -657,8 +676,7 @@ impl Supervisor<'_> {
 
     /// Ends both if nothing has moved for `timeout`.
     fn time_out(&mut self, timeout: Duration, progress: Progress) {
-        let is_asked = self.size.is_some() && self.begins.is_none();
-        let stuck = match is_asked {
+        let stuck = match self.asked && self.begins.is_none() {
             true => Stuck::deciding(self.plan),
             false => Stuck::of(&progress, self.plan),
         };

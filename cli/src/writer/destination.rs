@@ -437,8 +437,8 @@ impl Destination {
     }
 
     /// The hash of the first `len` bytes, which were written before; the next ones are
-    /// written after them all the same.
-    pub(crate) fn hash_of_first(&mut self, len: u64) -> io::Result<Tree> {
+    /// written after them all the same. `show` gets to know how many were read again.
+    pub(crate) fn hash_of_first(&mut self, len: u64, show: impl Fn(u64)) -> io::Result<Tree> {
         let mut tree = Tree::new();
         if len == 0 {
             return Ok(tree);
@@ -449,7 +449,10 @@ impl Destination {
             match written.read(&mut buffer) {
                 Ok(0) if written.limit() > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(0) => break,
-                Ok(read) => tree.update(&buffer[..read]),
+                Ok(read) => {
+                    tree.update(&buffer[..read]);
+                    show(len - written.limit());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -112,7 +112,10 @@ impl<'p> Sink<'p> {
         let settings = &plan.settings;
         let is_hashed =
             settings.expected.digest.is_some() || settings.verify && !destination.can_read_again();
-        let hash = is_hashed.then(|| destination.hash_of_first(written));
+        // It may take long, and the Reader waits for an answer.
+        let monitor = writer.monitor();
+        let show = |hashed| monitor.set_figure(wire::WRITTEN, hashed);
+        let hash = is_hashed.then(|| destination.hash_of_first(written, show));
         let hash = hash.transpose();
         let hash = hash.map_err(|error| Failure::io("read again", destination.path(), &error))?;
         Ok(Sink {

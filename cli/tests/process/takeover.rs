@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{GREETING, Half, PARTIAL, PROMISED, Place, SOON, noise, sys, wait_until};
+use crate::harness::{ASK, GREETING, Half, PARTIAL, PROMISED, Place, SOON, noise, sys, wait_until};
 
 /// As long as any of these tests wants a place to be held.
 const HELD: &str = "--takeover=60";
@@ -74,6 +74,9 @@ struct Times {
     noticed: Vec<Duration>,
     gone_on: Vec<Duration>,
 }
+
+/// Which of a Writer's figures it is.
+const WRITTEN: usize = 3;
 
 const HOLDS: &str = "its place is held";
 const TAKEN: &str = "has taken the";
@@ -800,6 +803,76 @@ fn nothing_times_out_while_a_place_is_held() {
         assert_whole(&place, &data);
         std::fs::remove_file(place.path("b")).unwrap();
     }
+}
+
+#[test]
+fn whoever_meets_a_slow_newcomer_is_not_stuck() {
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    place.file("b", "old");
+    let name = place.name();
+    let held = Duration::from_secs(5);
+    let half = |side: Side| {
+        let args = ["--as", side.name(), "--name", &name, "--takeover=5", SLOW];
+        Half::start(place.brigade(args.iter().chain(&["a", "b"])))
+    };
+    let (mut reader, mut writer) = (half(Reader), half(Writer));
+    place.wait_for_data();
+    writer.kill();
+    reader.hear(HOLDS);
+    let options = brigade::Options::new()
+        .side(brigade::Side::Writer)
+        .greeting(GREETING);
+    let newcomer = brigade::join(&name, &options).unwrap();
+    // It does not answer for longer than the place is held.
+    std::thread::sleep(held + Duration::from_secs(2));
+    assert!(!reader.has_ended(), "{}", reader.said());
+    drop(newcomer);
+    let reader = reader.end().expect(4);
+    assert!(reader.said.contains("nobody took its place within 5 s"));
+    assert!(!reader.said.contains("stuck"), "{reader:?}");
+}
+
+#[test]
+fn a_writer_that_hashes_what_another_one_wrote_shows_how_far_it_is() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    let digest = format!("--expect-blake3={}", blake3::hash(&data));
+    let name = place.name();
+    let writer = || {
+        let args = ["--as", "writer", "--name", &name, HELD, &digest, "b"];
+        Half::start(place.brigade(args))
+    };
+    let answer = |facts: &str| {
+        let options = brigade::Options::new()
+            .side(brigade::Side::Reader)
+            .wait(SOON)
+            .greeting(GREETING);
+        let reader = brigade::join(&name, &options).unwrap();
+        let reader = reader.into_reader().unwrap();
+        reader.post(ASK, facts.as_bytes()).unwrap();
+        let letter = reader.letter().unwrap().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&letter.bytes).unwrap();
+        (reader, answer)
+    };
+    let mut first = writer();
+    let (reader, answered) = answer("{}");
+    first.kill();
+    first.end();
+    drop(reader);
+    let mut partial = std::fs::File::options();
+    let mut partial = partial.write(true).open(place.path(PARTIAL)).unwrap();
+    let written = SIZE / 2;
+    partial.write_all(&data[..written]).unwrap();
+    drop(partial);
+    let (partial, options) = (&answered["partial"], &answered["options"]);
+    let goes_on =
+        format!(r#"{{"goes_on":{{"offset":{written},"partial":{partial},"options":{options}}}}}"#);
+    let _second = writer();
+    let (reader, answered) = answer(&goes_on);
+    assert_eq!(answered["offset"], written);
+    let figures = reader.monitor().partner_figures();
+    assert_eq!(figures[WRITTEN], written as u64);
 }
 
 #[test]
