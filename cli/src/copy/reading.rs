@@ -354,9 +354,10 @@ impl Begun<'_> {
             return Err(Failure::new(Exit::Partner, message).unfit());
         }
         partners.step(answered(&answer));
-        match answer {
-            Answer::Begin(begin) => self.begin = begin,
-            Answer::Keep { .. } => self.is_complete = true,
+        // By this Writer's word, whatever the one before it said.
+        self.is_complete = matches!(answer, Answer::Keep { .. });
+        if let Answer::Begin(begin) = answer {
+            self.begin = begin;
         }
         Ok(None)
     }

@@ -295,6 +295,10 @@ impl Destination {
                 }
                 replaced.partial.adopt()
             }
+            Way::InPlace(place) if place.new_mode.is_none() => {
+                place.gate.write_into(&self.path);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -904,7 +908,6 @@ fn open_in_place(
     let failed = |error: io::Error| Failure::io("write to", &path, &error);
     let file = held.open_to_write().map_err(failed)?;
     let can_sync = can_sync(&file).map_err(failed)?;
-    gate.write_into(&path);
     Ok(Destination {
         file,
         path,

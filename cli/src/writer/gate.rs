@@ -67,6 +67,7 @@ impl CommitGate {
         if made.is_ok() {
             let (entry, identity) = (entry.clone(), None);
             state.made = Some(Made { entry, identity });
+            state.kept_bytes = None;
         }
         Ok(made)
     }

@@ -41,7 +41,8 @@ pub(crate) struct Receiving<'p> {
     plan: &'p Plan,
     place: &'p Endpoint,
     gate: &'p Arc<CommitGate>,
-    /// Once it was decided that the copy begins: what the first Reader told of the source.
+    /// Once it was decided that the copy begins: what the first Reader told of the source
+    /// that something was written of.
     begun: Option<(SourceFacts, Sink<'p>)>,
     /// Whose Reader that was.
     user: Option<String>,
@@ -66,6 +67,15 @@ impl<'p> Receiving<'p> {
         writer: &Writer,
         tell: impl Fn(Step),
     ) -> Result<Received, Failure> {
+        let received = self.receive_all(writer, tell);
+        if received.is_err() {
+            // The next Reader may be another one, and its source, too.
+            self.begun.take_if(|(_, sink)| sink.is_empty());
+        }
+        received
+    }
+
+    fn receive_all(&mut self, writer: &Writer, tell: impl Fn(Step)) -> Result<Received, Failure> {
         agreement::check_version(writer.partner()).map_err(Failure::unfit)?;
         let facts = agreement::hear(writer).map_err(Failure::unfit)?;
         at_step("question heard");

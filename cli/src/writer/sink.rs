@@ -137,6 +137,11 @@ impl<'p> Sink<'p> {
         })
     }
 
+    /// Whether nothing was written yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
     fn syncs(&self) -> bool {
         self.settings.sync && self.destination.can_sync()
     }

@@ -875,6 +875,60 @@ fn a_writer_that_hashes_what_another_one_wrote_shows_how_far_it_is() {
     assert_eq!(figures[WRITTEN], written as u64);
 }
 
+/// The half `side`, which dies when it passes `step`.
+fn dying(copy: &Copy<'_>, side: Side, step: &str) {
+    let alive = copy.place.file("alive", "");
+    let mut command = copy.command(side);
+    command.env("BRIGADE_DIE_AT", format!("{step}:1:{}", alive.display()));
+    let outcome = Half::start(command).end();
+    assert!(!alive.exists(), "{outcome:?}");
+}
+
+#[test]
+fn before_anything_is_written_another_source_is_as_good() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", "of the first reader");
+    place.file("other", &data);
+    for options in [&["--no-sync"][..], &["--in-place"]] {
+        let copy = |source| Copy {
+            place: &place,
+            options,
+            source,
+        };
+        place.file("b", "old");
+        let writer = copy("a").half(Writer);
+        dying(&copy("a"), Reader, "letter posted");
+        writer.hear(HOLDS);
+        copy("other").half(Reader).end().expect(0);
+        let writer = writer.end().expect(0);
+        assert!(!writer.said.contains("half written"), "{writer:?}");
+        assert_whole(&place, &data);
+    }
+}
+
+#[test]
+fn a_destination_that_was_complete_and_is_not_any_more_is_gone_on_with() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--verify"],
+        source: "a",
+    };
+    let reader = copy.half(Reader);
+    dying(&copy, Writer, "name taken");
+    wait_until("a death", SOON, || count(&reader, HOLDS) == 1);
+    // It finds that all is done.
+    dying(&copy, Writer, "about to end");
+    wait_until("another", SOON, || count(&reader, HOLDS) == 2);
+    std::fs::rename(place.path("b"), place.path(PARTIAL)).unwrap();
+    copy.half(Writer).end().expect(0);
+    reader.end().expect(0);
+    assert_whole(&place, &data);
+}
+
 #[test]
 fn a_partner_of_another_version_does_not_end_who_waits() {
     let place = Place::new();
