@@ -32,6 +32,9 @@ pub(crate) struct Source {
     start: u64,
     /// Bytes that the file or disk had from there, when the copy began.
     size: Option<u64>,
+    /// There are none, by a file system whose word counts: files that are made up as they
+    /// are read (in /proc) say that, too.
+    is_empty: bool,
     /// Bytes of the source so far, holes among them.
     offset: u64,
     /// Up to here it is known to be no hole.
@@ -85,6 +88,7 @@ impl Source {
             before: facts,
             start: 0,
             size: None,
+            is_empty: false,
             offset: 0,
             data_until: 0,
             size_lies: false,
@@ -108,6 +112,9 @@ impl Source {
             self.start = self.file.stream_position().map_err(failed)?;
             self.size = Some(len.saturating_sub(self.start));
         }
+        if self.before.kind == Kind::File && self.size == Some(0) {
+            self.is_empty = !sys::may_lie_about_size(&self.file).map_err(failed)?;
+        }
         Ok(())
     }
 
@@ -115,10 +122,9 @@ impl Source {
         &self.path
     }
 
-    /// Size in bytes, if the source knows it. Files that are made up as they are read
-    /// (in /proc) say that they are empty.
+    /// Size in bytes, if the source knows it.
     pub(crate) fn size(&self) -> Option<u64> {
-        self.size.filter(|&size| size > 0)
+        self.size.filter(|&size| size > 0 || self.is_empty)
     }
 
     /// What it is, for the Writer to decide by whether the copy begins.
@@ -158,6 +164,7 @@ impl Source {
         let position = SeekFrom::Start(self.start + offset);
         self.file.seek(position).map_err(failed)?;
         self.offset = offset;
+        self.cache.begin_at(offset);
         self.data_until = 0;
         self.ended = false;
         Ok(())

@@ -106,7 +106,7 @@ impl Partial {
         old_user: Option<u32>,
         gate: &Arc<CommitGate>,
     ) -> Result<(File, Partial), Failure> {
-        let found = LeftFile::lock(target, path, PATIENCE)?;
+        let found = LeftFile::lock(target, path, PATIENCE, None)?;
         let (_, shown) = beside(target, path)?;
         let found = found.ok_or_else(|| cannot_go_on(&shown, "it is gone"))?;
         if WhichFile::of(&found.facts) != Some(left.file) {
@@ -159,11 +159,12 @@ pub(super) struct LeftFile {
 
 impl LeftFile {
     /// That of `target`, if there is one, and no other process has it by the end of
-    /// `patience`.
+    /// `patience`. If it cannot be what a copy has left, `hint` says what to do.
     pub(super) fn lock(
         target: &Entry,
         path: &Path,
         patience: Duration,
+        hint: Option<&str>,
     ) -> Result<Option<LeftFile>, Failure> {
         let until = Instant::now() + patience;
         let (entry, shown) = beside(target, path)?;
@@ -174,19 +175,25 @@ impl LeftFile {
         let Some(held) = entry.hold().map_err(failed("look at"))? else {
             return Ok(None);
         };
+        let with_hint = |failure: Failure| match hint {
+            Some(hint) => failure.remark(hint),
+            None => failure,
+        };
         if let Some(why) = unfit(&held.facts) {
-            return Err(cannot_go_on(&shown, why));
+            return Err(with_hint(cannot_go_on(&shown, why)));
         }
+        let failed_to_open = |error| with_hint(failed("open")(error));
         let file = match held.open_to_read_and_write() {
             // It has got the mode that it should have in the end.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let look = held.open_to_read().map_err(failed("open"))?;
+                let look = held.open_to_read().map_err(failed_to_open)?;
                 lock_left(&look, &shown, patience)?;
-                keep_from_others(&look).map_err(failed("protect"))?;
+                let protected = keep_from_others(&look);
+                protected.map_err(|error| with_hint(failed("protect")(error)))?;
                 drop(look);
-                held.open_to_read_and_write().map_err(failed("open"))?
+                held.open_to_read_and_write().map_err(failed_to_open)?
             }
-            opened => opened.map_err(failed("open"))?,
+            opened => opened.map_err(failed_to_open)?,
         };
         let is_locked = lock_left(&file, &shown, patience)?;
         if !is_still(&entry, &held).map_err(failed("look at"))? {
@@ -195,13 +202,13 @@ impl LeftFile {
             let left = until.saturating_duration_since(Instant::now());
             return match left.is_zero() {
                 true => Ok(None),
-                false => LeftFile::lock(target, path, left),
+                false => LeftFile::lock(target, path, left, hint),
             };
         }
         // As it is now that nobody else writes it.
         let facts = sys::facts(&file).map_err(failed("look at"))?;
         if let Some(why) = unfit(&facts) {
-            return Err(cannot_go_on(&shown, why));
+            return Err(with_hint(cannot_go_on(&shown, why)));
         }
         let owner = sys::owner(&file).map_err(failed("look at"))?;
         Ok(Some(LeftFile {

@@ -98,7 +98,7 @@ impl Resuming<'_> {
         gate: &Arc<CommitGate>,
     ) -> Result<Found, Failure> {
         // Locked first: until then the journal may be another copy's, and say more soon.
-        let left = LeftFile::lock(target, path, PATIENCE)?;
+        let left = LeftFile::lock(target, path, PATIENCE, Some("remove it"))?;
         let journal = Journal::open_left(target, path)?;
         let (left, journal) = match (left, journal) {
             (None, None) => return Ok(Found::Nothing),
@@ -130,7 +130,7 @@ impl Resuming<'_> {
             return Ok(None);
         };
         // Who makes a new one says what is wrong with this.
-        let Ok(Some(left)) = LeftFile::lock(target, path, Duration::ZERO) else {
+        let Ok(Some(left)) = LeftFile::lock(target, path, Duration::ZERO, None) else {
             return Ok(None);
         };
         let begun = self.judge(journal.record(), &left);

@@ -180,14 +180,12 @@ impl Target {
         let Some(mut free) = entry.free_bytes().map_err(failed)? else {
             return Ok(());
         };
-        if settings.resume {
-            // It is gone on with, or removed.
-            let left = partial::room_of_left(entry).map_err(failed)?;
-            free = free.saturating_add(left);
-        }
-        if settings.in_place {
-            free = free.saturating_add(held.as_ref().map_or(0, |held| held.facts.len));
-        }
+        let own = match settings.in_place {
+            true => held.as_ref().map_or(0, |held| held.facts.len),
+            // What an earlier copy left is gone on with, or removed.
+            false => partial::room_of_left(entry).map_err(failed)?,
+        };
+        free = free.saturating_add(own);
         if needed <= free || settings.force {
             return Ok(());
         }

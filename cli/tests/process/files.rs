@@ -233,6 +233,20 @@ fn too_little_room_is_told_before_the_first_byte_and_force_tries() {
 }
 
 #[test]
+fn what_a_killed_copy_left_is_room_for_the_next_one() {
+    let place = Place::new();
+    place.file("a", noise(700_000));
+    let script = r#"
+        mkdir small; mount -t tmpfs -o size=1m none small || exit 99
+        head -c 600000 a > small/.b.brigade-partial
+        "$0" --both a small/b && cmp a small/b
+    "#;
+    if let Some((outcome, _)) = run(sys::shell_of_mounts(&place, script)) {
+        outcome.expect(0);
+    }
+}
+
+#[test]
 fn a_disk_that_is_in_use_is_refused_and_so_is_more_than_a_disk_holds() {
     let place = Place::new();
     let file = place.file("disk", vec![0; 4 << 20]);

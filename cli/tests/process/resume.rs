@@ -556,6 +556,29 @@ fn what_cannot_be_resumed_is_refused_with_the_reason() {
 }
 
 #[test]
+fn an_empty_file_is_copied_with_the_option_too() {
+    let place = Place::new();
+    place.file("a", "");
+    place.file("b", "old");
+    resume(&place, &[]).expect(0);
+    expect_whole(&place, b"");
+}
+
+#[test]
+fn what_cannot_be_what_was_left_is_to_be_removed() {
+    let place = Place::new();
+    place.file("a", "new");
+    place.file("b", "old");
+    let partial = place.path(PARTIAL);
+    std::fs::hard_link(place.file("named", "mine"), &partial).unwrap();
+    resume(&place, &[]).expect_line(1, &[PARTIAL, "it has another name, too; remove it"]);
+    std::fs::remove_file(&partial).unwrap();
+    resume(&place, &[]).expect(0);
+    assert_eq!(std::fs::read(place.path("named")).unwrap(), b"mine");
+    expect_whole(&place, b"new");
+}
+
+#[test]
 fn two_copies_that_would_resume_the_same_do_not_meet_in_its_files() {
     let content = source(SIZE);
     let place = Place::new();

@@ -930,6 +930,23 @@ fn a_destination_that_was_complete_and_is_not_any_more_is_gone_on_with() {
 }
 
 #[test]
+fn the_reader_of_an_empty_file_can_be_replaced_too() {
+    let place = Place::new();
+    place.file("a", "");
+    let copy = Copy {
+        place: &place,
+        options: &[],
+        source: "a",
+    };
+    let writer = copy.half(Writer);
+    dying(&copy, Reader, "answer heard");
+    writer.hear(HOLDS);
+    copy.half(Reader).end().expect(0);
+    writer.end().expect(0);
+    assert_whole(&place, b"");
+}
+
+#[test]
 fn a_partner_of_another_version_does_not_end_who_waits() {
     let place = Place::new();
     let data = noise(SIZE);
