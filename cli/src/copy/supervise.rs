@@ -444,7 +444,7 @@ impl Supervisor<'_> {
         self.voice.started_by_both = false;
         let side = self.side.unwrap_or(Side::Reader).other();
         let limit = self.plan.settings.takeover.unwrap_or_default();
-        let command = &self.plan.partner_command;
+        let command = &self.plan.successor_command;
         if self.speaks_json() {
             output::event(event::lost(side, self.partner, limit, command));
         } else if !self.is_silent() {

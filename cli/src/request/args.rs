@@ -254,13 +254,17 @@ fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A hundred years: nobody waits longer, and no clock ends before.
+const DURATION_MAX: Duration = Duration::from_secs(36_500 * 86_400);
+
 /// A duration; a bare number is of seconds, as for sleep and timeout.
 fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    humantime::parse_duration(text)
-        .map_err(|_| "not a duration; for instance 30, 1.5s or 2min".to_owned())
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "not a duration; for instance 30, 1.5s or 2min".to_owned())?,
+    };
+    Ok(duration.min(DURATION_MAX))
 }
 
 #[cfg(test)]
@@ -306,6 +310,14 @@ mod tests {
         assert_eq!(duration("2min").unwrap(), Duration::from_secs(120));
         for text in ["", "-1", "soon", "NaN"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_as_good_as_for_ever_ends_before_the_clock_does() {
+        for text in ["1e19", "500000000000years"] {
+            let longest = duration(text).unwrap() + Duration::from_secs(86_400);
+            assert!(std::time::Instant::now().checked_add(longest).is_some());
         }
     }
 }

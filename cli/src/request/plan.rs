@@ -40,6 +40,9 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     /// The words that make the partner's command, for the user to type.
     pub(crate) partner_command: String,
+    /// The same for who takes the partner's place: then all that says what is made must be
+    /// the same.
+    pub(crate) successor_command: String,
     /// File mode creation mask of this process.
     pub(crate) umask: u32,
 }
@@ -82,6 +85,7 @@ impl Plan {
             None => derived_name(source.as_ref(), destination.as_ref(), args.both),
         };
         let whole = settings;
+        let (words_for_both, words) = (whole.words_for_both(), whole.words());
         let mut settings = whole.clone();
         if args.started_by_both && side == Some(Side::Writer) {
             // The rate is limited, and what is expected of the source checked, once.
@@ -101,7 +105,8 @@ impl Plan {
             restarts: args.restarts,
             quiet: args.quiet,
             json: args.json,
-            partner_command: partner_command(args),
+            partner_command: partner_command(args, words_for_both),
+            successor_command: partner_command(args, words),
             umask,
         })
     }
@@ -235,8 +240,8 @@ fn refuse_other_machine(source: &Endpoint) -> Result<(), Failure> {
     }
 }
 
-/// What to type for the partner: the same, or the other role with its path.
-fn partner_command(args: &Args) -> String {
+/// What to type for the partner: the same, or the other role with its path and `settings`.
+fn partner_command(args: &Args, settings: Vec<OsString>) -> String {
     let (role, path) = match args.role {
         None => return command_line(std::env::args_os()),
         Some(RoleArg::Reader) => ("writer", "DESTINATION"),
@@ -246,7 +251,7 @@ fn partner_command(args: &Args) -> String {
     if let Some(name) = &args.name {
         words.push(format!("--name={name}").into());
     }
-    words.extend(Settings::of(args).words_for_both());
+    words.extend(settings);
     if !args.allow_user.is_empty() {
         words.extend(sys::own_user().map(|user| format!("--allow-user={user}").into()));
     }

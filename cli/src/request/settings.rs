@@ -177,8 +177,11 @@ impl Settings {
         ];
         let set = flags.iter().filter(|(_, is_set)| *is_set);
         words.extend(set.map(|(flag, _)| OsString::from(flag)));
-        words.push(format!("--sparse={}", self.sparse.word()).into());
-        words.push(format!("--direct={}", self.direct.word()).into());
+        for (option, when) in [("--sparse", self.sparse), ("--direct", self.direct)] {
+            if when != When::Auto {
+                words.push(format!("{option}={}", when.word()).into());
+            }
+        }
         if let Some(suffix) = &self.backup {
             let mut word = OsString::from("--backup=");
             word.push(suffix);

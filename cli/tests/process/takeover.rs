@@ -947,6 +947,54 @@ fn the_reader_of_an_empty_file_can_be_replaced_too() {
 }
 
 #[test]
+fn the_command_that_is_told_takes_the_place_whatever_was_asked_for() {
+    let data = noise(SIZE);
+    for options in [
+        &["--no-sync", "--sparse=never", "--allow-changes", SLOW][..],
+        &["--backup=.old", "-p", "--direct=never", SLOW],
+        &["--in-place", "--timeout=60", SLOW],
+        &["-n", SLOW],
+        &["-u", SLOW],
+    ] {
+        for side in [Reader, Writer] {
+            let place = Place::new();
+            place.file("a", &data);
+            if options[0].starts_with("--") {
+                place.file("b", "old");
+            }
+            let copy = Copy {
+                place: &place,
+                options,
+                source: "a",
+            };
+            let other = bereft(&copy, side);
+            wait_until("a whole line", SOON, || other.said().ends_with('\n'));
+            let said = other.said();
+            let (_, told) = said.rsplit_once("run: ").unwrap();
+            let told = told.lines().next().unwrap().split(' ').skip(1);
+            Half::start(place.brigade(told)).end().expect(0);
+            other.end().expect(0);
+            assert!(std::fs::read(place.path("b")).unwrap() == data);
+        }
+    }
+}
+
+#[test]
+fn a_place_can_be_held_for_ever() {
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    let args = ["--takeover=1e19", SLOW, "a", "b"];
+    let reader = Half::start(place.brigade(args));
+    reader.hear("waiting");
+    let mut writer = Half::start(place.brigade(args));
+    place.wait_for_data();
+    writer.kill();
+    reader.hear(HOLDS);
+    Half::start(place.brigade(args)).end().expect(0);
+    reader.end().expect(0);
+}
+
+#[test]
 fn a_partner_of_another_version_does_not_end_who_waits() {
     let place = Place::new();
     let data = noise(SIZE);
