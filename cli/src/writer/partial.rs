@@ -572,9 +572,9 @@ mod tests {
         drop(partial);
         assert!(path.exists());
         drop(_file);
-        let (_file, partial) = open_left(&target, left).unwrap();
+        let (file, partial) = open_left(&target, left).unwrap();
         partial.adopt().unwrap();
-        drop(partial);
+        drop((file, partial));
         assert!(!path.exists());
         assert!(why_not(left).contains("it is gone"));
     }
