@@ -444,13 +444,17 @@ impl Supervisor<'_> {
         self.voice.started_by_both = false;
         let side = self.side.unwrap_or(Side::Reader).other();
         let limit = self.plan.settings.takeover.unwrap_or_default();
-        let command = &self.plan.successor_command;
+        // With --both, nobody need type anything.
+        let command = match self.restarts_left() {
+            Some(_) => None,
+            None => Some(self.plan.successor_command.as_str()),
+        };
         if self.speaks_json() {
             output::event(event::lost(side, self.partner, limit, command));
         } else if !self.is_silent() {
-            let how = match self.restarts_left() {
-                Some(_) => "another one is started".to_owned(),
-                None => {
+            let how = match command {
+                None => "another one is started".to_owned(),
+                Some(command) => {
                     let limit = units::duration(limit);
                     format!("its place is held for {limit}; run: {command}")
                 }
@@ -677,7 +681,7 @@ impl Supervisor<'_> {
     /// Ends both if nothing has moved for `timeout`.
     fn time_out(&mut self, timeout: Duration, progress: Progress) {
         let stuck = match self.asked && self.begins.is_none() {
-            true => Stuck::deciding(self.plan),
+            true => Stuck::deciding(&progress, self.plan),
             false => Stuck::of(&progress, self.plan),
         };
         let is_own = self.side == Some(stuck.side);
@@ -834,11 +838,18 @@ struct Stuck {
 
 impl Stuck {
     /// The Reader waits to hear whether the copy begins.
-    fn deciding(plan: &Plan) -> Stuck {
+    fn deciding(progress: &Progress, plan: &Plan) -> Stuck {
         let destination = plan.destination_words();
+        let what = match progress.written {
+            0 => format!("the writer is stuck opening {destination}"),
+            // What was written there before.
+            read => {
+                format!("the writer is stuck reading again what is in {destination} at byte {read}")
+            }
+        };
         Stuck {
             side: Side::Writer,
-            what: format!("the writer is stuck opening {destination}"),
+            what,
         }
     }
 

@@ -55,8 +55,14 @@ pub(crate) fn paired(side: Side, partner: Option<&Partner>, size: Option<u64>) -
     )
 }
 
-/// The partner died, and its place is held.
-pub(crate) fn lost(lost: Side, process: Option<u32>, wait: Duration, command: &str) -> Value {
+/// The partner died, and its place is held: for who types `command`, or another process that
+/// is started without.
+pub(crate) fn lost(
+    lost: Side,
+    process: Option<u32>,
+    wait: Duration,
+    command: Option<&str>,
+) -> Value {
     let fields = json!({
         "role": role(lost),
         "process": process,

@@ -1120,6 +1120,29 @@ fn both_starts_another_writer_three_times_and_no_more() {
 }
 
 #[test]
+fn where_both_starts_another_one_no_command_is_told() {
+    let place = Place::new();
+    let mut command = place.brigade(["--both", "--json", HELD, "--no-sync", "-", "b"]);
+    command.stdin(Stdio::piped());
+    let mut both = Half::start(command);
+    let mut input = both.input();
+    input.write_all(b"water").unwrap();
+    place.wait_for_data();
+    both.hear(r#""event":"paired""#);
+    let said = both.said();
+    let (_, partner) = said.split_once(r#""partner_process":"#).unwrap();
+    let (partner, _) = partner.split_once(',').unwrap();
+    if !sys::kill(partner.parse().unwrap()) {
+        return;
+    }
+    both.hear(r#""event":"taken_over""#);
+    drop(input);
+    let both = both.end().expect(0);
+    assert!(both.said.contains(r#""command":null"#), "{both:?}");
+    assert_whole(&place, b"water");
+}
+
+#[test]
 fn a_writer_that_both_started_starts_another_reader_again_and_again() {
     let place = Place::new();
     let data = noise(SIZE);

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::harness::{GREETING, Half, Place, SOON, noise, skip, sys};
 
+/// Which of a Writer's figures it is.
+const WRITTEN: usize = 3;
+
 /// Several times what a busy machine may pause for, and still short.
 const TIMEOUT: &str = "--timeout=1";
 
@@ -139,6 +142,21 @@ fn a_partner_that_never_answers_or_asks_is_named() {
         drop(partner);
         place.assert_nothing_left();
     }
+}
+
+#[test]
+fn a_writer_that_is_stuck_reading_what_was_written_before_is_named_with_the_offset() {
+    let place = Place::new();
+    place.file("a", "water");
+    let args = ["--as", "reader", "--name", &place.name(), TIMEOUT, "a"];
+    let half = Half::start(place.brigade(args));
+    half.hear("waiting");
+    let partner = silent_partner(&place, brigade::Side::Writer);
+    let writer = partner.into_writer().unwrap();
+    let monitor = writer.monitor();
+    monitor.set_figure(WRITTEN, 5);
+    let stuck = "the writer is stuck reading again what is in its destination at byte 5";
+    half.end().expect_line(4, &["no progress for 1 s", stuck]);
 }
 
 #[test]
