@@ -588,7 +588,8 @@ impl Supervisor<'_> {
         let is_told = failure.message.contains(GO_ON);
         match self.gate.kept_bytes() {
             Some(bytes) if !is_told => failure.remark(&what_is_kept(bytes)),
-            // Only the writer knows how much that is; and says it, if it can.
+            // Only the writer knows how much that is; and says it, if it can. What was on
+            // disk a moment ago may not be noted yet.
             None if self.keeps
                 && self.side == Some(Side::Reader)
                 && self.progress().is_some_and(|progress| {
@@ -597,7 +598,9 @@ impl Supervisor<'_> {
                 && failure.loss != Some(Loss::GaveUp)
                 && !is_told =>
             {
-                failure.remark(&format!("what is on disk by now is kept: {GO_ON}"))
+                failure.remark(&format!(
+                    "what the writer has noted as on disk is kept: {GO_ON}"
+                ))
             }
             _ => failure,
         }
