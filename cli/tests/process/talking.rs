@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 use brigade::{Error, Label, Options, Reader, Role, Side, Writer};
 
 use crate::harness::{
-    ANSWER, ASK, GREETING, Half, Outcome, PARTIAL, Place, SOON, noise, wait_until,
+    ANSWER, ASK, GREETING, Half, Outcome, PARTIAL, Place, SOON, noise, sys, wait_until,
 };
 
 // Kinds of blocks, as the program has them.
 const DATA: u16 = 0;
+const HOLE: u16 = 1;
 const METADATA: u16 = 2;
 
 const BEGIN: &[u8] = br#"{"answer":"begin"}"#;
@@ -755,10 +756,51 @@ fn a_writer_goes_on_with_what_a_killed_one_left() {
     place.assert_only_locks_left();
 }
 
+fn wait_until_written(reader: &Reader, bytes: u64) {
+    const WRITTEN: usize = 3;
+    let monitor = reader.monitor();
+    let is_written = || monitor.partner_figures()[WRITTEN] == bytes;
+    wait_until("it is written", SOON, is_written);
+}
+
+#[test]
+fn a_disk_is_gone_on_with_and_never_complete_before() {
+    let place = Place::new();
+    let image = place.file("image", [0xff; 8192]);
+    let Some(disk) = sys::disk(&image) else {
+        return;
+    };
+    let start = || {
+        let name = place.name();
+        let half = Half::start(place.brigade(["--as", "writer", "--name", &name, disk.path()]));
+        half.hear("waiting");
+        half
+    };
+    let mut writer = start();
+    let reader = join_as_reader(&place.name(), GREETING);
+    reader.post(ASK, b"{}").unwrap();
+    let answer = reader.letter().unwrap().unwrap().bytes;
+    send_at(&reader, DATA, 0, b"water");
+    wait_until_written(&reader, 5);
+    writer.kill();
+    drop(reader);
+    let writer = start();
+    let reader = join_as_reader(&place.name(), GREETING);
+    let facts = going_on(5, &answer, true);
+    reader.post(ASK, facts.as_bytes()).unwrap();
+    let again = reader.letter().unwrap().unwrap().bytes;
+    assert!(again.starts_with(br#"{"answer":"begin","offset":5,"#));
+    send_at(&reader, DATA, 5, b" and wine");
+    send_at(&reader, METADATA, 0, b"{}");
+    reader.finish().unwrap();
+    writer.end().expect(0);
+    let found = std::fs::read(disk.path()).unwrap();
+    assert_eq!(&found[..14], b"water and wine");
+    assert!(found[14..].iter().all(|&byte| byte == 0xff));
+}
+
 #[test]
 fn a_hole_at_the_end_of_a_file_in_place_is_there_for_the_next_writer_too() {
-    const HOLE: u16 = 1;
-    const WRITTEN: usize = 3;
     let all = [&b"water"[..], &[0; 70_000]].concat();
     let hash = format!("--expect-blake3={}", blake3::hash(&all));
     for options in [&["--in-place", "--no-sync"][..], &["--in-place", &hash]] {
@@ -770,9 +812,7 @@ fn a_hole_at_the_end_of_a_file_in_place_is_there_for_the_next_writer_too() {
         let answer = reader.letter().unwrap().unwrap().bytes;
         send_at(&reader, DATA, 0, b"water");
         send_at(&reader, HOLE, 70_000, b"");
-        let monitor = reader.monitor();
-        let is_written = || monitor.partner_figures()[WRITTEN] == all.len() as u64;
-        wait_until("all is written", SOON, is_written);
+        wait_until_written(&reader, all.len() as u64);
         writer.kill();
         drop(reader);
         let facts = going_on(all.len() as u64, &answer, false);
