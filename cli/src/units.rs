@@ -13,6 +13,9 @@ pub(crate) fn bytes(count: u64) -> String {
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
+        0 if duration < Duration::from_millis(10) => {
+            format!("{} ms", (duration.as_secs_f64() * 1e6).round() / 1e3)
+        }
         0..10 => format!("{} s", (duration.as_secs_f64() * 1e2).round() / 1e2),
         10..60 => format!("{seconds} s"),
         _ => parts(seconds),
@@ -42,7 +45,8 @@ mod tests {
     #[test]
     fn durations_are_as_precise_as_a_reader_can_use() {
         for (ms, words) in [
-            (0, "0 s"),
+            (0, "0 ms"),
+            (1, "1 ms"),
             (250, "0.25 s"),
             (1000, "1 s"),
             (1001, "1 s"),

@@ -599,7 +599,7 @@ impl Supervisor<'_> {
                 && !is_told =>
             {
                 failure.remark(&format!(
-                    "what the writer has noted as on disk is kept: {GO_ON}"
+                    "if the writer has noted any of it as on disk, {GO_ON}"
                 ))
             }
             _ => failure,
@@ -807,8 +807,10 @@ impl Supervisor<'_> {
     }
 
     fn say_failure(&self, failure: &Failure, code: u8) {
-        // Once paired, the process that speaks for both has heard it.
-        let is_heard = self.voice.started_by_both && self.paired;
+        // Once paired, the process that speaks for both has heard it, unless it is the one
+        // that died.
+        let is_heard =
+            self.voice.started_by_both && self.paired && failure.loss != Some(Loss::Died);
         if is_heard || failure.already_reported {
             return;
         }

@@ -81,7 +81,8 @@ pub(crate) struct Args {
     pub(crate) verify: bool,
 
     /// Go on with what an earlier copy has left that was broken off, and leave it if this one
-    /// is; starts over if source or partial file are not what they were. Of files alone
+    /// is; starts over if source or partial file are not what they were. Of files alone; it is
+    /// the Writer that keeps or removes what was left, so give it to both
     #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
     pub(crate) resume: bool,
 
@@ -259,12 +260,15 @@ const DURATION_MAX: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// A duration; a bare number is of seconds, as for sleep and timeout.
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration = match text.parse() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|_| "not a duration; for instance 30, 1.5s or 2min".to_owned())?,
+    let parsed = match text.parse::<f64>() {
+        Ok(seconds) if seconds > DURATION_MAX.as_secs_f64() => Some(DURATION_MAX),
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
     };
-    Ok(duration.min(DURATION_MAX))
+    match parsed {
+        Some(duration) => Ok(duration.min(DURATION_MAX)),
+        None => Err("not a duration; for instance 30, 1.5s or 2min".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -309,13 +313,14 @@ mod tests {
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(duration("2min").unwrap(), Duration::from_secs(120));
         for text in ["", "-1", "soon", "NaN"] {
-            assert!(duration(text).is_err(), "{text}");
+            let why = duration(text).unwrap_err();
+            assert!(why.starts_with("not a duration"), "{text}: {why}");
         }
     }
 
     #[test]
     fn what_is_as_good_as_for_ever_ends_before_the_clock_does() {
-        for text in ["1e19", "500000000000years"] {
+        for text in ["1e19", "1e300", "inf", "500000000000years"] {
             let longest = duration(text).unwrap() + Duration::from_secs(86_400);
             assert!(std::time::Instant::now().checked_add(longest).is_some());
         }

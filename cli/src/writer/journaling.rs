@@ -246,10 +246,12 @@ struct State {
 }
 
 impl Marks {
-    pub(super) fn new() -> Arc<Marks> {
+    /// A copy that `goes_on` has had its pause before.
+    pub(super) fn new(goes_on: bool) -> Arc<Marks> {
+        let pause = if goes_on { Duration::ZERO } else { PAUSE_MIN };
         Arc::new(Marks(Mutex::new(State {
             mark: None,
-            next: Some(Instant::now() + PAUSE_MIN),
+            next: Some(Instant::now() + pause),
         })))
     }
 

@@ -187,7 +187,7 @@ impl<'p> Sink<'p> {
             if self.destination.resumed().begun.is_some() {
                 self.figures.set(wire::ON_DISK, self.written);
             }
-            let marks = Marks::new();
+            let marks = Marks::new(self.written > 0);
             let keeper = self.destination.journal_keeper(&marks);
             if keeper.is_some() {
                 self.sampler = (!self.settings.verify).then(|| Sampler::new(&marks));

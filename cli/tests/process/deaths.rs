@@ -309,6 +309,9 @@ fn the_process_that_both_started_does_not_outlive_its_parent() {
     let writer = writer_of(&both.said());
     both.kill();
     wait_until_gone(writer);
+    // Nobody else is left to tell.
+    both.hear("brigade: writer: the reader (process ");
+    both.hear(" died; ");
     drop(input);
     place.assert_only_locks_left();
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
