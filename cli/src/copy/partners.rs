@@ -117,6 +117,19 @@ impl<'p> Partners<'p> {
         }
     }
 
+    /// A failure that no other partner mends, with the reason if that was asked for.
+    pub(super) fn end(&self, failure: Failure) -> Failure {
+        let is_missed = failure.loss == Some(Loss::Died) && !failure.already_reported;
+        let could_go_on = !self.agreed.get() || self.can_be_replaced.get();
+        if self.plan.settings.takeover.is_none() || !is_missed || could_go_on {
+            return failure;
+        }
+        failure.remark(match self.side.other() {
+            Side::Reader => "its place is not held: what it had read cannot be read again",
+            Side::Writer => "its place is not held: no other process can go on with what it wrote",
+        })
+    }
+
     /// Waits for another partner by `rejoin`, in place of the one that `failure` is about.
     pub(super) fn next<T>(
         &mut self,

@@ -45,6 +45,7 @@ pub(super) fn read(
             Err(failure) => failure,
         };
         if !partners.may_go_on(&failure) {
+            let failure = partners.end(failure);
             // The partner's own failure is no news to it, and this does nothing.
             reader.abort(&failure.message);
             return Err(sending.last_words(failure));

@@ -57,6 +57,7 @@ pub(super) fn write(
             Err(failure) => failure,
         };
         if !partners.may_go_on(&failure) {
+            let failure = partners.end(failure);
             let failure = match gate.kept_bytes() {
                 Some(bytes) => failure.remark(&what_is_kept(bytes)),
                 None => failure,
