@@ -111,17 +111,21 @@ impl<'p> Partners<'p> {
         }
         match failure.loss {
             None => false,
-            Some(Loss::Died) => !self.agreed.get() || self.can_be_replaced.get(),
+            Some(Loss::Died) => self.could_be_replaced(),
             // One that came in another's place is no reason to give that up.
             Some(Loss::GaveUp | Loss::Unfit) => self.number > 1 && !self.agreed.get(),
         }
     }
 
+    /// Before the two have agreed, nothing is lost with the present one.
+    fn could_be_replaced(&self) -> bool {
+        !self.agreed.get() || self.can_be_replaced.get()
+    }
+
     /// A failure that no other partner mends, with the reason if that was asked for.
     pub(super) fn end(&self, failure: Failure) -> Failure {
         let is_missed = failure.loss == Some(Loss::Died) && !failure.already_reported;
-        let could_go_on = !self.agreed.get() || self.can_be_replaced.get();
-        if self.plan.settings.takeover.is_none() || !is_missed || could_go_on {
+        if self.plan.settings.takeover.is_none() || !is_missed || self.could_be_replaced() {
             return failure;
         }
         failure.remark(match self.side.other() {
