@@ -1,5 +1,9 @@
 //! Watches over this process's half, and makes one outcome of all that can happen
-//! to it: an end, a signal, the partner's death.
+//! to it: an end, a signal, the partner's death. What it says of that is in [`saying`];
+//! of a copy that does not move it says who is [`stuck`].
+
+mod saying;
+mod stuck;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +23,12 @@ use crate::sys;
 use crate::talk::agreement::Step;
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
-use crate::tell::progress::{self, Progress};
+use crate::tell::progress::Progress;
 use crate::tell::{json as event, output};
 use crate::tree::SUBTREE_BYTES;
 use crate::units;
 use crate::writer::gate::CommitGate;
+use stuck::Stuck;
 
 /// How long a half that should stop may take to do so by itself, with its own
 /// words for what happened. It may be stuck in the system; a second is promised.
@@ -463,14 +468,6 @@ impl Supervisor<'_> {
         }
     }
 
-    fn say_not_taken(&self, failure: &Failure) {
-        match self.speaks_json() {
-            true => output::event(event::warning(&failure.message)),
-            false if self.is_silent() => {}
-            false => self.say(&format!("{}; still waiting for another", failure.message)),
-        }
-    }
-
     /// The two have agreed: where the copy goes on, if it does.
     fn go_on(&mut self, begins: bool, offset: u64) {
         // It may have died since it answered.
@@ -718,107 +715,6 @@ impl Supervisor<'_> {
             self.give_grace(lost.failure.clone().remark(stuck));
         }
     }
-
-    fn speaks_json(&self) -> bool {
-        self.voice.json && !self.voice.started_by_both
-    }
-
-    /// Says nothing in text but why it failed.
-    fn is_silent(&self) -> bool {
-        self.voice.quiet || self.voice.json || self.voice.started_by_both
-    }
-
-    fn say_start(&self) {
-        if self.speaks_json() {
-            output::event(event::start(self.plan, self.voice.both));
-        }
-    }
-
-    fn say(&self, message: &str) {
-        match self.side {
-            Some(side) if !self.voice.both => output::line(format!("brigade: {side}: {message}")),
-            _ => output::line(format!("brigade: {message}")),
-        }
-    }
-
-    fn say_verbose(&self, message: &str) {
-        if self.voice.verbose {
-            self.say(message);
-        }
-    }
-
-    /// Where the copy begins, if an earlier one has left something.
-    fn say_where(&self, step: Step) {
-        if self.speaks_json() {
-            event::begins(step).into_iter().for_each(output::event);
-        }
-        if self.is_silent() {
-            return;
-        }
-        let words = match step {
-            Step::GoesOn { offset } => {
-                let size = self.size.flatten().map(units::bytes);
-                let of = size.map(|size| format!(" of {size}")).unwrap_or_default();
-                let on_disk = units::bytes(offset);
-                format!("goes on at {on_disk}{of}: the earlier copy had that on disk")
-            }
-            Step::StartsOver(why) => format!("starts over: {}", why.words()),
-            Step::Unused { bytes } => {
-                let bytes = units::bytes(bytes);
-                format!("starts over, though --resume would have gone on at {bytes}")
-            }
-            Step::Asked { .. } | Step::Answered { .. } => return,
-        };
-        self.say(&words);
-    }
-
-    fn say_waiting(&self) {
-        let side = self.side.unwrap_or(Side::Reader);
-        let command = &self.plan.partner_command;
-        if self.speaks_json() {
-            output::event(event::waiting(side, command));
-        } else if !self.is_silent() {
-            let partner = side.other();
-            self.say(&format!("waiting for the {partner}; run next: {command}"));
-        }
-    }
-
-    fn tell_paired(&self) {
-        if self.speaks_json() {
-            let side = self.side.unwrap_or(Side::Reader);
-            let partner = self.monitor.as_ref().and_then(Monitor::partner);
-            output::event(event::paired(side, partner.as_ref(), self.size.flatten()));
-        }
-    }
-
-    fn say_done(&self, report: &Report) {
-        let progress = self.progress().unwrap_or_default();
-        if self.speaks_json() {
-            output::event(event::done(report, &progress));
-        }
-        if self.is_silent() {
-            return;
-        }
-        if let Some(words) = &report.kept {
-            return self.say(words);
-        }
-        self.say(&progress::summary(&self.names, report, &progress));
-        self.say_verbose(&progress::details(report, &progress));
-    }
-
-    fn say_failure(&self, failure: &Failure, code: u8) {
-        // Once paired, the process that speaks for both has heard it, unless it is the one
-        // that died.
-        let is_heard =
-            self.voice.started_by_both && self.paired && failure.loss != Some(Loss::Died);
-        if is_heard || failure.already_reported {
-            return;
-        }
-        match self.voice.json {
-            true => output::event(event::failed(failure, code)),
-            false => self.say(&failure.message),
-        }
-    }
 }
 
 /// What a copy that failed says of what it leaves.
@@ -833,48 +729,4 @@ pub(super) fn what_is_kept(on_disk: u64) -> String {
 fn names(ends: [Option<String>; 2]) -> String {
     let known: Vec<String> = ends.into_iter().flatten().collect();
     known.join(" -> ")
-}
-
-/// The half that the other one waits for, and what it is at.
-struct Stuck {
-    side: Side,
-    what: String,
-}
-
-impl Stuck {
-    /// The Reader waits to hear whether the copy begins.
-    fn deciding(progress: &Progress, plan: &Plan) -> Stuck {
-        let destination = plan.destination_words();
-        let what = match progress.written {
-            0 => format!("the writer is stuck opening {destination}"),
-            // What was written there before.
-            read => {
-                format!("the writer is stuck reading again what is in {destination} at byte {read}")
-            }
-        };
-        Stuck {
-            side: Side::Writer,
-            what,
-        }
-    }
-
-    fn of(progress: &Progress, plan: &Plan) -> Stuck {
-        let (source, destination) = (plan.source_words(), plan.destination_words());
-        let (read, written) = (progress.read, progress.written);
-        match progress.blocks_full {
-            // All that was read has been written.
-            0 if !progress.all_read => Stuck {
-                side: Side::Reader,
-                what: format!("the reader is stuck reading {source} at byte {read}"),
-            },
-            0 => Stuck {
-                side: Side::Writer,
-                what: format!("the writer is stuck completing {destination} ({written} bytes)"),
-            },
-            _ => Stuck {
-                side: Side::Writer,
-                what: format!("the writer is stuck writing to {destination} at byte {written}"),
-            },
-        }
-    }
 }
