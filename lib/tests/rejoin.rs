@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade::{Error, Label, Options, Reader, Role, Seat, Side, Unreturned, Writer, join};
-use common::{bounded, invalid_use, pair, send};
+use common::{bounded, drain, invalid_use, pair, send};
 use tempfile::TempDir;
 
 fn place() -> (TempDir, String) {
@@ -59,16 +59,6 @@ fn as_writer(name: &str) -> Writer {
         Role::Writer(writer) => writer,
         role => panic!("{role:?}"),
     }
-}
-
-fn drain(writer: &Writer) -> Vec<u64> {
-    let mut tags = Vec::new();
-    while let Some(block) = writer.data_block_until(soon()).unwrap() {
-        assert_eq!(*block, block.tag().to_le_bytes());
-        tags.push(block.tag());
-    }
-    writer.finish().unwrap();
-    tags
 }
 
 #[test]

@@ -17,7 +17,7 @@ use brigade::{
     BothWays, Error, Label, Options, Reader, Role, Seat, Side, Survivor, Unreturned, Writer, join,
     join_both_ways,
 };
-use common::{bounded, invalid_use, pair, partner_aborted, send};
+use common::{bounded, drain, invalid_use, pair, partner_aborted, send};
 use tempfile::TempDir;
 
 fn place() -> (TempDir, String) {
@@ -86,17 +86,6 @@ fn fill(name: &str, tags: std::ops::Range<u64>) -> thread::JoinHandle<Reader> {
         reader.finish_until(soon()).unwrap();
         reader
     })
-}
-
-/// All that comes, up to the verdict.
-fn drain(writer: &Writer) -> Vec<u64> {
-    let mut tags = Vec::new();
-    while let Some(block) = writer.data_block_until(soon()).unwrap() {
-        assert_eq!(*block, block.tag().to_le_bytes());
-        tags.push(block.tag());
-    }
-    writer.finish().unwrap();
-    tags
 }
 
 #[test]

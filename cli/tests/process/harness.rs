@@ -188,6 +188,29 @@ pub(crate) fn native(path: &str) -> String {
     path.replace('/', std::path::MAIN_SEPARATOR_STR)
 }
 
+/// Which half, as `--as` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Reader,
+    Writer,
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Side::Reader => "reader",
+            Side::Writer => "writer",
+        }
+    }
+
+    pub(crate) fn other(self) -> Side {
+        match self {
+            Side::Reader => Side::Writer,
+            Side::Writer => Side::Reader,
+        }
+    }
+}
+
 /// A standard stream.
 #[derive(Clone, Copy)]
 pub(crate) enum Stream {

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::harness::Side::{self, Reader, Writer};
 use crate::harness::{Half, Outcome, Place, SOON, noise, wait_until};
 
 /// What a death at a step means.
@@ -34,30 +35,6 @@ impl Then {
                 "the other half fails with 4 and says that the copy may be complete; it is"
             }
             Then::New => "the other half completes the copy, or has heard that it is",
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Reader,
-    Writer,
-}
-
-use Side::{Reader, Writer};
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Reader => "reader",
-            Writer => "writer",
-        }
-    }
-
-    fn other(self) -> Side {
-        match self {
-            Reader => Writer,
-            Writer => Reader,
         }
     }
 }

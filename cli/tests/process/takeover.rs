@@ -4,34 +4,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::harness::Side::{self, Reader, Writer};
 use crate::harness::{ASK, GREETING, Half, PARTIAL, PROMISED, Place, SOON, noise, sys, wait_until};
 
 /// As long as any of these tests wants a place to be held.
 const HELD: &str = "--takeover=60";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Reader,
-    Writer,
-}
-
-use Side::{Reader, Writer};
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Reader => "reader",
-            Writer => "writer",
-        }
-    }
-
-    fn other(self) -> Side {
-        match self {
-            Reader => Writer,
-            Writer => Reader,
-        }
-    }
-}
 
 /// A copy of `a`, or of a stream, to `b`, whose halves are started one by one.
 struct Copy<'t> {

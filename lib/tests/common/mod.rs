@@ -49,6 +49,18 @@ pub(crate) fn send(reader: &Reader, bytes: &[u8], tag: u64) {
     block.send(bytes.len(), tag).unwrap();
 }
 
+/// The tags of all blocks that come, up to the verdict; each block is its tag.
+pub(crate) fn drain(writer: &Writer) -> Vec<u64> {
+    let deadline = Instant::now() + LIMIT;
+    let mut tags = Vec::new();
+    while let Some(block) = writer.data_block_until(deadline).unwrap() {
+        assert_eq!(*block, block.tag().to_le_bytes());
+        tags.push(block.tag());
+    }
+    writer.finish().unwrap();
+    tags
+}
+
 pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_millis(20)
 }
