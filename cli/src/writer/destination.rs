@@ -108,6 +108,8 @@ struct InPlace {
     gate: Arc<CommitGate>,
     /// What was made for this copy goes if it fails; and gets this mode.
     new_mode: Option<u32>,
+    /// Whether it is not what it was before the copy, by this process or one before it.
+    is_changed: bool,
 }
 
 impl Destination {
@@ -142,6 +144,9 @@ impl Destination {
             destination.check_not_cut(left.offset)?;
             let moved = destination.file.seek(SeekFrom::Start(left.offset));
             moved.map_err(|error| Failure::io("write to", &path, &error))?;
+            if let Way::InPlace(place) = &mut destination.way {
+                place.is_changed = true;
+            }
         }
         Ok(destination)
     }
@@ -298,11 +303,21 @@ impl Destination {
                 }
                 replaced.partial.adopt()
             }
-            Way::InPlace(place) if place.new_mode.is_none() => {
-                place.gate.write_into(&self.path);
+            Way::InPlace(place) if place.is_changed => {
+                place.tell_if_it_fails(&self.path);
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// An old file is not what it was from now on.
+    fn note_change(&mut self) {
+        if let Way::InPlace(place) = &mut self.way
+            && !place.is_changed
+        {
+            place.is_changed = true;
+            place.tell_if_it_fails(&self.path);
         }
     }
 
@@ -366,6 +381,7 @@ impl Destination {
     }
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.note_change();
         while !bytes.is_empty() {
             match self.file.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -388,6 +404,7 @@ impl Destination {
     /// which would be in its holes. So it has its length first; where that is not known,
     /// what was taken is given back.
     pub(crate) fn skip(&mut self, len: u64, size: Option<u64>) -> io::Result<bool> {
+        self.note_change();
         let is_replaced = match &self.way {
             Way::Disk(_) | Way::Stream => return Ok(false),
             Way::InPlace(_) => false,
@@ -423,6 +440,7 @@ impl Destination {
 
     /// Ends what was written after `len` bytes, the last of which may be skipped.
     pub(crate) fn end(&mut self, len: u64) -> io::Result<()> {
+        self.note_change();
         let is_longer = match &self.way {
             Way::InPlace(place) => place.held.facts.len > len,
             _ => false,
@@ -639,6 +657,13 @@ impl Replaced {
 }
 
 impl InPlace {
+    /// That the old file may be half written; one that was made for this copy goes.
+    fn tell_if_it_fails(&self, path: &Path) {
+        if self.new_mode.is_none() {
+            self.gate.write_into(path);
+        }
+    }
+
     fn access(&self) -> io::Result<Access> {
         match self.new_mode {
             Some(mode) => Ok(Access::new(mode)),
@@ -673,6 +698,7 @@ fn open_in_place(
             held,
             gate: Arc::clone(gate),
             new_mode: None,
+            is_changed: false,
         }),
         can_sync,
         has_holes: false,
@@ -718,6 +744,7 @@ fn open_new(
             held,
             gate: Arc::clone(gate),
             new_mode: Some(new_mode),
+            is_changed: false,
         }),
         can_sync: true,
         has_holes: false,

@@ -457,14 +457,18 @@ fn before_anything_is_written_another_source_is_as_good() {
             options,
             source,
         };
-        place.file("b", "old");
-        let writer = copy("a").half(Writer);
-        dying(&copy("a"), Reader, "letter posted");
-        writer.hear(HOLDS);
-        copy("other").half(Reader).end().expect(0);
-        let writer = writer.end().expect(0);
-        assert!(!writer.said.contains("half written"), "{writer:?}");
-        assert_whole(&place, &data);
+        // Before and after the Writer has answered.
+        for step in ["letter posted", "answer heard"] {
+            place.file("b", "old");
+            let writer = copy("a").half(Writer);
+            dying(&copy("a"), Reader, step);
+            writer.hear(HOLDS);
+            assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+            copy("other").half(Reader).end().expect(0);
+            let writer = writer.end().expect(0);
+            assert!(!writer.said.contains("half written"), "{writer:?}");
+            assert_whole(&place, &data);
+        }
     }
 }
 
