@@ -238,8 +238,11 @@ fn a_source_that_changes_is_noticed_and_the_old_destination_stays() {
         }),
         ("it was written to", &|a| write(a, b"other")),
         ("another file has its name", &|a| {
+            // Made before: in between, `a` is a name of nothing.
+            let other = a.with_file_name("other");
+            std::fs::write(&other, "other").unwrap();
             std::fs::rename(a, a.with_file_name("older")).unwrap();
-            std::fs::write(a, noise(SIZE)).unwrap();
+            std::fs::rename(other, a).unwrap();
         }),
         ("it was removed", &|a| {
             std::fs::rename(a, a.with_file_name("older")).unwrap();
