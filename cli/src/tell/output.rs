@@ -6,9 +6,9 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,16 +19,28 @@ use crate::tell::json as event;
 use crate::tell::progress::Progress;
 use crate::visible;
 
-/// How long the end of the process waits for what was said last to be written.
+/// How long the end of the process waits for what was said last to be written, if nobody
+/// reads it;
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// and if the thread that writes has not had its turn yet, on a busy machine.
+const PATIENCE_FOR_A_TURN: Duration = Duration::from_secs(2);
 
 static OUTPUT: OnceLock<Output> = OnceLock::new();
 
 struct Output {
     items: Sender<Item>,
-    /// Progress that is not drawn yet.
-    pending: Arc<AtomicBool>,
+    state: Arc<State>,
     json: bool,
+}
+
+/// What is known of the thread that writes.
+#[derive(Default)]
+struct State {
+    /// There is progress that is not drawn yet.
+    pending: AtomicBool,
+    /// It is in the system, which may take its time.
+    writing: AtomicBool,
 }
 
 enum Item {
@@ -131,45 +143,59 @@ pub(crate) fn end_of_progress() {
 
 /// Waits until all is written, but not for long.
 pub(crate) fn drain() {
-    let (sender, drained) = channel();
-    output().send(Item::Drain(sender));
-    let _ = drained.recv_timeout(PATIENCE);
+    output().drain();
 }
 
 impl Output {
     fn new(json: bool) -> Output {
-        let (items, received) = channel();
-        let pending = Arc::new(AtomicBool::new(false));
-        let drawn = Arc::clone(&pending);
+        let (output, received) = Output::without_thread(json);
+        let state = Arc::clone(&output.state);
         // Without the thread the receiver is gone, which `send` notices.
         let _ = std::thread::Builder::new()
             .name("output".into())
-            .spawn(move || write_on(&received, &drawn));
-        Output {
-            items,
-            pending,
-            json,
-        }
+            .spawn(move || write_on(&received, &state));
+        output
+    }
+
+    fn without_thread(json: bool) -> (Output, Receiver<Item>) {
+        let (items, received) = channel();
+        let state = Arc::default();
+        let output = Output { items, state, json };
+        (output, received)
     }
 
     fn send(&self, item: Item) {
         // Where no thread could be had, this one writes, and may have to wait.
         if let Err(SendError(item)) = self.items.send(item) {
-            write_one(item, &mut None, &self.pending);
+            write_one(item, &mut None, &self.state.pending);
         }
     }
 
     fn send_if_idle(&self, item: Item) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
+        if !self.state.pending.swap(true, Ordering::AcqRel) {
             self.send(item);
+        }
+    }
+
+    fn drain(&self) {
+        let since = Instant::now();
+        let (sender, drained) = channel();
+        self.send(Item::Drain(sender));
+        while drained.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let is_stuck = self.state.writing.load(Ordering::Relaxed);
+            if is_stuck || since.elapsed() >= PATIENCE_FOR_A_TURN {
+                return;
+            }
         }
     }
 }
 
-fn write_on(items: &Receiver<Item>, pending: &AtomicBool) {
+fn write_on(items: &Receiver<Item>, state: &State) {
     let mut bar = None;
     while let Ok(item) = items.recv() {
-        write_one(item, &mut bar, pending);
+        state.writing.store(true, Ordering::Relaxed);
+        write_one(item, &mut bar, &state.pending);
+        state.writing.store(false, Ordering::Relaxed);
     }
 }
 
@@ -224,6 +250,26 @@ fn bug(what: &str, place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_waits_for_a_thread_that_is_late_and_not_for_one_that_is_stuck() {
+        let (output, items) = Output::without_thread(false);
+        let (state, late) = (Arc::clone(&output.state), PATIENCE * 2);
+        let since = Instant::now();
+        let written = std::thread::spawn(move || {
+            std::thread::sleep(late);
+            write_on(&items, &state);
+        });
+        output.drain();
+        assert!(since.elapsed() >= late && !written.is_finished());
+        drop(output);
+        assert!(written.join().is_ok());
+        let (output, _items) = Output::without_thread(false);
+        output.state.writing.store(true, Ordering::Relaxed);
+        let since = Instant::now();
+        output.drain();
+        assert!(since.elapsed() < PATIENCE_FOR_A_TURN);
+    }
 
     #[test]
     fn a_bug_is_one_line_whatever_it_says() {
