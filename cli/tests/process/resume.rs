@@ -607,7 +607,14 @@ fn who_takes_a_dead_writer_s_place_goes_on_with_its_journal_too() {
         place.file("a", &content);
         let name = place.name();
         let half = |role: &str, path: &str| {
-            let args = ["--resume", "--takeover=60", SLOW, "--as", role];
+            // Where notes are dear, ten seconds may be between two.
+            let args = [
+                "--resume",
+                "--takeover=60",
+                "--limit-rate=10M",
+                "--as",
+                role,
+            ];
             let args = [&args[..], options, &["--name", &name, path]].concat();
             Half::start(place.brigade(args))
         };
