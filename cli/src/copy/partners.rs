@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Monitor, Options, Side};
+use brigade::{Error, Monitor, Options, Partner, Side};
 
 use crate::copy::child::{self, Fate};
 use crate::copy::half::{self, Event};
 use crate::failure::{Failure, Loss};
 use crate::request::plan::Plan;
 use crate::talk::agreement::Step;
+use crate::talk::greeting::Greeting;
 use crate::talk::wire;
 use crate::units;
 
@@ -203,6 +204,20 @@ impl<'p> Partners<'p> {
         let partner = self.side.other();
         child::start(self.plan, partner, left - 1, self.events).map(Some)
     }
+}
+
+/// What to type for who takes the place of the partner of `monitor`, which was `side`.
+pub(super) fn successor_command(plan: &Plan, side: Side, monitor: &Monitor) -> String {
+    // What another user says is no part of a command that this one types.
+    let partner = monitor.partner().filter(Partner::is_own_user);
+    let path = partner.and_then(|partner| {
+        let greeting = Greeting::decode(partner.greeting());
+        match side {
+            Side::Reader => greeting.source,
+            Side::Writer => greeting.destination,
+        }
+    });
+    plan.successor_command.line(path.as_deref())
 }
 
 /// Watches over a partner in a thread of its own, since the half's may be stuck in a read or

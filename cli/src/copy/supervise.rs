@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use brigade::{Monitor, Partner, Side};
 
 use crate::copy::half::{self, Event};
-use crate::copy::partners::RESTARTS;
+use crate::copy::partners::{RESTARTS, successor_command};
 use crate::copy::reading;
 use crate::failure::{Exit, Failure, Loss, reason};
 use crate::outcome::Report;
@@ -450,22 +450,24 @@ impl Supervisor<'_> {
         let side = self.side.unwrap_or(Side::Reader).other();
         let limit = self.plan.settings.takeover.unwrap_or_default();
         // With --both, nobody need type anything.
-        let command = match self.restarts_left() {
-            Some(_) => None,
-            None => Some(self.plan.successor_command.as_str()),
+        let command = match (self.restarts_left(), &self.monitor) {
+            (None, Some(monitor)) => Some(successor_command(self.plan, side, monitor)),
+            _ => None,
         };
         if self.speaks_json() {
-            output::event(event::lost(side, self.partner, limit, command));
-        } else if !self.is_silent() {
-            let how = match command {
-                None => "another one is started".to_owned(),
-                Some(command) => {
-                    let limit = units::duration(limit);
-                    format!("its place is held for {limit}; run: {command}")
-                }
-            };
-            self.say(&format!("{}; {how}", failure.message));
+            let command = command.as_deref();
+            return output::event(event::lost(side, self.partner, limit, command));
         }
+        let how = match command {
+            Some(command) => {
+                let limit = units::duration(limit);
+                format!("its place is held for {limit}; run: {command}")
+            }
+            None if self.is_silent() => return,
+            None => "another one is started".to_owned(),
+        };
+        // Nobody would know what to do if it were not said with --quiet.
+        self.say(&format!("{}; {how}", failure.message));
     }
 
     /// The two have agreed: where the copy goes on, if it does.

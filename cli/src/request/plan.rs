@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     pub(crate) partner_command: String,
     /// The same for who takes the partner's place: then all that says what is made must be
     /// the same.
-    pub(crate) successor_command: String,
+    pub(crate) successor_command: Command,
     /// File mode creation mask of this process.
     pub(crate) umask: u32,
 }
@@ -105,8 +105,8 @@ impl Plan {
             restarts: args.restarts,
             quiet: args.quiet,
             json: args.json,
-            partner_command: partner_command(args, words_for_both),
-            successor_command: partner_command(args, words),
+            partner_command: Command::of_partner(args, words_for_both).line(None),
+            successor_command: Command::of_partner(args, words),
             umask,
         })
     }
@@ -240,36 +240,57 @@ fn refuse_other_machine(source: &Endpoint) -> Result<(), Failure> {
     }
 }
 
-/// What to type for the partner: the same, or the other role with its path and `settings`.
-fn partner_command(args: &Args, settings: Vec<OsString>) -> String {
-    let (role, path) = match args.role {
-        None => return command_line(std::env::args_os()),
-        Some(RoleArg::Reader) => ("writer", "DESTINATION"),
-        Some(RoleArg::Writer) => ("reader", "SOURCE"),
-    };
-    let mut words: Vec<OsString> = ["brigade", "--as", role].map(OsString::from).to_vec();
-    if let Some(name) = &args.name {
-        words.push(format!("--name={name}").into());
-    }
-    words.extend(settings);
-    if !args.allow_user.is_empty() {
-        words.extend(sys::own_user().map(|user| format!("--allow-user={user}").into()));
-    }
-    if args
-        .paths
-        .iter()
-        .any(|path| path != "-" && path.as_encoded_bytes().starts_with(b"-"))
-    {
-        words.push("--".into());
-    }
-    match &args.paths[..] {
-        [_, _] => words.extend(args.paths.iter().cloned()),
-        _ => words.push(path.into()),
-    }
-    command_line(words.into_iter())
+/// What to type.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    words: Vec<OsString>,
+    /// What stands for a last word that this process does not know.
+    unknown: Option<&'static str>,
 }
 
-fn command_line(words: impl Iterator<Item = OsString>) -> String {
-    let quoted = words.map(|word| sys::quoted(&word));
-    quoted.collect::<Vec<_>>().join(" ")
+impl Command {
+    /// As a line, with `path` for what this process does not know.
+    pub(crate) fn line(&self, path: Option<&str>) -> String {
+        let last = self.unknown.map(|unknown| path.unwrap_or(unknown));
+        let words = self.words.iter().map(OsString::as_os_str);
+        let quoted = words.chain(last.map(OsStr::new)).map(sys::quoted);
+        quoted.collect::<Vec<_>>().join(" ")
+    }
+
+    /// For the partner: the same, or the other role with its path and `settings`.
+    fn of_partner(args: &Args, settings: Vec<OsString>) -> Command {
+        let (role, path) = match args.role {
+            None => {
+                return Command {
+                    words: std::env::args_os().collect(),
+                    unknown: None,
+                };
+            }
+            Some(RoleArg::Reader) => ("writer", "DESTINATION"),
+            Some(RoleArg::Writer) => ("reader", "SOURCE"),
+        };
+        let mut words: Vec<OsString> = ["brigade", "--as", role].map(OsString::from).to_vec();
+        if let Some(name) = &args.name {
+            words.push(format!("--name={name}").into());
+        }
+        words.extend(settings);
+        if !args.allow_user.is_empty() {
+            words.extend(sys::own_user().map(|user| format!("--allow-user={user}").into()));
+        }
+        if args
+            .paths
+            .iter()
+            .any(|path| path != "-" && path.as_encoded_bytes().starts_with(b"-"))
+        {
+            words.push("--".into());
+        }
+        let unknown = match &args.paths[..] {
+            [_, _] => {
+                words.extend(args.paths.iter().cloned());
+                None
+            }
+            _ => Some(path),
+        };
+        Command { words, unknown }
+    }
 }

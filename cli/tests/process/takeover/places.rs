@@ -533,16 +533,44 @@ fn the_command_that_is_told_takes_the_place_whatever_was_asked_for() {
                 source: "a",
             };
             let other = bereft(&copy, side);
-            wait_until("a whole line", SOON, || other.said().ends_with('\n'));
-            let said = other.said();
-            let (_, told) = said.rsplit_once("run: ").unwrap();
-            // What is no plain word is quoted, as a short name is on Windows.
-            let words = told.lines().next().unwrap().split(' ').skip(1);
-            let told = words.map(|word| word.trim_matches('"'));
-            Half::start(place.brigade(told)).end().expect(0);
+            Half::start(place.brigade(told(&other))).end().expect(0);
             other.end().expect(0);
             assert!(std::fs::read(place.path("b")).unwrap() == data);
         }
+    }
+}
+
+/// The words after the program's of the command that `half` has told last.
+fn told(half: &Half) -> Vec<String> {
+    wait_until("a whole line", SOON, || half.said().ends_with('\n'));
+    let said = half.said();
+    let (_, told) = said.rsplit_once("run: ").unwrap();
+    let words = told.lines().next().unwrap().split(' ').skip(1);
+    // What is no plain word is quoted, as a short name is on Windows.
+    let words = words.map(|word| word.trim_matches('"').to_owned());
+    words.collect()
+}
+
+#[test]
+fn the_command_that_is_told_has_the_path_that_only_the_dead_half_had() {
+    let data = noise(SIZE);
+    for side in [Reader, Writer] {
+        let place = Place::new();
+        place.file("a", &data);
+        let name = place.name();
+        // With --quiet, too: else nobody would know.
+        let half = |side: Side| {
+            let path = if side == Reader { "a" } else { "b" };
+            let args = ["--as", side.name(), "--name", &name, HELD, SLOW, "-q", path];
+            Half::start(place.brigade(args))
+        };
+        let (mut victim, other) = (half(side), half(side.other()));
+        place.wait_for_data();
+        victim.kill();
+        other.hear(HOLDS);
+        Half::start(place.brigade(told(&other))).end().expect(0);
+        other.end().expect(0);
+        assert_whole(&place, &data);
     }
 }
 
