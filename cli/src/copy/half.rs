@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Monitor, Options, Seat, Side};
+use brigade::{Error, Monitor, Options, Refusal, Seat, Side};
 
 use crate::copy::partners::Partners;
 use crate::copy::{reading, writing};
@@ -69,7 +69,17 @@ pub(crate) fn run(
     events: &Sender<Event>,
     given_up: &Arc<AtomicBool>,
 ) -> Result<Report, Failure> {
-    let seat = take_seat(plan)?;
+    let seat = take_seat(plan);
+    let seat = seat.map_err(|error| match error {
+        Error::Refused {
+            reason: Refusal::SameSide,
+            ..
+        } if start_partner => {
+            let message = format!("the reader is at this copy already; {JOIN_IT}");
+            Failure::new(Exit::Failed, message)
+        }
+        error => error.into(),
+    })?;
     let side = seat.side();
     let _ = events.send(Event::Seated {
         side,
@@ -83,13 +93,17 @@ pub(crate) fn run(
     }
 }
 
+/// What --both could be meant for where somebody waits.
+pub(super) const JOIN_IT: &str =
+    "without --both, the same command joins it; or choose another --name";
+
 /// How long a process that may take a place tries if there seem to be two already: whoever
 /// has just lost its partner may be about to open, on a busy machine.
 const TWO_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The place of one that died is there to be taken once the one that is left has done what
 /// it was at, which may be longer than it has for an answer.
-fn take_seat(plan: &Plan) -> Result<Seat, Failure> {
+fn take_seat(plan: &Plan) -> Result<Seat, Error> {
     let options = options(plan, None);
     let limit = plan.settings.takeover.unwrap_or_default();
     let began = Instant::now();
@@ -99,7 +113,7 @@ fn take_seat(plan: &Plan) -> Result<Seat, Failure> {
             Err(Error::TooManyInstances { .. }) if began.elapsed() < limit.min(TWO_PATIENCE) => {
                 continue;
             }
-            taken => return Ok(taken?),
+            taken => return taken,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use brigade::{Reader, Seat, Side, Unreturned, at_step};
 
 use crate::copy::child;
-use crate::copy::half::{Event, missing};
+use crate::copy::half::{Event, JOIN_IT, missing};
 use crate::copy::partners::{Partners, RESTARTS};
 use crate::failure::{Exit, Failure, Loss};
 use crate::outcome::Report;
@@ -79,7 +79,7 @@ fn prepare(
     }
     if start_partner {
         if !seat.is_first() {
-            let message = "another process is already at this copy; choose another --name";
+            let message = format!("the writer is at this copy already; {JOIN_IT}");
             return Err(Failure::new(Exit::TooManyInstances, message));
         }
         child::start(plan, Side::Writer, RESTARTS, events)?;

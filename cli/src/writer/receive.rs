@@ -81,7 +81,7 @@ impl<'p> Receiving<'p> {
         at_step("question heard");
         if let Some((first, _)) = &self.begun {
             self.check_same_user(writer).map_err(Failure::unfit)?;
-            check_same_source(first, &facts).map_err(Failure::unfit)?;
+            check_same_source(first, &facts)?;
             check_options(&self.plan.settings, &facts).map_err(Failure::unfit)?;
         }
         tell(Step::Asked {
@@ -216,14 +216,17 @@ fn keep(
 fn check_same_source(first: &SourceFacts, facts: &SourceFacts) -> Result<(), Failure> {
     let failed = |why: &str| {
         let message = format!("cannot go on with this reader: {why}");
-        Err(Failure::new(Exit::Failed, message))
+        Err(Failure::new(Exit::Failed, message).unfit())
     };
     if first.identity.is_none() || first.identity != facts.identity {
         return failed("its source is another one");
     }
     let times = |facts: &SourceFacts| (facts.size, facts.modified, facts.changed);
     if times(first) != times(facts) {
-        return failed("its source has changed since the copy began");
+        // No other Reader finds it as it was.
+        let message =
+            "the source has changed since the copy began, so no reader can go on; copy it again";
+        return Err(Failure::new(Exit::SourceChanged, message));
     }
     if first.options != facts.options {
         return failed("it was started with other options; run the same command");

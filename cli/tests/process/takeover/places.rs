@@ -48,7 +48,7 @@ fn who_is_not_fit_for_a_place_is_told_why_and_it_is_held_for_the_next() {
 }
 
 #[test]
-fn a_source_that_was_changed_is_not_gone_on_with() {
+fn a_source_that_was_changed_is_not_gone_on_with_and_nobody_is_waited_for() {
     let place = Place::new();
     let a = place.file("a", noise(SIZE));
     place.file("b", "old");
@@ -66,8 +66,10 @@ fn a_source_that_was_changed_is_not_gone_on_with() {
         .unwrap();
     let reader = copy.half(Reader).end().expect(4);
     assert!(reader.said.contains("has changed since"), "{reader:?}");
-    writer.hear("still waiting for another");
+    let writer = writer.end().expect(6);
+    assert!(writer.said.contains("has changed since"), "{writer:?}");
     assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+    place.assert_only_locks_left();
 }
 
 #[test]
@@ -537,6 +539,34 @@ fn the_command_that_is_told_takes_the_place_whatever_was_asked_for() {
             other.end().expect(0);
             assert!(std::fs::read(place.path("b")).unwrap() == data);
         }
+    }
+}
+
+#[test]
+fn who_types_both_while_a_place_is_held_is_told_what_to_type_and_it_is_held_on() {
+    let data = noise(SIZE);
+    for side in [Reader, Writer] {
+        let place = Place::new();
+        place.file("a", &data);
+        let copy = Copy {
+            place: &place,
+            options: &[SLOW],
+            source: "a",
+        };
+        let other = bereft(&copy, side);
+        let name = place.name();
+        let both = ["--both", "--name", &name, HELD, SLOW, "a", "b"];
+        let both = Half::start(place.brigade(both)).end();
+        let there = format!("the {} is at this copy already", side.other().name());
+        assert!(matches!(both.code, Some(1 | 3)), "{both:?}");
+        assert!(both.said.contains(&there), "{both:?}");
+        assert!(
+            both.said
+                .contains("without --both, the same command joins it")
+        );
+        copy.half(side).end().expect(0);
+        other.end().expect(0);
+        assert_whole(&place, &data);
     }
 }
 
