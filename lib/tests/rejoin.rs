@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade::{Error, Label, Options, Reader, Role, Seat, Side, Unreturned, Writer, join};
-use common::{bounded, drain, invalid_use, pair, send};
+use common::{bounded, drain, invalid_use, pair, patiently, send};
 use tempfile::TempDir;
 
 fn place() -> (TempDir, String) {
@@ -55,7 +55,7 @@ fn drain_as_writer(name: &str) -> thread::JoinHandle<Vec<u64>> {
 }
 
 fn as_writer(name: &str) -> Writer {
-    match join(name, &options().side(Side::Writer)).unwrap() {
+    match patiently(|| join(name, &options().side(Side::Writer))) {
         Role::Writer(writer) => writer,
         role => panic!("{role:?}"),
     }
@@ -67,7 +67,7 @@ fn what_was_not_given_back_comes_first_and_in_order_and_then_the_reader_goes_on(
         let (_directory, name) = place();
         let mut unreturned = lost(3, 1);
         let writer = drain_as_writer(&name);
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         assert!(unreturned.is_empty());
         for tag in 3..20u64 {
             send(&reader, &tag.to_le_bytes(), tag);
@@ -106,7 +106,7 @@ fn a_full_pool_goes_on_and_labels_and_lengths_are_kept() {
             assert!(writer.data_block_until(soon()).unwrap().is_none());
             writer.finish().unwrap();
         });
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         reader.finish_until(soon()).unwrap();
         writer.join().unwrap();
     });
@@ -137,7 +137,7 @@ fn one_that_fails_loses_nothing_and_can_be_called_again() {
         drop(host.join().unwrap().unwrap());
 
         let writer = drain_as_writer(&name);
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         reader.finish_until(soon()).unwrap();
         assert_eq!(writer.join().unwrap(), before);
         invalid_use(unreturned.rejoin(&name, &options()));
@@ -145,7 +145,7 @@ fn one_that_fails_loses_nothing_and_can_be_called_again() {
 }
 
 fn as_second_writer(name: &str) -> Writer {
-    match join(name, &options()).unwrap() {
+    match patiently(|| join(name, &options())) {
         Role::Writer(writer) => writer,
         role => panic!("{role:?}"),
     }
@@ -169,7 +169,7 @@ fn a_reader_that_was_closed_is_closed_again_and_only_the_verdict_is_missing() {
             }
             let mut unreturned = reader.into_unreturned().unwrap();
             let writer = drain_as_writer(&name);
-            let reader = unreturned.rejoin(&name, &options()).unwrap();
+            let reader = patiently(|| unreturned.rejoin(&name, &options()));
             let block = reader.empty_block().unwrap();
             invalid_use(block.send(0, 0));
             reader.verdict_until(soon()).unwrap();
@@ -190,7 +190,7 @@ fn bytes_that_a_forgotten_stream_took_still_forbid_the_end_of_the_data() {
         let mut unreturned = reader.into_unreturned().unwrap();
         let other = name.clone();
         let writer = thread::spawn(move || as_writer(&other).data_block_until(soon()).map(drop));
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         let why = invalid_use(reader.close());
         assert!(why.contains("never sent"), "{why}");
         let error = writer.join().unwrap().unwrap_err();
@@ -210,7 +210,7 @@ fn the_name_of_a_lost_pair_can_be_used_for_the_next_whoever_had_it() {
             };
             let seat = Seat::take(&name, &options().side(side)).unwrap();
             let host = thread::spawn(move || seat.wait());
-            let second = join(&name, &options()).unwrap();
+            let second = patiently(|| join(&name, &options()));
             let (reader, writer) = match (host.join().unwrap().unwrap(), second) {
                 (Role::Reader(reader), Role::Writer(writer))
                 | (Role::Writer(writer), Role::Reader(reader)) => (reader, writer),
@@ -221,7 +221,7 @@ fn the_name_of_a_lost_pair_can_be_used_for_the_next_whoever_had_it() {
             let monitor = reader.monitor();
             let mut unreturned = reader.into_unreturned().unwrap();
             let writer = drain_as_writer(&name);
-            let reader = unreturned.rejoin(&name, &options()).unwrap();
+            let reader = patiently(|| unreturned.rejoin(&name, &options()));
             // One of the old pair says nothing in the new one.
             monitor.set_figure(0, 7);
             monitor.abort("too late");
@@ -243,7 +243,7 @@ fn a_detached_block_of_a_writer_that_lives_on_comes_to_nothing() {
         writer.abort("no room");
         let mut unreturned = reader.into_unreturned().unwrap();
         let writer = drain_as_writer(&name);
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         drop(dropped);
         invalid_use(detached.send(8, 9));
         // All blocks of the new pool are there.
@@ -446,7 +446,7 @@ fn send_until_death(reader: &Reader, mut tag: u64) -> u64 {
 }
 
 fn first_reader(name: &str) -> Reader {
-    match join(name, &options().side(Side::Reader)).unwrap() {
+    match patiently(|| join(name, &options().side(Side::Reader))) {
         Role::Reader(reader) => reader,
         role => panic!("{role:?}"),
     }
@@ -474,7 +474,7 @@ fn of_fifty_killed_writers_every_item_arrives_and_never_twice_in_one_epoch() {
         }
         let reader = match &mut unreturned {
             None => first_reader(&name),
-            Some(unreturned) => unreturned.rejoin(&name, &options()).unwrap(),
+            Some(unreturned) => patiently(|| unreturned.rejoin(&name, &options())),
         };
         if number == KILLED {
             for _ in 0..100 {
@@ -524,7 +524,7 @@ fn a_detached_block_stays_out_when_the_writer_is_killed_and_comes_back_to_the_ne
         assert_eq!(tags(&unreturned), [0, 1]);
         first.is_late();
         let mut second = Other::start(directory.path(), &name, 1);
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         // The pool has four: two were sent again, two are out.
         let waiting = thread::spawn(move || {
             let mut held = Vec::new();
@@ -579,7 +579,7 @@ mod slow_death {
         assert_eq!(send_until_death(&reader, 0), 3);
         let mut unreturned = reader.into_unreturned().unwrap();
         let writer = drain_as_writer(&name);
-        let reader = unreturned.rejoin(&name, &options()).unwrap();
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
         let is_kept = detached.send(8, 3).is_ok();
         reader.finish_until(soon()).unwrap();
         let drained = writer.join().unwrap();

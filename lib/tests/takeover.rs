@@ -17,7 +17,7 @@ use brigade::{
     BothWays, Error, Label, Options, Reader, Role, Seat, Side, Survivor, Unreturned, Writer, join,
     join_both_ways,
 };
-use common::{bounded, drain, invalid_use, pair, partner_aborted, send};
+use common::{bounded, drain, invalid_use, pair, partner_aborted, patiently, send};
 use tempfile::TempDir;
 
 fn place() -> (TempDir, String) {
@@ -94,7 +94,7 @@ fn a_writer_goes_on_with_the_next_reader_and_counts_anew() {
         let (_directory, name) = place();
         let mut survivor = survivor(3);
         let reader = fill(&name, 3..20);
-        let writer = survivor.rejoin(&name, &options()).unwrap();
+        let writer = patiently(|| survivor.rejoin(&name, &options()));
         assert_eq!(drain(&writer), Vec::from_iter(3..20));
         assert_eq!(writer.delivered().blocks, 17);
         reader.join().unwrap();
@@ -123,7 +123,7 @@ fn a_survivor_whose_rejoin_fails_loses_nothing_and_can_try_again() {
         drop(host.join().unwrap().unwrap());
 
         let reader = fill(&name, 1..2);
-        let writer = survivor.rejoin(&name, &options()).unwrap();
+        let writer = patiently(|| survivor.rejoin(&name, &options()));
         assert_eq!(drain(&writer), [1]);
         reader.join().unwrap();
     });
@@ -144,7 +144,7 @@ fn a_wait_for_the_next_partner_ends_when_this_process_gives_it_up_and_can_begin_
         assert!(matches!(aborted, Err(Error::Aborted { .. })), "{aborted:?}");
         aborting.unwrap().join().unwrap();
         let reader = fill(&name, 1..2);
-        let writer = survivor.rejoin(&name, &options()).unwrap();
+        let writer = patiently(|| survivor.rejoin(&name, &options()));
         assert_eq!(drain(&writer), [1]);
         reader.join().unwrap();
     });
@@ -253,7 +253,7 @@ struct Next {
 fn reader_goes_on(unreturned: &mut Unreturned, name: &str) -> Next {
     let other = name.to_owned();
     let writer = thread::spawn(move || as_writer(&other));
-    let reader = unreturned.rejoin(name, &options()).unwrap();
+    let reader = patiently(|| unreturned.rejoin(name, &options()));
     let writer = writer.join().unwrap();
     Next { reader, writer }
 }
@@ -262,7 +262,7 @@ fn reader_goes_on(unreturned: &mut Unreturned, name: &str) -> Next {
 fn writer_goes_on(survivor: &mut Survivor, name: &str) -> Next {
     let other = name.to_owned();
     let reader = thread::spawn(move || as_reader(&other));
-    let writer = survivor.rejoin(name, &options()).unwrap();
+    let writer = patiently(|| survivor.rejoin(name, &options()));
     let reader = reader.join().unwrap();
     Next { reader, writer }
 }
@@ -608,7 +608,7 @@ fn of_twenty_killed_readers_all_that_they_sent_arrives_once_and_in_order() {
         };
         let mut survivor = writer.into_survivor().unwrap();
         other = Other::start(&name, Side::Reader);
-        writer = survivor.rejoin(&name, &tell(next, to)).unwrap();
+        writer = patiently(|| survivor.rejoin(&name, &tell(next, to)));
     }
     let from = next;
     while let Some(block) = writer.data_block_until(soon()).unwrap() {
