@@ -104,7 +104,7 @@ const TWO_PATIENCE: Duration = Duration::from_secs(5);
 /// The place of one that died is there to be taken once the one that is left has done what
 /// it was at, which may be longer than it has for an answer.
 fn take_seat(plan: &Plan) -> Result<Seat, Error> {
-    let options = options(plan, None);
+    let options = options(plan, &Greeting::of_plan(plan));
     let limit = plan.settings.takeover.unwrap_or_default();
     let began = Instant::now();
     loop {
@@ -118,12 +118,8 @@ fn take_seat(plan: &Plan) -> Result<Seat, Error> {
     }
 }
 
-/// What the library gets to know of `plan`, and others of who is `lost`.
-pub(super) fn options(plan: &Plan, lost: Option<Side>) -> Options {
-    let greeting = Greeting {
-        lost,
-        ..Greeting::of_plan(plan)
-    };
+/// What the library gets to know of `plan`, and others by `greeting`.
+pub(super) fn options(plan: &Plan, greeting: &Greeting) -> Options {
     let mut options = Options::new()
         .block_size(plan.settings.block_size)
         .block_count(plan.settings.blocks)

@@ -16,6 +16,7 @@ use crate::request::plan::Plan;
 use crate::talk::agreement::Step;
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
+use crate::tell::progress::Progress;
 use crate::units;
 
 /// How long a half waits at a time for a partner that it has started: it should notice if
@@ -43,10 +44,22 @@ pub(super) struct Partners<'p> {
     agreed: Cell<bool>,
     /// Another process could go on where it is.
     can_be_replaced: Cell<bool>,
-    /// Why a place is empty, and until when it is held.
-    lost: Option<(Failure, Instant)>,
+    /// What is known of the present one, or was of the last.
+    monitor: Option<Monitor>,
+    /// A place that is empty.
+    vacancy: Option<Vacancy>,
     /// With --both, how many times another one may be started.
     restarts: Option<u32>,
+}
+
+/// The place of a partner that died.
+struct Vacancy {
+    /// Why it is empty.
+    failure: Failure,
+    /// When it is held no longer.
+    until: Instant,
+    /// What those are told that come for it.
+    greeting: Greeting,
 }
 
 impl<'p> Partners<'p> {
@@ -65,7 +78,8 @@ impl<'p> Partners<'p> {
             number: 0,
             agreed: Cell::new(false),
             can_be_replaced: Cell::new(true),
-            lost: None,
+            monitor: None,
+            vacancy: None,
             restarts: match (starts_partner, plan.started_by_both) {
                 (true, _) => Some(RESTARTS),
                 (false, true) => Some(plan.restarts),
@@ -78,6 +92,7 @@ impl<'p> Partners<'p> {
     pub(super) fn met(&mut self, monitor: &Monitor) -> Arc<AtomicBool> {
         self.number += 1;
         self.agreed.set(false);
+        self.monitor = Some(monitor.clone());
         let is_lost = Arc::new(AtomicBool::new(false));
         let number = self.number;
         let _ = self.events.send(Event::Paired {
@@ -144,33 +159,38 @@ impl<'p> Partners<'p> {
         let limit = self.plan.settings.takeover.unwrap_or_default();
         if self.agreed.get() {
             // All that was lost before was found again.
-            self.lost = None;
+            self.vacancy = None;
         }
-        let (first, until) = match self.lost.take() {
-            Some(lost) => {
+        let vacancy = match self.vacancy.take() {
+            Some(vacancy) => {
                 let _ = self.events.send(Event::NotTaken(failure));
-                lost
+                vacancy
             }
             None => {
                 let (number, failure_too) = (self.number, failure.clone());
                 let _ = self.events.send(Event::Lost(number, failure_too));
-                (failure, Instant::now() + limit)
+                Vacancy {
+                    failure,
+                    until: Instant::now() + limit,
+                    greeting: self.greeting(),
+                }
             }
         };
-        let options = half::options(self.plan, Some(self.side.other())).side(self.side);
+        let first = || vacancy.failure.clone();
+        let options = half::options(self.plan, &vacancy.greeting).side(self.side);
         let mut started = self.start_another()?;
         let found = loop {
             if self.given_up.load(Ordering::Relaxed) {
-                return Err(first.reported());
+                return Err(first().reported());
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = vacancy.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let limit = units::duration(limit);
-                return Err(first.remark(&format!("nobody took its place within {limit}")));
+                return Err(first().remark(&format!("nobody took its place within {limit}")));
             }
             if started.as_ref().is_some_and(Fate::has_ended) {
                 if self.restarts == Some(0) {
-                    return Err(first.remark("no other one could take its place"));
+                    return Err(first().remark("no other one could take its place"));
                 }
                 started = self.start_another()?;
             }
@@ -191,8 +211,40 @@ impl<'p> Partners<'p> {
                 Err(error) => return Err(error.into()),
             }
         };
-        self.lost = Some((first, until));
+        self.vacancy = Some(vacancy);
         Ok(found)
+    }
+
+    /// What others get to know while the place of the partner is held.
+    fn greeting(&self) -> Greeting {
+        let own = Greeting::of_plan(self.plan);
+        let Some(monitor) = &self.monitor else {
+            return own;
+        };
+        let theirs = monitor.partner();
+        let theirs = theirs.map(|partner| Greeting::decode(partner.greeting()));
+        let lost = self.side.other();
+        let progress = Progress::of(self.side, monitor);
+        Greeting {
+            size: own.size.or(theirs.and_then(|theirs| theirs.size)),
+            lost: Some(lost),
+            // With --both, nobody need type anything.
+            run: (self.restarts.is_none()).then(|| successor_command(self.plan, lost, monitor)),
+            so_far: Some(progress.so_far()),
+            ..own
+        }
+    }
+
+    /// What one of this user is told that is not fit for the place.
+    pub(super) fn to_unfit(&self, failure: &Failure) -> String {
+        let is_own = |monitor: &Monitor| monitor.partner().is_some_and(|of| of.is_own_user());
+        let greeting = self.vacancy.as_ref().map(|vacancy| &vacancy.greeting);
+        match greeting.and_then(|greeting| greeting.run.as_ref()) {
+            Some(run) if self.monitor.as_ref().is_some_and(is_own) => {
+                format!("{}; run: {run}", failure.message)
+            }
+            _ => failure.message.clone(),
+        }
     }
 
     /// With --both, another process in the place of the one that died.

@@ -51,7 +51,7 @@ pub(super) fn read(
             return Err(sending.last_words(failure));
         }
         let unreturned = match failure.loss {
-            Some(Loss::Unfit) => reader.dismiss(0, &failure.message),
+            Some(Loss::Unfit) => reader.dismiss(0, &partners.to_unfit(&failure)),
             _ => reader.into_unreturned(),
         };
         let mut unreturned = unreturned.map_err(|_| sending.last_words(failure.clone()))?;

@@ -85,6 +85,8 @@ pub(crate) struct Supervisor<'p> {
     can_be_replaced: bool,
     /// It died, and its place is held for another one.
     lost: Option<Lost>,
+    /// This process takes the place of one that died.
+    takes_place: bool,
     /// Somebody has come to take that place, and the two may yet agree.
     meets_another: bool,
     /// The wait for that, and what keeps it from beginning again.
@@ -160,6 +162,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         agreed: false,
         can_be_replaced: true,
         lost: None,
+        takes_place: false,
         waiting: None,
         meets_another: false,
         given_up,
@@ -475,9 +478,17 @@ impl Supervisor<'_> {
         // It may have died since it answered.
         let partners = self.partners;
         let was_lost = self.lost.take_if(|lost| lost.number < partners).is_some();
-        let side = self.side.unwrap_or(Side::Reader).other();
-        if was_lost && self.speaks_json() {
-            let taken = event::taken_over(side, self.partner, self.partners, offset);
+        let own = self.side.unwrap_or(Side::Reader);
+        let side = own.other();
+        let taken = match (was_lost, self.takes_place && self.partners == 1) {
+            (true, _) => Some((side, self.partner)),
+            (false, true) => Some((own, Some(std::process::id()))),
+            (false, false) => None,
+        };
+        if let Some((side, process)) = taken
+            && self.speaks_json()
+        {
+            let taken = event::taken_over(side, process, self.partners, offset);
             output::event(taken);
         }
         if self.is_silent() || !begins {
@@ -492,7 +503,7 @@ impl Supervisor<'_> {
             self.say(&format!(
                 "{process} has taken the {side}'s place; the copy goes on at byte {offset}"
             ));
-        } else if offset > 0 && self.lost.is_none() {
+        } else if taken.is_some() || offset > 0 && self.lost.is_none() {
             self.say(&format!("the copy goes on at byte {offset}"));
         }
     }
@@ -500,6 +511,7 @@ impl Supervisor<'_> {
     /// What the partner has said of itself.
     fn meet(&mut self, partner: &Partner) {
         let greeting = Greeting::decode(partner.greeting());
+        self.takes_place = greeting.lost.is_some() && greeting.lost == self.side;
         let limits = [self.limit_rate, greeting.limit_rate];
         self.limit_rate = limits.into_iter().flatten().min();
         let [source, destination] = self.plan.names();

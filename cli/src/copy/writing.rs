@@ -66,7 +66,7 @@ pub(super) fn write(
             return Err(failure);
         }
         let survivor = match failure.loss {
-            Some(Loss::Unfit) => writer.dismiss(0, &failure.message),
+            Some(Loss::Unfit) => writer.dismiss(0, &partners.to_unfit(&failure)),
             _ => writer.into_survivor(),
         };
         let mut survivor = survivor.map_err(|_| failure.clone())?;

@@ -34,11 +34,18 @@ pub(crate) struct Greeting {
     /// outside: as they can be shown.
     pub(crate) source: Option<String>,
     pub(crate) destination: Option<String>,
-    /// Whose place is empty, since it died; for show only.
+    /// Whose place is empty, since it died; for show only, as is what follows.
     pub(crate) lost: Option<Side>,
+    /// What to type to take that place.
+    pub(crate) run: Option<String>,
+    /// How far the copy was then.
+    pub(crate) so_far: Option<SoFar>,
     /// File name without directory.
     pub(crate) name: Option<OsString>,
 }
+
+/// Bytes: read, of these in holes, written, and done.
+pub(crate) type SoFar = [u64; 4];
 
 impl Default for Greeting {
     fn default() -> Greeting {
@@ -50,6 +57,8 @@ impl Default for Greeting {
             source: None,
             destination: None,
             lost: None,
+            run: None,
+            so_far: None,
             name: None,
         }
     }
@@ -110,6 +119,11 @@ impl Greeting {
         add("size", self.size.map(|size| size.to_string()));
         add("limit", self.limit_rate.map(|rate| rate.to_string()));
         add("lost", self.lost.map(|side| side.to_string()));
+        add(
+            "so_far",
+            self.so_far
+                .map(|bytes| bytes.map(|bytes| bytes.to_string()).join(" ")),
+        );
         let mut name = Vec::new();
         if let Some(bytes) = self.name.as_deref().and_then(sys::name_to_bytes) {
             name.extend(b"name=");
@@ -120,6 +134,7 @@ impl Greeting {
             ("session", &self.session),
             ("source", &self.source),
             ("destination", &self.destination),
+            ("run", &self.run),
         ];
         for (key, shown) in shown {
             if let Some(shown) = shown {
@@ -156,6 +171,8 @@ impl Greeting {
                 Some(("size", value)) => greeting.size = value.parse().ok(),
                 Some(("lost", "reader")) => greeting.lost = Some(Side::Reader),
                 Some(("lost", "writer")) => greeting.lost = Some(Side::Writer),
+                Some(("so_far", value)) => greeting.so_far = so_far(value),
+                Some(("run", value)) => greeting.run = Some(shown(value)),
                 Some(("session", value)) => greeting.session = Some(shown(value)),
                 Some(("source", value)) => greeting.source = Some(shown(value)),
                 Some(("destination", value)) => greeting.destination = Some(shown(value)),
@@ -165,6 +182,11 @@ impl Greeting {
         }
         greeting
     }
+}
+
+fn so_far(value: &str) -> Option<SoFar> {
+    let numbers: Result<Vec<u64>, _> = value.split(' ').map(str::parse).collect();
+    numbers.ok()?.try_into().ok()
 }
 
 /// Fit to be printed.
@@ -194,6 +216,8 @@ mod tests {
                 source: Some("/a/ü".to_owned()),
                 destination: Some("-".to_owned()),
                 lost: Some(Side::Writer),
+                run: Some("brigade a b".to_owned()),
+                so_far: Some([u64::MAX, 0, 1, 2]),
                 name: Some(name.into()),
             };
             assert_eq!(Greeting::decode(&greeting.encode()), greeting);

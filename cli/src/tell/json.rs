@@ -72,7 +72,7 @@ pub(crate) fn lost(
     event("lost", fields)
 }
 
-/// Another process has taken the place of the partner that died.
+/// A process has taken the place of one that died: another one, or this one.
 pub(crate) fn taken_over(taken: Side, process: Option<u32>, number: u64, offset: u64) -> Value {
     let fields = json!({
         "role": role(taken),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use brigade::{FIGURES, Monitor, Side};
 
 use crate::outcome::Report;
+use crate::talk::greeting::SoFar;
 use crate::talk::wire;
 use crate::units::bytes;
 
@@ -63,6 +64,21 @@ impl Progress {
             writer_waited: Duration::from_millis(writer[wire::WAITED_MS]),
             ..Progress::default()
         }
+    }
+
+    /// The same for who looks while a place is empty.
+    pub(crate) fn of_so_far([read, holes, written, done]: SoFar) -> Progress {
+        Progress {
+            read,
+            holes,
+            written,
+            done,
+            ..Progress::default()
+        }
+    }
+
+    pub(crate) fn so_far(&self) -> SoFar {
+        [self.read, self.holes, self.written, self.done]
     }
 
     /// Bytes that were read again: the Writer counts them after those it has written.

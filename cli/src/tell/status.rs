@@ -95,6 +95,15 @@ impl Seen {
         let figures = |member: Option<&Member>| member.map(Member::figures).unwrap_or_default();
         let (reader, writer) = (session.reader(), session.writer());
         let (fills, drains) = (greeting(reader), greeting(writer));
+        // While one is missing, only the other knows how far they were.
+        let so_far = match (reader, writer) {
+            (Some(_), Some(_)) => None,
+            _ => fills.so_far.or(drains.so_far),
+        };
+        let progress = match so_far {
+            Some(so_far) => Progress::of_so_far(so_far),
+            None => Progress::of_figures(figures(reader), figures(writer)),
+        };
         Some(Seen {
             name: fills.session.or(drains.session)?,
             reader: reader.map(Member::process_id),
@@ -106,10 +115,10 @@ impl Seen {
                 .unwrap_or("?".to_owned()),
             lost: fills.lost.or(drains.lost),
             progress: Progress {
-                size: fills.size,
+                size: fills.size.or(drains.size),
                 blocks_full: session.blocks_under_way(),
                 blocks: session.block_count() as u64,
-                ..Progress::of_figures(figures(reader), figures(writer))
+                ..progress
             },
             at: Instant::now(),
         })
@@ -177,7 +186,8 @@ impl Seen {
             who += &format!(", waiting for a new {side}");
         }
         let progress = &self.progress;
-        if self.reader.is_none() || self.writer.is_none() {
+        let is_complete = self.reader.is_some() && self.writer.is_some();
+        if !is_complete && self.waits_for_new().is_none() {
             return vec![who];
         }
         let size = progress

@@ -229,7 +229,7 @@ fn check_same_source(first: &SourceFacts, facts: &SourceFacts) -> Result<(), Fai
         return Err(Failure::new(Exit::SourceChanged, message));
     }
     if first.options != facts.options {
-        return failed("it was started with other options; run the same command");
+        return failed("it was started with other options");
     }
     Ok(())
 }
@@ -259,7 +259,7 @@ fn decide(
         return Err(Failure::new(Exit::Failed, message));
     }
     let left = facts.goes_on.as_ref();
-    let left = left.map(|goes_on| what_is_left(settings, goes_on));
+    let left = left.map(|goes_on| what_is_left(settings, goes_on, writer));
     let left = left.transpose()?;
     let Endpoint::Path(path) = place else {
         if settings.resume {
@@ -311,9 +311,14 @@ fn decide(
 }
 
 /// What the Writer has left whose place this one takes.
-fn what_is_left(settings: &Settings, goes_on: &GoesOn) -> Result<Left, Failure> {
+fn what_is_left(settings: &Settings, goes_on: &GoesOn, writer: &Writer) -> Result<Left, Failure> {
     if goes_on.options.as_ref() != Some(&settings.mark()) {
-        let message = "the writer that died was started with other options; run the same command";
+        let run = Greeting::decode(writer.partner().greeting()).run;
+        let same = match run {
+            Some(run) => format!("run: {run}"),
+            None => "run the same command".to_owned(),
+        };
+        let message = format!("the writer that died was started with other options; {same}");
         return Err(Failure::new(Exit::Failed, message));
     }
     let file = goes_on.partial;

@@ -4,7 +4,11 @@ use super::*;
 
 /// A pair whose half `side` was killed; the other one.
 fn bereft(copy: &Copy<'_>, side: Side) -> Half {
-    let [reader, writer] = copy.pair();
+    survivor(copy.pair(), side)
+}
+
+/// Of a pair whose half `side` is killed, the other one.
+fn survivor([reader, writer]: [Half; 2], side: Side) -> Half {
     let (mut victim, other) = match side {
         Reader => (reader, writer),
         Writer => (writer, reader),
@@ -17,11 +21,24 @@ fn bereft(copy: &Copy<'_>, side: Side) -> Half {
 #[test]
 fn who_is_not_fit_for_a_place_is_told_why_and_it_is_held_for_the_next() {
     let data = noise(SIZE);
-    for (side, options, paths, why) in [
-        (Reader, &[][..], ["other", "b"], "its source is another one"),
-        (Reader, &["--sparse=never"], ["a", "b"], "other options"),
-        (Writer, &[], ["a", "other"], "cannot go on with"),
-        (Writer, &["--no-sync"], ["a", "b"], "other options"),
+    for (side, options, paths, why, is_told) in [
+        (
+            Reader,
+            &[][..],
+            ["other", "b"],
+            "its source is another one",
+            true,
+        ),
+        (
+            Reader,
+            &["--sparse=never"],
+            ["a", "b"],
+            "other options",
+            true,
+        ),
+        // It names its own destination itself.
+        (Writer, &[], ["a", "other"], "cannot go on with", false),
+        (Writer, &["--no-sync"], ["a", "b"], "other options", true),
     ] {
         let place = Place::new();
         place.file("a", &data);
@@ -40,7 +57,11 @@ fn who_is_not_fit_for_a_place_is_told_why_and_it_is_held_for_the_next() {
         assert!(unfit.said.contains(why), "{unfit:?}");
         other.hear("still waiting for another");
         assert!(other.said().contains(why), "{}", other.said());
-        copy.half(side).end().expect(0);
+        let fit = match is_told {
+            true => Half::start(place.brigade(told(&unfit.said))),
+            false => copy.half(side),
+        };
+        fit.end().expect(0);
         other.end().expect(0);
         assert_whole(&place, &data);
         assert!(std::fs::read(place.path("other")).unwrap() == noise(SIZE));
@@ -339,13 +360,66 @@ fn a_place_that_is_held_is_seen_from_outside_and_told_as_an_event() {
         }
         assert!(since.elapsed() < SOON, "{shown}");
     }
-    let again = copy(&[]);
-    reader.hear(r#""event":"taken_over""#);
-    let fields = format!(r#""process":{},"partners":2"#, again.pid());
-    assert!(reader.said().contains(&fields), "{}", reader.said());
-    again.end().expect(0);
-    reader.end().expect(0);
+    let again = copy(&["--json"]);
+    let process = again.pid();
+    let again = again.end().expect(0);
+    let reader = reader.end().expect(0);
+    for (half, partners) in [(reader, 2), (again, 1)] {
+        let of_whom = format!(r#""role":"writer","process":{process},"partners":{partners}"#);
+        let event = half.said.lines().find(|line| line.contains("taken_over"));
+        assert!(event.unwrap().contains(&of_whom), "{half:?}");
+    }
     assert_whole(&place, &data);
+}
+
+#[test]
+fn while_a_place_is_held_status_tells_how_far_the_copy_is() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", SLOW],
+        source: "a",
+    };
+    // Other copies are listed, too.
+    let name = place.name();
+    let status = |options: &[&str]| {
+        let mut status = Half::start(place.brigade(options));
+        status.collect_output();
+        String::from_utf8(status.end().expect(0).output).unwrap()
+    };
+    let text = || {
+        let list = status(&["--status"]);
+        let own = list.split_once(&name).map(|(_, own)| own.to_owned());
+        own.unwrap_or_default()
+    };
+    for side in [Reader, Writer] {
+        let pair = copy.pair();
+        let partial = place.path(PARTIAL);
+        wait_until("some blocks", SOON, || {
+            std::fs::metadata(&partial).is_ok_and(|found| found.len() > 1_000_000)
+        });
+        let other = survivor(pair, side);
+        let is_held = || text().contains(", waiting for a new");
+        wait_until("a place that is held", SOON, is_held);
+        let figures = text().lines().nth(1).unwrap().to_owned();
+        assert!(figures.starts_with("  read "), "{figures}");
+        assert!(figures.contains("of 6.0 MiB"), "{figures}");
+        let list = status(&["--status", "--json"]);
+        let mut copies = list.lines().map(|line| serde_json::from_str(line).unwrap());
+        let shown = copies.find(|copy: &serde_json::Value| copy["name"] == *name);
+        let shown = shown.unwrap();
+        assert_eq!(shown["waiting_for_new"], side.name(), "{shown}");
+        assert_eq!(shown["size"], SIZE, "{shown}");
+        for figure in ["read", "written", "done"] {
+            assert!(shown[figure].as_u64().unwrap() > 0, "{figure}: {shown}");
+        }
+        copy.half(side).end().expect(0);
+        other.end().expect(0);
+        assert_whole(&place, &data);
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
 }
 
 #[test]
@@ -535,7 +609,7 @@ fn the_command_that_is_told_takes_the_place_whatever_was_asked_for() {
                 source: "a",
             };
             let other = bereft(&copy, side);
-            Half::start(place.brigade(told(&other))).end().expect(0);
+            Half::start(place.brigade(told_by(&other))).end().expect(0);
             other.end().expect(0);
             assert!(std::fs::read(place.path("b")).unwrap() == data);
         }
@@ -570,10 +644,14 @@ fn who_types_both_while_a_place_is_held_is_told_what_to_type_and_it_is_held_on()
     }
 }
 
-/// The words after the program's of the command that `half` has told last.
-fn told(half: &Half) -> Vec<String> {
+/// The command that `half` has told last.
+fn told_by(half: &Half) -> Vec<String> {
     wait_until("a whole line", SOON, || half.said().ends_with('\n'));
-    let said = half.said();
+    told(&half.said())
+}
+
+/// The words after the program's of the last command in `said`.
+fn told(said: &str) -> Vec<String> {
     let (_, told) = said.rsplit_once("run: ").unwrap();
     let words = told.lines().next().unwrap().split(' ').skip(1);
     // What is no plain word is quoted, as a short name is on Windows.
@@ -598,7 +676,7 @@ fn the_command_that_is_told_has_the_path_that_only_the_dead_half_had() {
         place.wait_for_data();
         victim.kill();
         other.hear(HOLDS);
-        Half::start(place.brigade(told(&other))).end().expect(0);
+        Half::start(place.brigade(told_by(&other))).end().expect(0);
         other.end().expect(0);
         assert_whole(&place, &data);
     }
