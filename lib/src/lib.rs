@@ -156,6 +156,8 @@ mod writer;
 pub use crate::block::{DataBlock, EmptyBlock, Label, Newest, OwnedDataBlock, OwnedEmptyBlock};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
+#[doc(hidden)]
+pub use crate::join::both_ways;
 pub use crate::join::{
     BothWays, Invitation, Role, Seat, accept, accept_both_ways, invite, invite_both_ways, join,
     join_both_ways, prepare,

@@ -1,5 +1,7 @@
 //! Messages: bytes of any length, each in as many blocks as it needs.
 
+use std::time::Instant;
+
 use crate::block::{DataBlock, Label};
 use crate::error::{Error, Violation};
 use crate::reader::Reader;
@@ -44,31 +46,91 @@ impl Writer {
     /// `max` bytes, and then the next call gives the next message.
     /// [`Error::ProtocolViolation`] if the data ends in the middle of a message.
     pub fn message(&self, message: &mut Vec<u8>, max: usize) -> Result<Option<Label>, Error> {
+        self.next_message(message, max, None)
+    }
+
+    /// As [`Writer::message`], but waits no longer than `deadline`.
+    ///
+    /// What has come of a message by then stays in `message`: the next call for one goes on
+    /// with it, and has to be given the same `message`, unless another block was taken
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::TimedOut`].
+    pub fn message_until(
+        &self,
+        message: &mut Vec<u8>,
+        max: usize,
+        deadline: Instant,
+    ) -> Result<Option<Label>, Error> {
+        self.next_message(message, max, Some(deadline))
+    }
+
+    fn next_message(
+        &self,
+        message: &mut Vec<u8>,
+        max: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Label>, Error> {
+        let label = match self.begun_message() {
+            Some(label) => label,
+            None => match self.begin_message(message, max, deadline)? {
+                Some(label) => label,
+                None => return Ok(None),
+            },
+        };
+        while self.is_within_message() {
+            match self.next_of_message(deadline) {
+                Ok(block) => keep(&block, message, max)?,
+                Err(error) => {
+                    if matches!(error, Error::TimedOut) {
+                        self.set_begun_message(label);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Some(label))
+    }
+
+    fn begin_message(
+        &self,
+        message: &mut Vec<u8>,
+        max: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Label>, Error> {
         message.clear();
         while self.is_within_message() {
-            self.next_of_message()?;
+            self.next_of_message(deadline)?;
         }
-        let Some(mut block) = self.data_block()? else {
+        let Some(block) = self.next_by(deadline)? else {
             return Ok(None);
         };
-        let label = Label::new(block.kind(), block.tag());
-        loop {
-            if block.len() > max - message.len() {
-                return Err(Error::MessageTooLong { max });
-            }
-            block.write_to(message).map_err(no_room)?;
-            if !block.more() {
-                return Ok(Some(label));
-            }
-            drop(block);
-            block = self.next_of_message()?;
+        keep(&block, message, max)?;
+        Ok(Some(Label::new(block.kind(), block.tag())))
+    }
+
+    fn next_by(&self, deadline: Option<Instant>) -> Result<Option<DataBlock<'_>>, Error> {
+        match deadline {
+            Some(deadline) => self.data_block_until(deadline),
+            None => self.data_block(),
         }
     }
 
-    fn next_of_message(&self) -> Result<DataBlock<'_>, Error> {
+    fn next_of_message(&self, deadline: Option<Instant>) -> Result<DataBlock<'_>, Error> {
         let unfinished = || self.end().violation(Violation::UnfinishedMessage);
-        self.data_block()?.ok_or_else(unfinished)
+        self.next_by(deadline)?.ok_or_else(unfinished)
     }
+}
+
+/// Adds the bytes of `block` to `message`, if there is room for them.
+fn keep(block: &DataBlock<'_>, message: &mut Vec<u8>, max: usize) -> Result<(), Error> {
+    // It may be less than what another call took.
+    if block.len() > max.saturating_sub(message.len()) {
+        return Err(Error::MessageTooLong { max });
+    }
+    block.write_to(message).map_err(no_room)
 }
 
 /// Writing to a vector fails for nothing that this library knows of.

@@ -41,6 +41,12 @@ impl Monitor {
         self.core.abort_with(code, reason);
     }
 
+    /// False in a child that was forked off the process of this session.
+    #[doc(hidden)]
+    pub fn is_here(&self) -> bool {
+        self.core.origin().is_here()
+    }
+
     /// Waits until the session is over. May be called by several threads.
     ///
     /// # Errors

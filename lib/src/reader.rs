@@ -154,6 +154,25 @@ impl Reader {
         self.at_hand().map(|block| self.token(block))
     }
 
+    /// What [`Reader::empty_block`] does before it waits, without a system call: it does not
+    /// ask whether the Writer is alive.
+    #[doc(hidden)]
+    #[inline]
+    pub fn look_for_empty_block(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
+        match self.at_hand() {
+            Some(block) => Ok(Some(self.token(block))),
+            None => Ok(self.look()?.map(|block| self.token(block))),
+        }
+    }
+
+    /// For who lets a detached block come home while nobody is in a call of this end: what
+    /// each call does first, so that what was sent is not left until the next one.
+    #[doc(hidden)]
+    #[inline]
+    pub fn bring_home(&self) {
+        self.end.bring_home();
+    }
+
     /// Sends the block that was lent with this number ([`EmptyBlock::lend`]), if nothing is in
     /// the way of it; if not, nothing has happened, and [`EmptyBlock::send_as`] says what it is.
     #[doc(hidden)]

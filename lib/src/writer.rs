@@ -26,6 +26,9 @@ pub struct Writer {
     end: End<RETURNED_WORDS, SENT_WORDS>,
     /// The block that was taken last says that its message goes on.
     is_within_message: Cell<bool>,
+    /// Of a message of which only a part has come: its label, and how many blocks were taken
+    /// by then.
+    begun: Cell<Option<(Label, u64)>>,
     /// The end of data was seen.
     drained: Cell<bool>,
     /// What streams have left of their blocks: of one block, if there is one stream at a
@@ -69,6 +72,7 @@ impl Writer {
         Writer {
             end: End::new(core, pair),
             is_within_message: Cell::new(false),
+            begun: Cell::new(None),
             drained: Cell::new(false),
             rests: RefCell::default(),
         }
@@ -98,6 +102,17 @@ impl Writer {
     /// Whether the block that was taken last says that its message goes on.
     pub(crate) fn is_within_message(&self) -> bool {
         self.is_within_message.get()
+    }
+
+    /// A part of the message that `label` is of has come, and nothing else.
+    pub(crate) fn set_begun_message(&self, label: Label) {
+        self.begun.set(Some((label, self.end.taken())));
+    }
+
+    /// The label of the message of which a part has come, if no block was taken since.
+    pub(crate) fn begun_message(&self) -> Option<Label> {
+        let (label, taken) = self.begun.take()?;
+        (taken == self.end.taken()).then_some(label)
     }
 
     /// The process at the other end.
@@ -251,6 +266,25 @@ impl Writer {
             true => None,
             false => self.at_hand(),
         }
+    }
+
+    /// What [`Writer::data_block`] does before it waits, as
+    /// [`Reader::look_for_empty_block`](crate::Reader::look_for_empty_block): `None` is not
+    /// the end.
+    #[doc(hidden)]
+    #[inline]
+    pub fn look_for_data_block(&self) -> Result<Option<DataBlock<'_>>, Error> {
+        match self.at_hand() {
+            None => self.look(),
+            block => Ok(block),
+        }
+    }
+
+    /// As [`Reader::bring_home`](crate::Reader::bring_home).
+    #[doc(hidden)]
+    #[inline]
+    pub fn bring_home(&self) {
+        self.end.bring_home();
     }
 
     /// The block that was lent with this number ([`DataBlock::lend`]); `None` if none is.

@@ -126,6 +126,59 @@ fn the_rest_of_a_message_that_was_begun_by_blocks_is_passed_over() {
 }
 
 #[test]
+fn a_message_that_is_not_whole_at_the_deadline_is_gone_on_with_unless_others_took_blocks() {
+    bounded(|| {
+        let (reader, writer) = pair(4, 8);
+        let part = |text: &[u8], tag, more| {
+            let mut block = reader.empty_block().unwrap();
+            block[..text.len()].copy_from_slice(text);
+            let label = Label { kind: 5, tag, more };
+            block.send_as(text.len(), label).unwrap();
+        };
+        let mut message = Vec::new();
+        let mut next = || {
+            let now = std::time::Instant::now();
+            match writer.message_until(&mut message, 10, now) {
+                Ok(label) => Some((label.unwrap().tag, message.clone())),
+                Err(Error::TimedOut) => None,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(next(), None);
+        part(b"abcd", 1, true);
+        assert_eq!(next(), None);
+        assert_eq!(next(), None);
+        part(b"ef", 2, false);
+        assert_eq!(next(), Some((1, b"abcdef".to_vec())));
+        // The middle goes elsewhere: so does the rest.
+        part(b"gh", 3, true);
+        assert_eq!(next(), None);
+        part(b"ij", 4, true);
+        assert_eq!(&*writer.data_block().unwrap().unwrap(), b"ij");
+        part(b"kl", 5, true);
+        assert_eq!(next(), None);
+        part(b"mn", 6, false);
+        part(b"op", 7, false);
+        assert_eq!(next(), Some((7, b"op".to_vec())));
+        // One that becomes too long in a later call.
+        part(b"0123", 8, true);
+        part(b"4567", 8, true);
+        assert_eq!(next(), None);
+        part(b"89ab", 8, true);
+        let now = std::time::Instant::now();
+        let too_long = writer.message_until(&mut message, 10, now);
+        assert!(matches!(too_long, Err(Error::MessageTooLong { max: 10 })));
+        part(b"", 8, false);
+        part(b"qr", 9, false);
+        assert_eq!(
+            writer.message_until(&mut message, 10, now).unwrap(),
+            Some(Label::new(5, 9))
+        );
+        assert_eq!(message, b"qr");
+    });
+}
+
+#[test]
 fn an_end_in_the_middle_of_a_message_is_a_breach_of_which_the_reader_is_told() {
     bounded(|| {
         for max in [MAX, 0] {

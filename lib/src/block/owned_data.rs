@@ -24,6 +24,13 @@ impl OwnedDataBlock {
         OwnedDataBlock { detached, label }
     }
 
+    /// How many bytes it has: without looking at them, as the slice's `len` would (which
+    /// copies them, if they are another user's).
+    #[allow(clippy::len_without_is_empty, reason = "the slice's does")]
+    pub fn len(&self) -> usize {
+        self.detached.len()
+    }
+
     /// As [`DataBlock::label`](crate::DataBlock::label).
     pub fn label(&self) -> Label {
         self.label

@@ -107,7 +107,9 @@ pub fn accept_both_ways(options: &Options) -> Result<BothWays, Error> {
     Seat::accept(&both_ways(options))?.wait_both_ways()
 }
 
-fn both_ways(options: &Options) -> Options {
+/// What makes a seat one of a session of both ways, for who takes it in steps.
+#[doc(hidden)]
+pub fn both_ways(options: &Options) -> Options {
     Options {
         ways: 2,
         ..options.clone()

@@ -1,0 +1,381 @@
+//! Blocks as Python has them: the library's owned ones, whose memory outlives the end, with a
+//! count of the views that Python has of them.
+#![allow(
+    unsafe_code,
+    reason = "the two functions of the buffer protocol are declared unsafe"
+)]
+
+use std::ffi::c_int;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::{Error, Label, OwnedDataBlock, OwnedEmptyBlock};
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyType};
+
+use crate::buffers::{self, Bytes, Place};
+use crate::errors::raised;
+use crate::held::Held;
+
+const SPENT: Error = Error::InvalidUse("the block was sent or given back");
+
+/// A block, until it is sent or given back, which it is not while Python sees its bytes.
+struct Slot<B> {
+    inside: Mutex<Inside<B>>,
+}
+
+struct Inside<B> {
+    block: Option<B>,
+    /// How many look at its bytes: views, and copies that are under way.
+    views: usize,
+    /// A copy to it is under way.
+    is_filled: bool,
+}
+
+impl<B> Slot<B> {
+    fn new(block: B) -> Slot<B> {
+        Slot {
+            inside: Mutex::new(Inside {
+                block: Some(block),
+                views: 0,
+                is_filled: false,
+            }),
+        }
+    }
+
+    /// A panic while it was held leaves it valid: each use is a single step, and short. Nobody
+    /// calls Python with it, which may wait there for the threads that wait here.
+    fn lock(&self) -> MutexGuard<'_, Inside<B>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of the block's bytes, which stay there until [`Slot::release`].
+    fn hold(&self, py: Python<'_>, place: impl FnOnce(&mut B) -> Place) -> PyResult<Place> {
+        let held = {
+            let mut inside = self.lock();
+            let place = inside.block.as_mut().map(place);
+            inside.views += usize::from(place.is_some());
+            place
+        };
+        held.ok_or_else(|| raised(py, SPENT))
+    }
+
+    fn release(&self) {
+        self.lock().views -= 1;
+    }
+
+    /// The block itself, if nobody sees its bytes; `None` if it was taken before.
+    fn take(&self) -> PyResult<Option<B>> {
+        let mut inside = self.lock();
+        match inside.views {
+            0 => Ok(inside.block.take()),
+            views => Err(PyBufferError::new_err(format!(
+                "the block's bytes are still seen by {views} view{} (memoryview, array, ...) \
+                 or a copy: let go of that first",
+                if views == 1 { "" } else { "s" }
+            ))),
+        }
+    }
+
+    /// The block itself, if it is there and nobody sees its bytes.
+    fn take_if_unseen(&self) -> Option<B> {
+        let mut inside = self.lock();
+        match inside.views {
+            0 => inside.block.take(),
+            _ => None,
+        }
+    }
+
+    /// The same without a question, when nobody can have a view.
+    fn last_block(&mut self) -> Option<B> {
+        let inside = self.inside.get_mut();
+        let inside = inside.unwrap_or_else(PoisonError::into_inner);
+        inside.block.take()
+    }
+
+    /// Says that a copy to the block begins, or has ended.
+    fn set_filled(&self, is_filled: bool) -> PyResult<()> {
+        let mut inside = self.lock();
+        if is_filled && inside.is_filled {
+            return Err(PyBufferError::new_err(
+                "another thread is copying to the same block",
+            ));
+        }
+        inside.is_filled = is_filled;
+        Ok(())
+    }
+}
+
+/// Keeps the bytes of a block where they are, and nobody else copies to it.
+struct Filling<'s>(&'s Slot<OwnedEmptyBlock>);
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        // Only to begin can fail.
+        let _ = self.0.set_filled(false);
+        self.0.release();
+    }
+}
+
+/// A block to be filled. Its bytes are seen through the buffer protocol, writable, with what
+/// was in there the last time. Not sent, it is empty again when it is collected.
+#[pyclass(frozen, weakref, module = "brigade")]
+pub(crate) struct EmptyBlock {
+    slot: Slot<OwnedEmptyBlock>,
+    place: Place,
+    held: Arc<Held<engine::Reader>>,
+}
+
+impl EmptyBlock {
+    pub(crate) fn new(held: &Arc<Held<engine::Reader>>, mut block: OwnedEmptyBlock) -> EmptyBlock {
+        EmptyBlock {
+            place: Place::of_mut(&mut block),
+            slot: Slot::new(block),
+            held: Arc::clone(held),
+        }
+    }
+
+    fn fill(&self, py: Python<'_>, data: &Bytes, offset: usize) -> PyResult<()> {
+        self.slot.hold(py, |_| self.place)?;
+        let begun = self.slot.set_filled(true);
+        if begun.is_err() {
+            self.slot.release();
+            return begun;
+        }
+        let filling = Filling(&self.slot);
+        let filled = buffers::fill(py, self.place, offset, data);
+        drop(filling);
+        filled
+    }
+}
+
+#[pymethods]
+impl EmptyBlock {
+    fn __len__(&self) -> usize {
+        self.place.len
+    }
+
+    /// A block of whatever length is something.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    #[pyo3(signature = (length=None, *, tag=0, kind=0, more=false))]
+    fn send(
+        &self,
+        py: Python<'_>,
+        length: Option<usize>,
+        tag: u64,
+        kind: u16,
+        more: bool,
+    ) -> PyResult<()> {
+        self.held.check_here(py)?;
+        let len = length.unwrap_or(self.place.len);
+        if len > self.place.len {
+            return Err(PyValueError::new_err("the length is beyond the block"));
+        }
+        let Some(block) = self.slot.take()? else {
+            return Err(raised(py, SPENT));
+        };
+        let sent = block.send_as(len, Label { kind, tag, more });
+        self.held.bring_home();
+        sent.map_err(|error| raised(py, error))
+    }
+
+    #[pyo3(signature = (data, offset=0))]
+    fn copy_from(&self, data: &Bound<'_, PyAny>, offset: usize) -> PyResult<usize> {
+        let py = data.py();
+        self.held.check_here(py)?;
+        let data = Bytes::of(data)?;
+        self.fill(py, &data, offset)?;
+        Ok(data.len())
+    }
+
+    fn put_back(&self, py: Python<'_>) -> PyResult<()> {
+        self.held.check_here(py)?;
+        drop(self.slot.take()?);
+        self.held.bring_home();
+        Ok(())
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Unsent, it is empty again.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<Bound<'_, PyType>>,
+        _value: Option<Bound<'_, PyAny>>,
+        _traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let put_back = self.put_back(py);
+        // What went wrong first counts; then the block goes when the last view does.
+        kind.map_or(put_back, |_| Ok(()))
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let block = slf.get();
+        block.held.check_here(slf.py())?;
+        let place = block.slot.hold(slf.py(), |_| block.place)?;
+        // SAFETY: `view` is the protocol's.
+        let shown = unsafe { buffers::show(slf.clone().into_any(), place, false, view, flags) };
+        if shown.is_err() {
+            block.slot.release();
+        }
+        shown
+    }
+
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.slot.release();
+    }
+}
+
+impl Drop for EmptyBlock {
+    fn drop(&mut self) {
+        if let Some(block) = self.slot.last_block() {
+            drop(block);
+            self.held.bring_home();
+        }
+    }
+}
+
+/// A filled block. Its bytes are seen through the buffer protocol, read-only. It is given back
+/// when it is collected, if not before.
+#[pyclass(frozen, weakref, module = "brigade")]
+pub(crate) struct DataBlock {
+    slot: Slot<OwnedDataBlock>,
+    len: usize,
+    label: Label,
+    held: Arc<Held<engine::Writer>>,
+}
+
+impl DataBlock {
+    pub(crate) fn new(held: &Arc<Held<engine::Writer>>, block: OwnedDataBlock) -> DataBlock {
+        DataBlock {
+            len: block.len(),
+            label: block.label(),
+            slot: Slot::new(block),
+            held: Arc::clone(held),
+        }
+    }
+
+    fn hold(&self, py: Python<'_>) -> PyResult<Place> {
+        self.held.check_here(py)?;
+        self.slot.hold(py, |block| Place::of(block))
+    }
+
+    /// Gives it back, unless its bytes are seen.
+    pub(crate) fn done_if_unseen(&self) {
+        if let Some(block) = self.slot.take_if_unseen() {
+            drop(block);
+            self.held.bring_home();
+        }
+    }
+}
+
+#[pymethods]
+impl DataBlock {
+    #[getter]
+    fn tag(&self) -> u64 {
+        self.label.tag
+    }
+
+    #[getter]
+    fn kind(&self) -> u16 {
+        self.label.kind
+    }
+
+    #[getter]
+    fn more(&self) -> bool {
+        self.label.more
+    }
+
+    fn __len__(&self) -> usize {
+        self.len
+    }
+
+    /// A block of whatever length is something.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let place = self.hold(py)?;
+        let bytes = buffers::to_bytes(py, place);
+        self.slot.release();
+        bytes
+    }
+
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.tobytes(py)
+    }
+
+    fn copy_to(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = buffer.py();
+        let buffer = Bytes::to_write(buffer)?;
+        let place = self.hold(py)?;
+        let copied = buffers::drain(py, place, &buffer);
+        self.slot.release();
+        Ok(copied)
+    }
+
+    fn done(&self, py: Python<'_>) -> PyResult<()> {
+        self.held.check_here(py)?;
+        if let Some(block) = self.slot.take()? {
+            drop(block);
+            self.held.bring_home();
+        }
+        Ok(())
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<Bound<'_, PyType>>,
+        _value: Option<Bound<'_, PyAny>>,
+        _traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let done = self.done(py);
+        // What went wrong first counts; then the block goes when the last view does.
+        kind.map_or(done, |_| Ok(()))
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let block = slf.get();
+        let place = block.hold(slf.py())?;
+        // SAFETY: `view` is the protocol's.
+        let shown = unsafe { buffers::show(slf.clone().into_any(), place, true, view, flags) };
+        if shown.is_err() {
+            block.slot.release();
+        }
+        shown
+    }
+
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.slot.release();
+    }
+}
+
+impl Drop for DataBlock {
+    fn drop(&mut self) {
+        if let Some(block) = self.slot.last_block() {
+            drop(block);
+            self.held.bring_home();
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The bytes that Python sees: what a block's views are, and what is copied from and to the
+//! buffers of others.
+//!
+//! The buffer protocol hands out addresses, and Python's programs may write to them from
+//! several threads at once, as to any `bytearray` or array. So nothing here makes a reference to bytes
+//! that others can see: they are copied by their address.
+#![allow(
+    unsafe_code,
+    reason = "the buffer protocol is made of addresses, which its rules keep valid"
+)]
+
+use std::ffi::c_int;
+use std::ptr;
+
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// The bytes of somebody else's object, as long as it is held.
+pub(crate) struct Bytes {
+    buffer: PyUntypedBuffer,
+}
+
+/// Copies of at least so many bytes let other threads run meanwhile: some ten microseconds.
+pub(crate) const LONG: usize = 64 * 1024;
+
+impl Bytes {
+    /// Those of `object`, whatever they mean: they must lie together.
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+        let buffer = PyUntypedBuffer::get(object)?;
+        match buffer.is_c_contiguous() {
+            true => Ok(Bytes { buffer }),
+            false => Err(PyBufferError::new_err("the bytes do not lie together")),
+        }
+    }
+
+    /// The same, to be written to.
+    pub(crate) fn to_write(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+        let bytes = Bytes::of(object)?;
+        match bytes.buffer.readonly() {
+            true => Err(PyBufferError::new_err("the bytes cannot be written to")),
+            false => Ok(bytes),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len_bytes()
+    }
+
+    fn start(&self) -> *mut u8 {
+        self.buffer.buf_ptr().cast()
+    }
+
+    /// A copy of them.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len()];
+        self.copy_to(0, &mut bytes);
+        bytes
+    }
+
+    /// Copies those from `from` on, as many as `to` has room for.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub(crate) fn copy_to(&self, from: usize, to: &mut [u8]) {
+        assert!(from <= self.len() && to.len() <= self.len() - from);
+        // SAFETY: the buffer has `len` bytes, which its owner keeps where they are as long as
+        // the buffer is not released; `to` is this function's alone.
+        unsafe { ptr::copy(self.start().add(from), to.as_mut_ptr(), to.len()) }
+    }
+}
+
+/// Where a block's bytes are, as long as the block is held.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    start: *mut u8,
+    pub(crate) len: usize,
+}
+
+// SAFETY: it is an address; what is done with it is `copy`'s and `show`'s affair.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
+
+impl Place {
+    pub(crate) fn of(bytes: &[u8]) -> Place {
+        Place {
+            start: bytes.as_ptr().cast_mut(),
+            len: bytes.len(),
+        }
+    }
+
+    pub(crate) fn of_mut(bytes: &mut [u8]) -> Place {
+        Place {
+            start: bytes.as_mut_ptr(),
+            len: bytes.len(),
+        }
+    }
+}
+
+/// Where bytes are copied from and to.
+struct Way {
+    from: *const u8,
+    to: *mut u8,
+    len: usize,
+}
+
+// SAFETY: both ends are kept where they are by who copies.
+unsafe impl Sync for Way {}
+
+impl Way {
+    fn go(&self) {
+        // SAFETY: both ends have `len` bytes and are valid until the caller returns. They may
+        // overlap: a block may be copied to itself.
+        unsafe { ptr::copy(self.from, self.to, self.len) }
+    }
+
+    fn go_and_let_others_run(&self, py: Python<'_>) {
+        match self.len < LONG {
+            true => self.go(),
+            false => py.detach(|| self.go()),
+        }
+    }
+}
+
+/// Copies `data` to `place`, from `offset` on. The caller holds the block, and has made sure
+/// that it may be written to.
+pub(crate) fn fill(py: Python<'_>, place: Place, offset: usize, data: &Bytes) -> PyResult<()> {
+    if offset > place.len || data.len() > place.len - offset {
+        return Err(PyValueError::new_err("the data is longer than the block"));
+    }
+    let way = Way {
+        from: data.start(),
+        to: place.start.wrapping_add(offset),
+        len: data.len(),
+    };
+    way.go_and_let_others_run(py);
+    Ok(())
+}
+
+/// Copies as many bytes from `place` to `buffer` as that has room for; how many these are. The
+/// caller holds the block.
+pub(crate) fn drain(py: Python<'_>, place: Place, buffer: &Bytes) -> usize {
+    let way = Way {
+        from: place.start,
+        to: buffer.start(),
+        len: place.len.min(buffer.len()),
+    };
+    way.go_and_let_others_run(py);
+    way.len
+}
+
+/// A copy of the bytes in `place`. The caller holds the block.
+pub(crate) fn to_bytes(py: Python<'_>, place: Place) -> PyResult<Bound<'_, PyBytes>> {
+    PyBytes::new_with(py, place.len, |bytes| {
+        // SAFETY: the block is held, and `bytes` are new and as many.
+        unsafe { ptr::copy_nonoverlapping(place.start, bytes.as_mut_ptr(), place.len) }
+        Ok(())
+    })
+}
+
+/// Lets Python see `place`, which `owner` keeps until the view is released. The view is
+/// filled in if, and only if, this succeeds.
+///
+/// # Safety
+///
+/// `view` is the buffer protocol's: to be written to.
+pub(crate) unsafe fn show(
+    owner: Bound<'_, PyAny>,
+    place: Place,
+    is_read_only: bool,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    let py = owner.py();
+    let len = place.len as ffi::Py_ssize_t;
+    let start = place.start.cast();
+    let read_only = c_int::from(is_read_only);
+    // SAFETY: `view` is the caller's; the bytes stay where they are as long as `owner` counts
+    // this view, which has a reference to `owner`.
+    let failed =
+        unsafe { ffi::PyBuffer_FillInfo(view, owner.as_ptr(), start, len, read_only, flags) } != 0;
+    match failed {
+        true => Err(PyErr::fetch(py)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,330 @@
+//! Two processes becoming a pair, while signals are heeded.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use engine::{BothWays, Error, Role, Seat};
+use parking_lot::{Condvar, Mutex};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::raised;
+use crate::options;
+use crate::reader::Reader;
+use crate::wait::{Limit, wait};
+use crate::writer::Writer;
+
+/// Joining, which a thread of its own does: it cannot be interrupted in all of its steps.
+struct Joining<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    /// Nobody wants to join any more.
+    is_cancelled: bool,
+    /// What ends the wait for the partner, once it has begun.
+    seat: Option<engine::Monitor>,
+    joined: Option<Result<T, Error>>,
+}
+
+const INTERRUPTED: &str = "it was interrupted before it had a partner";
+
+/// How long an interrupted call waits until the name is free again.
+const LEAVING: Duration = Duration::from_millis(40);
+
+impl<T> Joining<T> {
+    fn is_seated(&self, monitor: engine::Monitor) {
+        let mut state = self.state.lock();
+        match state.is_cancelled {
+            true => monitor.abort(INTERRUPTED),
+            false => state.seat = Some(monitor),
+        }
+    }
+
+    fn has_joined(&self, joined: Result<T, Error>) {
+        let mut state = self.state.lock();
+        let is_wanted = !state.is_cancelled;
+        state.joined = is_wanted.then_some(joined);
+        self.changed.notify_all();
+    }
+
+    fn wait_until(&self, until: Option<Instant>) -> Result<T, Error> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(joined) = state.joined.take() {
+                return joined;
+            }
+            match until {
+                None => self.changed.wait(&mut state),
+                Some(until) if self.changed.wait_until(&mut state, until).timed_out() => {
+                    return state.joined.take().unwrap_or(Err(Error::TimedOut));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn cancel(&self) {
+        let mut state = self.state.lock();
+        state.is_cancelled = true;
+        if let Some(monitor) = state.seat.take() {
+            monitor.abort(INTERRUPTED);
+        }
+        self.changed.wait_for(&mut state, LEAVING);
+        // What has come meanwhile is nobody's.
+        let joined = state.joined.take();
+        drop(state);
+        drop(joined);
+    }
+}
+
+/// Lets another thread `join`, which gives what ends its wait to what it is called with; waits
+/// for it.
+pub(crate) fn join_in_thread<T: Send + 'static>(
+    py: Python<'_>,
+    join: impl FnOnce(&dyn Fn(engine::Monitor)) -> Result<T, Error> + Send + 'static,
+) -> PyResult<T> {
+    let joining = Arc::new(Joining {
+        state: Mutex::new(State {
+            is_cancelled: false,
+            seat: None,
+            joined: None,
+        }),
+        changed: Condvar::new(),
+    });
+    let theirs = Arc::clone(&joining);
+    thread::Builder::new()
+        .name("brigade join".into())
+        .spawn(move || {
+            let joined = join(&|monitor| theirs.is_seated(monitor));
+            theirs.has_joined(joined);
+        })?;
+    let joined = wait(py, Limit::Forever, |until| {
+        match joining.wait_until(until) {
+            // That of the session, which is another one than that of this wait.
+            Err(Error::TimedOut) => Err(Error::TimedOut),
+            joined => Ok(joined),
+        }
+    });
+    match joined {
+        Ok(joined) => joined.map_err(|error| raised(py, error)),
+        Err(interrupted) => {
+            py.detach(|| joining.cancel());
+            Err(interrupted)
+        }
+    }
+}
+
+fn wait_for(seat: Seat, seated: &dyn Fn(engine::Monitor)) -> Result<Role, Error> {
+    seated(seat.monitor());
+    seat.wait()
+}
+
+fn wait_both_ways(seat: Seat, seated: &dyn Fn(engine::Monitor)) -> Result<BothWays, Error> {
+    seated(seat.monitor());
+    seat.wait_both_ways()
+}
+
+fn end(py: Python<'_>, role: Role) -> PyResult<Py<PyAny>> {
+    match role {
+        Role::Reader(reader) => Ok(Py::new(py, Reader::new(reader))?.into_any()),
+        Role::Writer(writer) => Ok(Py::new(py, Writer::new(writer))?.into_any()),
+    }
+}
+
+fn ends(py: Python<'_>, both: BothWays) -> PyResult<(Py<Reader>, Py<Writer>, bool)> {
+    let reader = Py::new(py, Reader::new(both.reader))?;
+    let writer = Py::new(py, Writer::new(both.writer))?;
+    Ok((reader, writer, both.is_first))
+}
+
+/// Joins the session `name` and waits for the partner.
+#[pyfunction]
+#[pyo3(signature = (name, **options))]
+pub(crate) fn join(
+    py: Python<'_>,
+    name: PathBuf,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Py<PyAny>> {
+    let (name, options) = (options::name(name)?, options::options(options)?);
+    let role = join_in_thread(py, move |seated| {
+        wait_for(Seat::take(&name, &options)?, seated)
+    })?;
+    end(py, role)
+}
+
+/// As `join`, for a session in which data goes both ways.
+#[pyfunction]
+#[pyo3(signature = (name, **options))]
+pub(crate) fn join_both_ways(
+    py: Python<'_>,
+    name: PathBuf,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(Py<Reader>, Py<Writer>, bool)> {
+    let (name, options) = (options::name(name)?, options::options(options)?);
+    let options = engine::both_ways(&options);
+    let both = join_in_thread(py, move |seated| {
+        wait_both_ways(Seat::take(&name, &options)?, seated)
+    })?;
+    ends(py, both)
+}
+
+/// Joins the session to which the process that started this one invited it.
+#[pyfunction]
+#[pyo3(signature = (**options))]
+pub(crate) fn accept(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
+    let options = options::options(options)?;
+    let role = join_in_thread(py, move |seated| wait_for(Seat::accept(&options)?, seated))?;
+    end(py, role)
+}
+
+/// As `accept`, for a session in which data goes both ways.
+#[pyfunction]
+#[pyo3(signature = (**options))]
+pub(crate) fn accept_both_ways(
+    py: Python<'_>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(Py<Reader>, Py<Writer>, bool)> {
+    let options = engine::both_ways(&options::options(options)?);
+    let both = join_in_thread(py, move |seated| {
+        wait_both_ways(Seat::accept(&options)?, seated)
+    })?;
+    ends(py, both)
+}
+
+fn command(
+    arguments: &[OsString],
+    env: Option<HashMap<OsString, OsString>>,
+    cwd: Option<PathBuf>,
+) -> PyResult<Command> {
+    let (program, arguments) = arguments
+        .split_first()
+        .ok_or_else(|| PyValueError::new_err("no program"))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(env) = env {
+        command.env_clear().envs(env);
+    }
+    if let Some(cwd) = cwd {
+        command.current_dir(cwd);
+    }
+    Ok(command)
+}
+
+/// Starts a process that this one invites to a session, and waits for it: the process, and
+/// this one's end.
+#[pyfunction]
+#[pyo3(signature = (args, *, env=None, cwd=None, **options))]
+pub(crate) fn invite(
+    py: Python<'_>,
+    args: Vec<OsString>,
+    env: Option<HashMap<OsString, OsString>>,
+    cwd: Option<PathBuf>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(Child, Py<PyAny>)> {
+    let mut command = command(&args, env, cwd)?;
+    let invitation = engine::invite(&options::options(options)?);
+    let invitation = invitation.map_err(|error| raised(py, error))?;
+    let (child, seat) = invitation
+        .spawn(&mut command)
+        .map_err(|error| raised(py, error))?;
+    let child = Child::new(child);
+    let role = join_in_thread(py, move |seated| wait_for(seat, seated));
+    match role.and_then(|role| end(py, role)) {
+        Ok(end) => Ok((child, end)),
+        // Nobody else would end it, nor ask how it ended.
+        Err(error) => {
+            py.detach(|| child.end())?;
+            Err(error)
+        }
+    }
+}
+
+/// A process that was invited.
+#[pyclass(frozen, weakref, module = "brigade")]
+pub(crate) struct Child {
+    pid: u32,
+    child: Mutex<std::process::Child>,
+}
+
+/// How often a child that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Child {
+    fn new(child: std::process::Child) -> Child {
+        Child {
+            pid: child.id(),
+            child: Mutex::new(child),
+        }
+    }
+
+    fn look(&self) -> PyResult<Option<i32>> {
+        let status = self.child.lock().try_wait()?;
+        Ok(status.map(returncode))
+    }
+
+    fn end(&self) -> PyResult<()> {
+        let mut child = self.child.lock();
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Child {
+    #[getter]
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended, as `subprocess` says it: below zero for a signal; `None` if it has not.
+    fn poll(&self) -> PyResult<Option<i32>> {
+        self.look()
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<i32> {
+        wait(py, Limit::new(timeout)?, |until| {
+            loop {
+                let status = self.child.lock().try_wait();
+                let status = status.map_err(|source| Error::Os {
+                    operation: "ask how the invited process ended".into(),
+                    source,
+                })?;
+                if let Some(status) = status {
+                    return Ok(returncode(status));
+                }
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    return Err(Error::TimedOut);
+                }
+                thread::sleep(LOOK);
+            }
+        })
+    }
+
+    fn kill(&self) -> PyResult<()> {
+        Ok(self.child.lock().kill()?)
+    }
+}
+
+fn returncode(status: std::process::ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| -signal(status))
+}
+
+#[cfg(unix)]
+fn signal(status: std::process::ExitStatus) -> i32 {
+    std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or_default()
+}
+
+#[cfg(windows)]
+fn signal(_: std::process::ExitStatus) -> i32 {
+    0
+}

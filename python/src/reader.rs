@@ -1,0 +1,347 @@
+//! The end that fills blocks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use engine::{EmptyBlock as Token, Error, Label};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::blocks::EmptyBlock;
+use crate::buffers::{Bytes, LONG};
+use crate::errors::raised;
+use crate::held::{Call, Held, reason};
+use crate::monitor::Monitor;
+use crate::takeover::Unreturned;
+use crate::tell;
+use crate::wait::{self, Limit};
+
+type End = engine::Reader;
+
+/// The end that takes empty blocks, fills them and sends them.
+#[pyclass(frozen, weakref, module = "brigade")]
+pub(crate) struct Reader {
+    held: Arc<Held<End>>,
+}
+
+impl Reader {
+    pub(crate) fn new(end: End) -> Reader {
+        Reader {
+            held: Held::new(end),
+        }
+    }
+
+    pub(crate) fn held(&self) -> &Arc<Held<End>> {
+        &self.held
+    }
+
+    fn enter(&self, py: Python<'_>, limit: Limit) -> PyResult<Call<'_, End>> {
+        self.held.enter(py, limit)
+    }
+
+    fn wait_for_block(&self, py: Python<'_>, limit: Limit) -> PyResult<EmptyBlock> {
+        let mut call = self.enter(py, limit)?;
+        let found = match limit {
+            Limit::Not => call.try_empty_block(),
+            _ => call.look_for_empty_block(),
+        };
+        let found = found.map(|found| found.map(Token::detach));
+        let block = match found.map_err(|error| raised(py, error))? {
+            Some(block) => block,
+            None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
+            None => call.wait(py, limit, |end, until| match until {
+                Some(until) => end.empty_block_until(until).map(Token::detach),
+                None => end.empty_block().map(Token::detach),
+            })?,
+        };
+        Ok(EmptyBlock::new(&self.held, block))
+    }
+
+    /// Copies the bytes of `data` from `from` on, as many as fit, to a block, and sends it;
+    /// how many these are.
+    fn send_piece(
+        call: &mut Call<'_, End>,
+        py: Python<'_>,
+        limit: Limit,
+        data: &Bytes,
+        from: usize,
+        label: Label,
+    ) -> PyResult<usize> {
+        let send = |mut block: Token<'_>| {
+            let len = block.len().min(data.len() - from);
+            data.copy_to(from, &mut block[..len]);
+            let more = label.more || from + len < data.len();
+            block.send_as(len, Label { more, ..label }).map(|()| len)
+        };
+        if data.len() - from < LONG {
+            let found = call.look_for_empty_block();
+            if let Some(block) = found.map_err(|error| raised(py, error))? {
+                return send(block).map_err(|error| raised(py, error));
+            }
+        }
+        call.wait(py, limit, |end, until| match until {
+            Some(until) => send(end.empty_block_until(until)?),
+            None => send(end.empty_block()?),
+        })
+    }
+
+    fn send_pieces(
+        &self,
+        py: Python<'_>,
+        limit: Limit,
+        data: &Bytes,
+        label: Label,
+    ) -> PyResult<()> {
+        let mut call = self.enter(py, limit)?;
+        let mut from = 0;
+        loop {
+            let sent = Self::send_piece(&mut call, py, limit, data, from, label);
+            if sent.is_err() && from > 0 {
+                // The Writer would take what comes next for the rest of it.
+                let monitor = &self.held.facts.monitor;
+                monitor.abort("it stopped in the middle of a message");
+            }
+            from += sent?;
+            if from == data.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn close_and_wait<'py>(
+        &self,
+        py: Python<'py>,
+        limit: Limit,
+        closes: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut call = self.enter(py, limit)?;
+        if closes {
+            call.close().map_err(|error| raised(py, error))?;
+            self.held.has_ended.store(true, Ordering::Relaxed);
+        }
+        let found = match call.try_verdict().map_err(|error| raised(py, error))? {
+            Some(found) => found,
+            None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
+            None => call.wait(py, limit, |end, until| match until {
+                Some(until) => end.verdict_until(until),
+                None => end.verdict(),
+            })?,
+        };
+        self.held.is_over.store(true, Ordering::Relaxed);
+        tell::delivered(py, found)
+    }
+}
+
+#[pymethods]
+impl Reader {
+    #[getter]
+    fn block_size(&self) -> usize {
+        self.held.facts.block_size
+    }
+
+    #[getter]
+    fn block_count(&self) -> usize {
+        self.held.facts.block_count
+    }
+
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.held.facts.epoch
+    }
+
+    #[getter]
+    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        tell::partner(py, &self.held.facts.partner)
+    }
+
+    #[getter]
+    fn monitor(&self) -> Monitor {
+        Monitor::new(&self.held.facts.monitor)
+    }
+
+    #[getter]
+    fn delivered<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        tell::delivered(py, self.held.facts.monitor.delivered())
+    }
+
+    /// Whether it was said that no more data will come.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.held.has_ended.load(Ordering::Relaxed)
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn empty_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<EmptyBlock> {
+        self.wait_for_block(py, Limit::new(timeout)?)
+    }
+
+    #[pyo3(signature = (data, *, tag=0, kind=0, more=false, timeout=None))]
+    fn send(
+        &self,
+        data: &Bound<'_, PyAny>,
+        tag: u64,
+        kind: u16,
+        more: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        let py = data.py();
+        let limit = Limit::new(timeout)?;
+        let data = Bytes::of(data)?;
+        if data.len() > self.block_size() {
+            return Err(PyValueError::new_err("the data is longer than a block"));
+        }
+        self.send_pieces(py, limit, &data, Label { kind, tag, more })
+    }
+
+    #[pyo3(signature = (data, *, tag=0, kind=0, timeout=None))]
+    fn send_message(
+        &self,
+        data: &Bound<'_, PyAny>,
+        tag: u64,
+        kind: u16,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        let py = data.py();
+        let limit = Limit::new(timeout)?;
+        let data = Bytes::of(data)?;
+        self.send_pieces(py, limit, &data, Label::new(kind, tag))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let call = self.enter(py, Limit::Forever)?;
+        call.close().map_err(|error| raised(py, error))?;
+        self.held.has_ended.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn verdict<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        self.close_and_wait(py, Limit::new(timeout)?, false)
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn finish<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        self.close_and_wait(py, Limit::new(timeout)?, true)
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        let call = self.enter(py, Limit::Forever)?;
+        call.check().map_err(|error| raised(py, error))
+    }
+
+    #[pyo3(signature = (reason="it was aborted", code=0))]
+    fn abort(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<()> {
+        self.held.abort(py, reason, code)
+    }
+
+    #[pyo3(signature = (data, kind=0, timeout=None))]
+    fn post(&self, data: &Bound<'_, PyAny>, kind: u16, timeout: Option<f64>) -> PyResult<()> {
+        let py = data.py();
+        let limit = Limit::new(timeout)?;
+        let data = Bytes::of(data)?.to_vec();
+        let mut call = self.enter(py, limit)?;
+        let is_posted = call.try_post(kind, &data);
+        if is_posted.map_err(|error| raised(py, error))? {
+            return Ok(());
+        }
+        call.wait(py, limit, |end, until| match until {
+            Some(until) => end.post_until(kind, &data, until),
+            None => end.post(kind, &data),
+        })
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn letter<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let limit = Limit::new(timeout)?;
+        let mut call = self.enter(py, limit)?;
+        let found = match call.try_letter().map_err(|error| raised(py, error))? {
+            None if !call.have_letters_ended() => {
+                call.wait(py, limit, |end, until| match until {
+                    Some(until) => end.letter_until(until),
+                    None => end.letter(),
+                })?
+            }
+            found => found,
+        };
+        found.map(|letter| tell::letter(py, letter)).transpose()
+    }
+
+    #[pyo3(signature = (interest=1))]
+    fn arm(&self, py: Python<'_>, interest: u8) -> PyResult<bool> {
+        let interest = wait::interest(interest)?;
+        let call = self.enter(py, Limit::Forever)?;
+        call.arm(interest).map_err(|error| raised(py, error))
+    }
+
+    fn disarm(&self, py: Python<'_>) -> PyResult<()> {
+        let call = self.enter(py, Limit::Forever)?;
+        call.disarm().map_err(|error| raised(py, error))
+    }
+
+    /// What an application's own loop waits for: a descriptor, on Windows a handle.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
+        let call = self.enter(py, Limit::Forever)?;
+        let handle = call.handle().map(wait::raw);
+        handle.map_err(|error| raised(py, error))
+    }
+
+    #[pyo3(name = "into_unreturned")]
+    fn unreturned(&self, py: Python<'_>) -> PyResult<Unreturned> {
+        let end = self.held.take(py)?;
+        let unreturned = py.detach(|| end.into_unreturned());
+        let unreturned = unreturned.map_err(|error| raised(py, error))?;
+        Ok(Unreturned::new(&self.held, unreturned))
+    }
+
+    #[pyo3(signature = (reason, code=0))]
+    fn dismiss(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<Unreturned> {
+        let end = self.held.take(py)?;
+        let unreturned = py.detach(|| end.dismiss(code, reason));
+        let unreturned = unreturned.map_err(|error| raised(py, error))?;
+        Ok(Unreturned::new(&self.held, unreturned))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Finishes the session, or gives it up if something was raised; the end is left then.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<Bound<'_, PyType>>,
+        value: Option<Bound<'_, PyAny>>,
+        _traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        if !self.held.is_here() || self.held.is_left() {
+            return Ok(());
+        }
+        let finished = match kind {
+            Some(kind) => self.held.abort(py, &reason(&kind, value.as_ref()), 0),
+            None if self.held.is_over.load(Ordering::Relaxed) => Ok(()),
+            None => self.close_and_wait(py, Limit::Forever, true).map(drop),
+        };
+        if let Err(error) = &finished {
+            self.held
+                .abort(py, &reason(&error.get_type(py), Some(error.value(py))), 0)?;
+        }
+        self.held.leave(py)?;
+        finished
+    }
+
+    fn stream<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let streams = slf.py().import("brigade._streams")?;
+        streams.getattr("SendStream")?.call1((slf,))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.held.drop_end();
+    }
+}

@@ -1,0 +1,141 @@
+//! How long a call waits, and that signals are heeded meanwhile.
+
+use std::ops::BitOr;
+use std::time::{Duration, Instant};
+
+use engine::{Error, Handle, Interest};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::errors::raised;
+
+/// How long a wait of the main thread lasts before it looks for signals: Ctrl-C shall be
+/// noticed within a tenth of a second.
+const SLICE: Duration = Duration::from_millis(50);
+
+pub(crate) const BLOCKS: u8 = 1;
+pub(crate) const LETTERS: u8 = 2;
+pub(crate) const ROOM: u8 = 4;
+pub(crate) const VERDICT: u8 = 8;
+
+/// How long a caller would wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    Not,
+    Until(Instant),
+    Forever,
+}
+
+impl Limit {
+    /// From now on; `None` is for ever, and nothing below zero waits.
+    #[inline(always)]
+    pub(crate) fn new(timeout: Option<f64>) -> PyResult<Limit> {
+        match timeout {
+            None => Ok(Limit::Forever),
+            Some(seconds) => Limit::of(seconds),
+        }
+    }
+
+    fn of(seconds: f64) -> PyResult<Limit> {
+        if seconds <= 0.0 {
+            return Ok(Limit::Not);
+        }
+        let limit = duration(seconds)?;
+        // What the clock cannot say is beyond all ends.
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        Ok(until.map_or(Limit::Forever, Limit::Until))
+    }
+
+    /// The next moment at which the waiting thread looks for signals, or gives up.
+    fn slice(self) -> Instant {
+        let slice = Instant::now() + SLICE;
+        match self {
+            Limit::Until(until) => until.min(slice),
+            _ => slice,
+        }
+    }
+
+    fn is_over(self) -> bool {
+        match self {
+            Limit::Not => true,
+            Limit::Until(until) => until <= Instant::now(),
+            Limit::Forever => false,
+        }
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Limit::Not => Some(Instant::now()),
+            Limit::Until(until) => Some(until),
+            Limit::Forever => None,
+        }
+    }
+}
+
+/// `None` if it is longer than can be said.
+pub(crate) fn duration(seconds: f64) -> PyResult<Option<Duration>> {
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err("a timeout that is not a number"));
+    }
+    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
+}
+
+/// Lets `step` wait, until it has something or `limit` has passed; without the interpreter's
+/// lock. `step` gives [`Error::TimedOut`] when the moment that it is told has passed.
+pub(crate) fn wait<T: Send>(
+    py: Python<'_>,
+    limit: Limit,
+    mut step: impl FnMut(Option<Instant>) -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    // Whose thread this is, is asked only by waits that are long.
+    let mut heeds_signals = true;
+    loop {
+        let until = match heeds_signals {
+            true => Some(limit.slice()),
+            false => limit.deadline(),
+        };
+        match py.detach(|| step(until)) {
+            Err(Error::TimedOut) => {}
+            found => return found.map_err(|error| raised(py, error)),
+        }
+        py.check_signals()?;
+        if limit.is_over() {
+            return Err(raised(py, Error::TimedOut));
+        }
+        heeds_signals = is_main_thread(py)?;
+    }
+}
+
+/// Only the main thread is told of signals.
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?.getattr("ident")?;
+    main.eq(threading.call_method0("get_ident")?)
+}
+
+/// What is waited for, as the library has it.
+pub(crate) fn interest(interests: u8) -> PyResult<Interest> {
+    let known = [
+        (BLOCKS, Interest::BLOCKS),
+        (LETTERS, Interest::LETTERS),
+        (ROOM, Interest::ROOM),
+        (VERDICT, Interest::VERDICT),
+    ];
+    let all = known.iter().fold(0, |all, (bit, _)| all | bit);
+    let wanted = known.iter().filter(|(bit, _)| interests & bit != 0);
+    let wanted = wanted.map(|(_, interest)| *interest).reduce(BitOr::bitor);
+    wanted
+        .filter(|_| interests & !all == 0)
+        .ok_or_else(|| PyValueError::new_err("nothing is waited for, or what nobody knows"))
+}
+
+/// What an application's own loop waits for, as Python has it.
+#[cfg(unix)]
+pub(crate) fn raw(handle: Handle<'_>) -> i64 {
+    std::os::fd::AsRawFd::as_raw_fd(&handle).into()
+}
+
+#[cfg(windows)]
+pub(crate) fn raw(handle: Handle<'_>) -> i64 {
+    std::os::windows::io::AsRawHandle::as_raw_handle(&handle) as i64
+}

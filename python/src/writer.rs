@@ -1,0 +1,321 @@
+//! The end that drains blocks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use engine::{DataBlock as Token, Error, OwnedDataBlock};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::blocks::DataBlock;
+use crate::buffers::Bytes;
+use crate::errors::raised;
+use crate::held::{Call, Held, reason};
+use crate::monitor::Monitor;
+use crate::takeover::Survivor;
+use crate::tell;
+use crate::wait::{self, Limit};
+
+type End = engine::Writer;
+
+/// The end that takes filled blocks, drains them and gives them back.
+#[pyclass(frozen, weakref, module = "brigade")]
+pub(crate) struct Writer {
+    held: Arc<Held<End>>,
+    /// What has come of a message whose call did not wait for the rest.
+    message: Mutex<Vec<u8>>,
+}
+
+impl Writer {
+    pub(crate) fn new(end: End) -> Writer {
+        Writer {
+            held: Held::new(end),
+            message: Mutex::default(),
+        }
+    }
+
+    fn enter(&self, py: Python<'_>, limit: Limit) -> PyResult<Call<'_, End>> {
+        self.held.enter(py, limit)
+    }
+
+    /// The next block, or the newest one; `None` at the end of the data.
+    fn wait_for_block(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
+        let mut call = self.enter(py, limit)?;
+        let found = match limit {
+            Limit::Not => call.try_data_block(),
+            _ => call.look_for_data_block(),
+        };
+        let found = found.map(|found| found.map(Token::detach));
+        let block = match found.map_err(|error| raised(py, error))? {
+            Some(block) => Some(block),
+            None if call.at_end() => None,
+            None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
+            None => call.wait(py, limit, |end, until| match until {
+                Some(until) => Ok(end.data_block_until(until)?.map(Token::detach)),
+                None => Ok(end.data_block()?.map(Token::detach)),
+            })?,
+        };
+        Ok(self.taken(block))
+    }
+
+    fn wait_for_newest(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
+        let mut call = self.enter(py, limit)?;
+        let found = call.try_newest_block();
+        let found = found.map(|found| found.map(|newest| newest.block.detach()));
+        let block = match found.map_err(|error| raised(py, error))? {
+            Some(block) => Some(block),
+            None if call.at_end() => None,
+            None => call.wait(py, limit, |end, until| {
+                let newest = match until {
+                    Some(until) => end.newest_block_until(until)?,
+                    None => end.newest_block()?,
+                };
+                Ok(newest.map(|newest| newest.block.detach()))
+            })?,
+        };
+        Ok(self.taken(block))
+    }
+
+    fn taken(&self, block: Option<OwnedDataBlock>) -> Option<DataBlock> {
+        if block.is_none() {
+            self.held.has_ended.store(true, Ordering::Relaxed);
+        }
+        block.map(|block| DataBlock::new(&self.held, block))
+    }
+}
+
+#[pymethods]
+impl Writer {
+    #[getter]
+    fn block_size(&self) -> usize {
+        self.held.facts.block_size
+    }
+
+    #[getter]
+    fn block_count(&self) -> usize {
+        self.held.facts.block_count
+    }
+
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.held.facts.epoch
+    }
+
+    #[getter]
+    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        tell::partner(py, &self.held.facts.partner)
+    }
+
+    #[getter]
+    fn monitor(&self) -> Monitor {
+        Monitor::new(&self.held.facts.monitor)
+    }
+
+    #[getter]
+    fn delivered<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        tell::delivered(py, self.held.facts.monitor.delivered())
+    }
+
+    /// Whether the end of the data was seen.
+    #[getter]
+    fn at_end(&self) -> bool {
+        self.held.has_ended.load(Ordering::Relaxed)
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn data_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<DataBlock>> {
+        self.wait_for_block(py, Limit::new(timeout)?)
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn newest_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<DataBlock>> {
+        self.wait_for_newest(py, Limit::new(timeout)?)
+    }
+
+    #[pyo3(signature = (max_bytes, timeout=None))]
+    fn message<'py>(
+        &self,
+        py: Python<'py>,
+        max_bytes: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let limit = Limit::new(timeout)?;
+        let mut call = self.enter(py, limit)?;
+        // Nobody else has it: only calls that are in the end.
+        let message = &mut *self.message.lock();
+        let found = call.wait(py, limit, |end, until| match until {
+            Some(until) => end.message_until(message, max_bytes, until),
+            None => end.message(message, max_bytes),
+        })?;
+        if found.is_none() {
+            self.held.has_ended.store(true, Ordering::Relaxed);
+        }
+        let told = found.map(|label| tell::message(py, label, message));
+        message.clear();
+        told.transpose()
+    }
+
+    fn __iter__(slf: Py<Self>) -> Blocks {
+        Blocks {
+            writer: slf,
+            last: Mutex::new(None),
+        }
+    }
+
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let call = self.enter(py, Limit::Forever)?;
+        let delivered = call.finish().map_err(|error| raised(py, error))?;
+        self.held.is_over.store(true, Ordering::Relaxed);
+        tell::delivered(py, delivered)
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        let call = self.enter(py, Limit::Forever)?;
+        call.check().map_err(|error| raised(py, error))
+    }
+
+    #[pyo3(signature = (reason="it was aborted", code=0))]
+    fn abort(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<()> {
+        self.held.abort(py, reason, code)
+    }
+
+    #[pyo3(signature = (data, kind=0, timeout=None))]
+    fn post(&self, data: &Bound<'_, PyAny>, kind: u16, timeout: Option<f64>) -> PyResult<()> {
+        let py = data.py();
+        let limit = Limit::new(timeout)?;
+        let data = Bytes::of(data)?.to_vec();
+        let mut call = self.enter(py, limit)?;
+        let is_posted = call.try_post(kind, &data);
+        if is_posted.map_err(|error| raised(py, error))? {
+            return Ok(());
+        }
+        call.wait(py, limit, |end, until| match until {
+            Some(until) => end.post_until(kind, &data, until),
+            None => end.post(kind, &data),
+        })
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn letter<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let limit = Limit::new(timeout)?;
+        let mut call = self.enter(py, limit)?;
+        let found = match call.try_letter().map_err(|error| raised(py, error))? {
+            None if !call.have_letters_ended() => {
+                call.wait(py, limit, |end, until| match until {
+                    Some(until) => end.letter_until(until),
+                    None => end.letter(),
+                })?
+            }
+            found => found,
+        };
+        found.map(|letter| tell::letter(py, letter)).transpose()
+    }
+
+    #[pyo3(signature = (interest=1))]
+    fn arm(&self, py: Python<'_>, interest: u8) -> PyResult<bool> {
+        let interest = wait::interest(interest)?;
+        let call = self.enter(py, Limit::Forever)?;
+        call.arm(interest).map_err(|error| raised(py, error))
+    }
+
+    fn disarm(&self, py: Python<'_>) -> PyResult<()> {
+        let call = self.enter(py, Limit::Forever)?;
+        call.disarm().map_err(|error| raised(py, error))
+    }
+
+    /// What an application's own loop waits for: a descriptor, on Windows a handle.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
+        let call = self.enter(py, Limit::Forever)?;
+        let handle = call.handle().map(wait::raw);
+        handle.map_err(|error| raised(py, error))
+    }
+
+    #[pyo3(name = "into_survivor")]
+    fn survivor(&self, py: Python<'_>) -> PyResult<Survivor> {
+        let end = self.held.take(py)?;
+        let survivor = py.detach(|| end.into_survivor());
+        Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))
+    }
+
+    #[pyo3(signature = (reason, code=0))]
+    fn dismiss(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<Survivor> {
+        let end = self.held.take(py)?;
+        let survivor = py.detach(|| end.dismiss(code, reason));
+        Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Finishes the session, or gives it up if something was raised or the data has not ended;
+    /// the end is left then.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<Bound<'_, PyType>>,
+        value: Option<Bound<'_, PyAny>>,
+        _traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        if !self.held.is_here() || self.held.is_left() {
+            return Ok(());
+        }
+        let finished = match kind {
+            Some(kind) => self.held.abort(py, &reason(&kind, value.as_ref()), 0),
+            None if self.held.is_over.load(Ordering::Relaxed) => Ok(()),
+            None if self.at_end() => self.finish(py).map(drop),
+            None => self.held.abort(py, "it left before the end of the data", 0),
+        };
+        if let Err(error) = &finished {
+            self.held
+                .abort(py, &reason(&error.get_type(py), Some(error.value(py))), 0)?;
+        }
+        self.held.leave(py)?;
+        finished
+    }
+
+    fn stream<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let streams = slf.py().import("brigade._streams")?;
+        streams.getattr("ReceiveStream")?.call1((slf,))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.held.drop_end();
+    }
+}
+
+/// The blocks of a Writer, one after the other. Each is given back when the next one is asked
+/// for, if nobody sees its bytes then.
+#[pyclass(frozen, module = "brigade")]
+pub(crate) struct Blocks {
+    writer: Py<Writer>,
+    last: Mutex<Option<Py<DataBlock>>>,
+}
+
+#[pymethods]
+impl Blocks {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<DataBlock>>> {
+        let last = self.last.lock().take();
+        if let Some(last) = &last {
+            last.get().done_if_unseen();
+        }
+        drop(last);
+        let block = self.writer.get().wait_for_block(py, Limit::Forever)?;
+        let block = block.map(|block| Py::new(py, block)).transpose()?;
+        let last = block.as_ref().map(|block| block.clone_ref(py));
+        let another = std::mem::replace(&mut *self.last.lock(), last);
+        drop(another);
+        Ok(block)
+    }
+}

@@ -1,0 +1,159 @@
+"""Data passes, whole and in order."""
+
+from __future__ import annotations
+
+import brigade
+import pytest
+from conftest import LIMIT, Start, join_reader, join_writer
+
+ECHO = """
+with brigade.join(name, side="writer", **BLOCKS) as writer:
+    for block in writer:
+        say(block.tag, block.kind, block.more, len(block), bytes(block)[:8].hex())
+"""
+
+
+def test_what_is_filled_through_a_view_arrives_with_its_label(name: str, start: Start) -> None:
+    writer = start(ECHO)
+    with join_reader(name) as reader:
+        block = reader.empty_block()
+        with memoryview(block) as view:
+            assert not view.readonly and len(view) == len(block) == 4096
+            view[:3] = b"abc"
+        block.send(3, tag=7, kind=2, more=True)
+        reader.send(b"xyz", tag=8)
+        reader.send(b"")
+    assert writer.end() == "7 2 True 3 616263\n8 0 False 3 78797a\n0 0 False 0 "
+    assert reader.closed
+
+
+def test_a_block_that_was_sent_arrives_though_nobody_calls_the_end(
+    name: str, start: Start
+) -> None:
+    writer = start(ECHO)
+    reader = join_reader(name)
+    for tag in range(20):
+        reader.empty_block(LIMIT).send(8, tag=tag)
+        assert writer.hear().startswith(f"{tag} ")
+    reader.finish(LIMIT)
+    writer.end()
+
+
+def test_a_block_that_was_given_back_is_there_though_nobody_calls_the_end(
+    name: str, start: Start
+) -> None:
+    reader = start(
+        """
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            for tag in range(20):
+                reader.send(bytes([tag]) * 8, tag=tag)
+                reader.post(b"")
+                while reader.delivered.blocks <= tag:
+                    time.sleep(0.001)
+        """
+    )
+    with join_writer(name) as writer:
+        for tag in range(20):
+            block = writer.data_block(LIMIT)
+            assert block is not None and block.tobytes() == bytes([tag]) * 8
+            assert writer.letter(LIMIT) is not None
+            if tag % 2:
+                block.done()
+            del block
+        assert writer.data_block(LIMIT) is None
+    reader.end()
+
+
+def test_messages_of_any_length_pass(name: str, start: Start) -> None:
+    reader = start(
+        """
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            for length in (0, 1, 4096, 4097, 50_000):
+                reader.send_message(bytes([length % 251]) * length, tag=length, kind=3)
+        """
+    )
+    with join_writer(name) as writer:
+        for length in (0, 1, 4096, 4097, 50_000):
+            message = writer.message(50_000, LIMIT)
+            assert message is not None
+            assert (message.tag, message.kind, message.more) == (length, 3, False)
+            assert bytes(message) == bytes([length % 251]) * length
+        assert writer.message(1, LIMIT) is None
+        assert writer.at_end
+    reader.end()
+
+
+def test_letters_pass_beside_the_blocks(name: str, start: Start) -> None:
+    other = start(
+        """
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            while (letter := writer.letter()) is not None:
+                writer.post(bytes(letter).upper(), letter.kind + 1)
+            assert writer.data_block() is None
+        """
+    )
+    with join_reader(name) as reader:
+        for kind in range(40):
+            reader.post(b"word", kind)
+            letter = reader.letter(LIMIT)
+            assert letter == brigade.Letter(kind + 1, b"WORD")
+    other.end()
+
+
+def test_both_ways_at_once(name: str, start: Start) -> None:
+    script = """
+        reader, writer, is_first = brigade.join_both_ways(name, block_size=64)
+        with reader, writer:
+            reader.send(b"from the first" if is_first else b"from the second")
+            reader.close()
+            for block in writer:
+                say(is_first, bytes(block).decode())
+            writer.finish()
+            reader.verdict()
+        """
+    said = {start(script).end for _ in range(2)}
+    assert {end() for end in said} == {"True from the second", "False from the first"}
+
+
+def test_a_process_is_invited(name: str) -> None:
+    import sys
+
+    script = "import brigade\nwith brigade.accept() as w:\n    assert [bytes(b) for b in w] == [b'1']"
+    child, reader = brigade.invite([sys.executable, "-P", "-c", script], timeout=LIMIT)
+    assert isinstance(reader, brigade.Reader)
+    with reader:
+        assert reader.partner.process_id == child.pid
+        reader.send(b"1")
+    assert child.wait(LIMIT) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 1_000_000])
+def test_streams_carry_any_number_of_bytes(name: str, start: Start, size: int) -> None:
+    data = bytes(range(251)) * (size // 251 + 1)
+    data = data[:size]
+    other = start(
+        """
+        import hashlib, shutil, io
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            whole = io.BytesIO()
+            with writer.stream() as stream:
+                shutil.copyfileobj(stream, whole)
+        say(hashlib.sha256(whole.getvalue()).hexdigest())
+        """
+    )
+    import hashlib
+    import io
+    import shutil
+
+    with join_reader(name) as reader:
+        with io.BufferedWriter(reader.stream(), 4096) as stream:
+            shutil.copyfileobj(io.BytesIO(data), stream, 1000)
+    assert other.end() == hashlib.sha256(data).hexdigest()
+
+
+def test_sessions_are_seen_from_outside(name: str, start: Start) -> None:
+    other = start(ECHO)
+    with join_reader(name):
+        pids = [session.writer.process_id for session in brigade.sessions() if session.writer]
+        assert other.pid in pids
+    other.end()
