@@ -21,7 +21,13 @@ pub(crate) struct Report {
 impl Report {
     /// Bytes in a second.
     pub(crate) fn rate(&self) -> f64 {
-        (self.bytes - self.before) as f64 / self.took.as_secs_f64().max(1e-9)
+        self.rate_without(Duration::ZERO)
+    }
+
+    /// The same, if so much of the time does not count.
+    pub(crate) fn rate_without(&self, pause: Duration) -> f64 {
+        let took = self.took.saturating_sub(pause);
+        (self.bytes - self.before) as f64 / took.as_secs_f64().max(1e-9)
     }
 
     pub(crate) fn kept(words: String) -> Report {

@@ -112,6 +112,10 @@ pub(crate) struct Supervisor<'p> {
     told: (Progress, Instant),
     /// How far it was when it moved last, and when that was.
     moved: (Progress, Instant),
+    /// How long it had no partner, since one had died; and how long the Reader and the Writer
+    /// had waited for each other in the pairs before this one.
+    alone: Duration,
+    waited: [Duration; 2],
     child: ChildState,
     /// How many this process has started.
     children: u32,
@@ -129,6 +133,8 @@ struct Lost {
     number: u64,
     failure: Failure,
     since: Instant,
+    /// How far the two were.
+    progress: Progress,
 }
 
 /// The process that --both started.
@@ -176,6 +182,8 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         names: names(plan.names()),
         told: (Progress::default(), Instant::now()),
         moved: (Progress::default(), Instant::now()),
+        alone: Duration::ZERO,
+        waited: [Duration::ZERO; 2],
         child: ChildState::None,
         children: 0,
         pair_by: None,
@@ -442,10 +450,13 @@ impl Supervisor<'_> {
         if self.lost.is_some() || number != self.partners {
             return;
         }
+        let progress = self.progress().unwrap_or_default();
+        self.waited = [progress.reader_waited, progress.writer_waited];
         self.lost = Some(Lost {
             number,
             failure: failure.clone(),
             since: Instant::now(),
+            progress,
         });
         self.meets_another = false;
         // Its own process does not speak any more.
@@ -477,7 +488,9 @@ impl Supervisor<'_> {
     fn go_on(&mut self, begins: bool, offset: u64) {
         // It may have died since it answered.
         let partners = self.partners;
-        let was_lost = self.lost.take_if(|lost| lost.number < partners).is_some();
+        let lost = self.lost.take_if(|lost| lost.number < partners);
+        let was_lost = lost.is_some();
+        self.alone += lost.map_or(Duration::ZERO, |lost| lost.since.elapsed());
         let own = self.side.unwrap_or(Side::Reader);
         let side = own.other();
         let taken = match (was_lost, self.takes_place && self.partners == 1) {
@@ -637,6 +650,8 @@ impl Supervisor<'_> {
     /// How far it is, once there are two.
     fn progress(&self) -> Option<Progress> {
         let (side, monitor) = (self.side?, self.monitor.as_ref()?);
+        let progress = Progress::of(side, monitor);
+        let [reader_waited, writer_waited] = self.waited;
         Some(Progress {
             elapsed: self.started?.elapsed(),
             size: self.size.flatten(),
@@ -645,7 +660,25 @@ impl Supervisor<'_> {
             limit_rate: self.limit_rate,
             on_disk: self.plan.settings.sync
                 && !matches!(self.plan.destination, Some(Endpoint::Standard)),
-            ..Progress::of(side, monitor)
+            reader_waited: progress.reader_waited + reader_waited,
+            writer_waited: progress.writer_waited + writer_waited,
+            alone: self.alone,
+            ..progress
+        })
+    }
+
+    /// What is shown of it: while a place is held, how far it was before, and how long that
+    /// is yet.
+    fn shown(&self) -> Option<Progress> {
+        let Some(lost) = &self.lost else {
+            return self.progress();
+        };
+        let limit = self.plan.settings.takeover.unwrap_or_default();
+        let left = limit.saturating_sub(lost.since.elapsed());
+        Some(Progress {
+            elapsed: self.started?.elapsed(),
+            held: Some((self.side?.other(), left)),
+            ..lost.progress.clone()
         })
     }
 
@@ -667,11 +700,17 @@ impl Supervisor<'_> {
             wire::set_waited(monitor);
         }
         let is_told = self.size.is_some();
-        if is_told && self.speaks_json() && self.told.1.elapsed() >= EVENT_EVERY {
-            self.tell_progress(&progress);
+        let shown = self.shown().filter(|_| is_told);
+        if let Some(shown) = &shown
+            && self.speaks_json()
+            && self.told.1.elapsed() >= EVENT_EVERY
+        {
+            self.tell_progress(shown);
         }
-        if is_told && self.voice.bar && self.lost.is_none() {
-            output::progress(progress.clone());
+        if let Some(shown) = shown
+            && self.voice.bar
+        {
+            output::progress(shown);
         }
         if progress.has_moved_since(&self.moved.0) {
             self.moved = (progress.clone(), Instant::now());

@@ -132,8 +132,9 @@ fn lines(progress: &Progress, pace: &Pace, room: usize) -> Vec<String> {
     lines
 }
 
-fn speed(pace: &Pace, and: impl Fn(String) -> String) -> (String, String) {
+fn speed(progress: &Progress, pace: &Pace, and: impl Fn(String) -> String) -> (String, String) {
     match pace.stalled() {
+        _ if progress.held.is_some() => ("waiting".to_owned(), "waiting".to_owned()),
         Some(since) => {
             let words = format!("stalled for {}", duration(since));
             (words.clone(), words)
@@ -146,7 +147,7 @@ fn speed(pace: &Pace, and: impl Fn(String) -> String) -> (String, String) {
 }
 
 fn with_bar(progress: &Progress, size: u64, pace: &Pace, room: usize) -> String {
-    let (speed, rate) = speed(pace, |rate| match pace.left(progress) {
+    let (speed, rate) = speed(progress, pace, |rate| match pace.left(progress) {
         Some(left) => format!("{rate}, {} left", duration(left)),
         None => rate,
     });
@@ -174,7 +175,7 @@ fn with_bar(progress: &Progress, size: u64, pace: &Pace, room: usize) -> String 
 
 fn without_bar(progress: &Progress, pace: &Pace, room: usize) -> String {
     let elapsed = duration(Duration::from_secs(progress.elapsed.as_secs()));
-    let (speed, rate) = speed(pace, |rate| format!("{rate}, {elapsed}"));
+    let (speed, rate) = speed(progress, pace, |rate| format!("{rate}, {elapsed}"));
     let on_disk = if progress.on_disk { " on disk" } else { "" };
     let done = bytes(progress.done);
     let texts = [
@@ -305,6 +306,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn while_a_place_is_held_the_bar_says_for_whom_and_how_long_yet() {
+        let now = Progress {
+            held: Some((brigade::Side::Writer, Duration::from_millis(125_900))),
+            ..progress(30, 900 << 20)
+        };
+        let pace = pace(&[progress(0, 0), now.clone()]);
+        let at = |columns: usize| lines(&now, &pace, columns - SPARE);
+        let lines = at(80);
+        assert!(
+            lines[0].ends_with("900.0 MiB of 3.0 GiB on disk, waiting"),
+            "{lines:?}"
+        );
+        let words = "     waiting for a new writer; its place is held for another 2 min 5 s";
+        assert_eq!(lines[1], words);
+        assert_eq!(at(50)[1], "     waiting for a new writer: 2 min 5 s");
     }
 
     #[test]

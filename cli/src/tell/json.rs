@@ -146,6 +146,7 @@ pub(crate) fn done(report: &Report, progress: &Progress) -> Value {
             "before": report.before,
             "holes": report.holes,
             "took": seconds(report.took),
+            "alone": seconds(progress.alone),
             "bytes_per_second": report.rate().round() as u64,
             "on_disk": report.on_disk,
             "blake3": report.digest.map(|digest| blake3::Hash::from(digest).to_string()),

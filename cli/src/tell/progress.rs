@@ -7,7 +7,7 @@ use brigade::{FIGURES, Monitor, Side};
 use crate::outcome::Report;
 use crate::talk::greeting::SoFar;
 use crate::talk::wire;
-use crate::units::bytes;
+use crate::units::{bytes, duration};
 
 /// How far the copy is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub(crate) struct Progress {
     pub(crate) writer_waited: Duration,
     /// The least that either half was told to take for its limit, bytes in a second.
     pub(crate) limit_rate: Option<u64>,
+    /// How long in all this half has had no partner, since one had died.
+    pub(crate) alone: Duration,
+    /// Whose place is held now, and how long yet.
+    pub(crate) held: Option<(Side, Duration)>,
 }
 
 impl Progress {
@@ -103,6 +107,14 @@ impl Progress {
     /// What the figures say beside the bar, the longest first, if the source is read
     /// with this many bytes in a second.
     pub(crate) fn words(&self, rate: f64) -> Vec<String> {
+        if let Some((side, left)) = self.held {
+            let left = duration(Duration::from_secs(left.as_secs()));
+            return vec![
+                format!("waiting for a new {side}; its place is held for another {left}"),
+                format!("waiting for a new {side}: {left}"),
+                format!("waiting for a new {side}"),
+            ];
+        }
         if self.verified() > 0 {
             let (verified, read) = (bytes(self.verified()), bytes(self.read));
             return vec![
@@ -152,7 +164,9 @@ const BOTTLENECK_PERCENT: u64 = 5;
 
 /// Whom the other half has waited for, if it did so for long.
 pub(crate) fn bottleneck(report: &Report, progress: &Progress) -> Option<Bottleneck> {
-    if progress.is_limited(report.rate()) {
+    // Who had no partner was slowed down by nobody.
+    let took = report.took.saturating_sub(progress.alone);
+    if progress.is_limited(report.rate_without(progress.alone)) {
         return Some(Bottleneck::Limit);
     }
     let (reader, writer) = (progress.reader_waited, progress.writer_waited);
@@ -160,7 +174,7 @@ pub(crate) fn bottleneck(report: &Report, progress: &Progress) -> Option<Bottlen
         true => (Side::Writer, reader),
         false => (Side::Reader, writer),
     };
-    let percent = percent(waited, report.took);
+    let percent = percent(waited, took);
     (percent >= BOTTLENECK_PERCENT).then_some(Bottleneck::Half(side, percent))
 }
 
@@ -180,6 +194,10 @@ pub(crate) fn summary(names: &str, report: &Report, progress: &Progress) -> Stri
         report.took.as_secs_f64(),
         bytes(report.rate() as u64),
     );
+    if progress.alone > Duration::ZERO {
+        let alone = duration(progress.alone);
+        line += &format!(", {alone} of it waiting for a new partner");
+    }
     if report.before > 0 {
         line += &format!(", {} of it before", bytes(report.before));
     }
@@ -215,7 +233,7 @@ pub(crate) fn place_of(side: Side) -> &'static str {
 /// More of the same, for who wants it.
 pub(crate) fn details(report: &Report, progress: &Progress) -> String {
     let waited = |who: Side, waited: Duration| {
-        let percent = percent(waited, report.took);
+        let percent = percent(waited, report.took.saturating_sub(progress.alone));
         format!(
             "the {who} waited {:.2} s ({percent} %)",
             waited.as_secs_f64()
@@ -289,6 +307,23 @@ mod tests {
         assert!(limited.ends_with("; limited by --limit-rate"), "{limited}");
         let slower = line(500 << 20);
         assert!(slower.contains("the source was the bottleneck"), "{slower}");
+    }
+
+    #[test]
+    fn the_time_without_a_partner_is_told_and_slows_down_neither_half() {
+        let mut progress = Progress {
+            alone: Duration::from_secs(90),
+            writer_waited: Duration::from_secs(9),
+            ..Progress::default()
+        };
+        let line = |progress: &Progress| summary("a -> b", &report(100 << 20, 100), progress);
+        let waited = line(&progress);
+        let expected = "100.00 s (1.0 MiB/s), 1 min 30 s of it waiting for a new partner, on disk";
+        assert!(waited.contains(expected), "{waited}");
+        assert!(waited.ends_with("the writer waited 90 %"), "{waited}");
+        progress.limit_rate = Some(10 << 20);
+        let limited = line(&progress);
+        assert!(limited.ends_with("; limited by --limit-rate"), "{limited}");
     }
 
     #[test]

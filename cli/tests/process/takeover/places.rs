@@ -443,6 +443,34 @@ fn nothing_times_out_while_a_place_is_held() {
 }
 
 #[test]
+fn the_bar_says_for_whom_a_place_is_held_and_the_report_how_long_it_was_empty() {
+    let place = Place::new();
+    let data = noise(SIZE);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync", "--progress=always", SLOW],
+        source: "a",
+    };
+    for side in [Reader, Writer] {
+        let other = bereft(&copy, side);
+        let name = side.name();
+        other.hear(&format!(
+            "waiting for a new {name}; its place is held for another 5"
+        ));
+        copy.half(side).end().expect(0);
+        let other = other.end().expect(0);
+        let (_, report) = other.said.rsplit_once("done: ").unwrap();
+        assert!(
+            report.contains("s of it waiting for a new partner"),
+            "{report}"
+        );
+        assert_whole(&place, &data);
+        std::fs::remove_file(place.path("b")).unwrap();
+    }
+}
+
+#[test]
 fn whoever_meets_a_slow_newcomer_is_not_stuck() {
     let place = Place::new();
     place.file("a", noise(SIZE));
