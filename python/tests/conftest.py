@@ -86,14 +86,16 @@ BLOCKS: brigade.Options = {"block_size": 4096, "block_count": 4, "timeout": LIMI
 
 def join_reader(name: str) -> brigade.Reader:
     """The Reader of a session with small blocks."""
-    end = brigade.join(name, **{**BLOCKS, "side": "reader"})
+    options: brigade.Options = {**BLOCKS, "side": "reader"}
+    end = brigade.join(name, **options)
     assert isinstance(end, brigade.Reader)
     return end
 
 
 def join_writer(name: str) -> brigade.Writer:
     """The Writer of such a session."""
-    end = brigade.join(name, **{**BLOCKS, "side": "writer"})
+    options: brigade.Options = {**BLOCKS, "side": "writer"}
+    end = brigade.join(name, **options)
     assert isinstance(end, brigade.Writer)
     return end
 
