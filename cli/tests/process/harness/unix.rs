@@ -580,10 +580,11 @@ pub(crate) fn powered(kind: &str) -> Option<Powered> {
         return None;
     }
     let directory = tempfile::tempdir().unwrap();
-    // XFS copies a file in one moment.
+    // XFS copies a file in one moment. On the inner one it takes more room for a file that grows
+    // than that has, and keeps it if the power is cut: there is enough for two such.
     let script = r#"
         cd "$1" && mkdir disks root && truncate -s 4G outer && mkfs.xfs -q outer &&
-        mount -o loop outer disks && truncate -s 400M disks/whole && "mkfs.$0" -q disks/whole &&
+        mount -o loop outer disks && truncate -s 700M disks/whole && "mkfs.$0" -q disks/whole &&
         mount -o loop disks/whole root
     "#;
     let mut command = Command::new("sh");
