@@ -133,8 +133,8 @@ struct Lost {
     number: u64,
     failure: Failure,
     since: Instant,
-    /// How far the two were.
-    progress: Progress,
+    /// How far the two had come, once somebody else was met.
+    progress: Option<Progress>,
 }
 
 /// The process that --both started.
@@ -390,6 +390,7 @@ impl Supervisor<'_> {
     /// A partner has come.
     fn pair(&mut self, number: u64, monitor: Monitor) {
         self.paired = true;
+        self.keep_progress();
         self.partners = number;
         self.meets_another = self.lost.is_some();
         self.asked = false;
@@ -429,6 +430,17 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Of the pair that is over, before the figures are those of another one.
+    fn keep_progress(&mut self) {
+        let progress = self.progress();
+        if let (Some(progress), Some(lost)) = (progress, &mut self.lost)
+            && lost.number == self.partners
+        {
+            self.waited = [progress.reader_waited, progress.writer_waited];
+            lost.progress = Some(progress);
+        }
+    }
+
     /// With --both, how many times another partner may still be started.
     fn restarts_left(&self) -> Option<u32> {
         let most = match (self.voice.both, self.plan.started_by_both) {
@@ -450,13 +462,11 @@ impl Supervisor<'_> {
         if self.lost.is_some() || number != self.partners {
             return;
         }
-        let progress = self.progress().unwrap_or_default();
-        self.waited = [progress.reader_waited, progress.writer_waited];
         self.lost = Some(Lost {
             number,
             failure: failure.clone(),
             since: Instant::now(),
-            progress,
+            progress: None,
         });
         self.meets_another = false;
         // Its own process does not speak any more.
@@ -667,8 +677,8 @@ impl Supervisor<'_> {
         })
     }
 
-    /// What is shown of it: while a place is held, how far it was before, and how long that
-    /// is yet.
+    /// What is shown of it: while a place is held, how far the two had come, and how long it
+    /// is held yet.
     fn shown(&self) -> Option<Progress> {
         let Some(lost) = &self.lost else {
             return self.progress();
@@ -678,7 +688,7 @@ impl Supervisor<'_> {
         Some(Progress {
             elapsed: self.started?.elapsed(),
             held: Some((self.side?.other(), left)),
-            ..lost.progress.clone()
+            ..lost.progress.clone().or_else(|| self.progress())?
         })
     }
 

@@ -219,7 +219,7 @@ fn check_same_source(first: &SourceFacts, facts: &SourceFacts) -> Result<(), Fai
         Err(Failure::new(Exit::Failed, message).unfit())
     };
     if first.identity.is_none() || first.identity != facts.identity {
-        return failed("its source is another one");
+        return failed("its source is another one than when the copy began");
     }
     let times = |facts: &SourceFacts| (facts.size, facts.modified, facts.changed);
     if times(first) != times(facts) {
