@@ -183,7 +183,10 @@ impl<'p> Sending<'p> {
     ) -> Result<Sent, Failure> {
         agreement::check_version(reader.partner()).map_err(Failure::unfit)?;
         let answered = match &mut self.begun {
-            Some(begun) => begun.ask_again(reader, partners)?,
+            Some(begun) => {
+                begun.check_unchanged(self.plan)?;
+                begun.ask_again(reader, partners)?
+            }
             None => self.ask(reader, partners)?,
         };
         if let Some(words) = answered {
@@ -325,6 +328,16 @@ fn answered(answer: &Answer) -> Step {
 }
 
 impl Begun<'_> {
+    /// What would be found at the end need not be copied before.
+    fn check_unchanged(&self, plan: &Plan) -> Result<(), Failure> {
+        match &self.source {
+            Some(source) if self.pump.filled().is_none() && !plan.settings.allow_changes => {
+                source.check_unchanged()
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks a Writer that is to go on where another one died.
     fn ask_again(
         &mut self,

@@ -70,27 +70,32 @@ fn who_is_not_fit_for_a_place_is_told_why_and_it_is_held_for_the_next() {
 
 #[test]
 fn a_source_that_was_changed_is_not_gone_on_with_and_nobody_is_waited_for() {
-    let place = Place::new();
-    let a = place.file("a", noise(SIZE));
-    place.file("b", "old");
-    let copy = Copy {
-        place: &place,
-        options: &[SLOW],
-        source: "a",
-    };
-    let writer = bereft(&copy, Reader);
-    std::fs::OpenOptions::new()
-        .append(true)
-        .open(a)
-        .unwrap()
-        .write_all(b"more")
-        .unwrap();
-    let reader = copy.half(Reader).end().expect(4);
-    assert!(reader.said.contains("has changed since"), "{reader:?}");
-    let writer = writer.end().expect(6);
-    assert!(writer.said.contains("has changed since"), "{writer:?}");
-    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
-    place.assert_only_locks_left();
+    for side in [Reader, Writer] {
+        let place = Place::new();
+        let a = place.file("a", noise(SIZE));
+        place.file("b", "old");
+        let copy = Copy {
+            place: &place,
+            options: &[SLOW],
+            source: "a",
+        };
+        let other = bereft(&copy, side);
+        let mut a = std::fs::OpenOptions::new().append(true).open(a).unwrap();
+        a.write_all(b"more").unwrap();
+        drop(a);
+        // As soon as somebody comes, and not when all is copied.
+        let again = copy.half(side).end().expect(4);
+        let other = other.end().expect(6);
+        for half in [again, other] {
+            assert!(half.said.contains("change"), "{half:?}");
+            assert!(!half.said.contains(TAKEN), "{half:?}");
+        }
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
+        // A killed Writer leaves what it wrote to the next copy.
+        if side == Reader {
+            place.assert_only_locks_left();
+        }
+    }
 }
 
 #[test]
