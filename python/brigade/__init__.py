@@ -4,6 +4,8 @@ The first process that joins a name becomes the `Reader`, which fills blocks and
 becomes the `Writer`, which takes them and gives them back. No byte is copied on the way.
 """
 
+from . import aio
+from ._arrays import recv_array, send_array
 from ._brigade import (
     BLOCKS,
     LETTERS,
@@ -46,6 +48,7 @@ from ._errors import (
     TooManyInstances,
     Unsupported,
 )
+from ._objects import recv_object, send_object
 from ._records import Delivered, Letter, Member, Message, Options, Partner, Session, Side
 from ._streams import ReceiveStream, SendStream
 
@@ -94,8 +97,13 @@ __all__ = [
     "Writer",
     "accept",
     "accept_both_ways",
+    "aio",
     "invite",
     "join",
     "join_both_ways",
+    "recv_array",
+    "recv_object",
+    "send_array",
+    "send_object",
     "sessions",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "EmptyBlock",
     "Monitor",
     "Reader",
+    "Seat",
     "Survivor",
     "Unreturned",
     "Writer",
@@ -29,6 +30,7 @@ __all__ = [
     "join",
     "join_both_ways",
     "sessions",
+    "take",
 ]
 
 BLOCKS: Final = 1
@@ -71,6 +73,9 @@ def accept(**options: Unpack[Options]) -> Reader | Writer:
 def accept_both_ways(**options: Unpack[Options]) -> tuple[Reader, Writer, bool]:
     """As `accept`, for a session in which data goes both ways."""
 
+def take(name: str | os.PathLike[str], **options: Unpack[Options]) -> Seat:
+    """A place in the session `name`, whose partner may be yet to come."""
+
 def sessions() -> list[Session]:
     """All sessions of this user's processes on this machine; the processes do not notice."""
 
@@ -95,6 +100,10 @@ class Reader:
     def monitor(self) -> Monitor: ...
     @property
     def delivered(self) -> Delivered: ...
+    @property
+    def held(self) -> int:
+        """How many blocks this process has in hand: not sent, given back or collected yet."""
+
     @property
     def closed(self) -> bool:
         """Whether it was said that no more data will come."""
@@ -215,6 +224,10 @@ class Writer:
     def monitor(self) -> Monitor: ...
     @property
     def delivered(self) -> Delivered: ...
+    @property
+    def held(self) -> int:
+        """How many blocks this process has in hand: not sent, given back or collected yet."""
+
     @property
     def at_end(self) -> bool:
         """Whether the end of the data was seen."""
@@ -349,6 +362,13 @@ class Child:
     def kill(self) -> None: ...
 
 @final
+class Seat:
+    """For who joins in a thread and shall be able to end that: see `brigade.aio`. Its wait heeds no signals."""
+
+    def wait(self) -> Reader | Writer: ...
+    def abort(self, reason: str) -> None: ...
+
+@final
 class Unreturned:
     """What a Reader has sent and its lost Writer has not given back: it may have been drained, and is sent again to
     the next one. With the option `takeover`, this keeps the Reader's place as long as it lives."""
@@ -359,6 +379,10 @@ class Unreturned:
 
     def keep_from(self, first: int) -> None:
         """Drops the blocks before the one with this number in `messages`: they are not sent again."""
+
+    @property
+    def held(self) -> int:
+        """How many blocks this process has in hand: not sent, given back or collected yet."""
 
     @property
     def closed(self) -> bool: ...

@@ -129,6 +129,7 @@ pub(crate) struct EmptyBlock {
 
 impl EmptyBlock {
     pub(crate) fn new(held: &Arc<Held<engine::Reader>>, mut block: OwnedEmptyBlock) -> EmptyBlock {
+        held.lend();
         EmptyBlock {
             place: Place::of_mut(&mut block),
             slot: Slot::new(block),
@@ -179,7 +180,7 @@ impl EmptyBlock {
             return Err(raised(py, SPENT));
         };
         let sent = block.send_as(len, Label { kind, tag, more });
-        self.held.bring_home();
+        self.held.take_home();
         sent.map_err(|error| raised(py, error))
     }
 
@@ -194,8 +195,10 @@ impl EmptyBlock {
 
     fn put_back(&self, py: Python<'_>) -> PyResult<()> {
         self.held.check_here(py)?;
-        drop(self.slot.take()?);
-        self.held.bring_home();
+        if let Some(block) = self.slot.take()? {
+            drop(block);
+            self.held.take_home();
+        }
         Ok(())
     }
 
@@ -241,7 +244,7 @@ impl Drop for EmptyBlock {
     fn drop(&mut self) {
         if let Some(block) = self.slot.last_block() {
             drop(block);
-            self.held.bring_home();
+            self.held.take_home();
         }
     }
 }
@@ -258,6 +261,7 @@ pub(crate) struct DataBlock {
 
 impl DataBlock {
     pub(crate) fn new(held: &Arc<Held<engine::Writer>>, block: OwnedDataBlock) -> DataBlock {
+        held.lend();
         DataBlock {
             len: block.len(),
             label: block.label(),
@@ -275,7 +279,7 @@ impl DataBlock {
     pub(crate) fn done_if_unseen(&self) {
         if let Some(block) = self.slot.take_if_unseen() {
             drop(block);
-            self.held.bring_home();
+            self.held.take_home();
         }
     }
 }
@@ -330,7 +334,7 @@ impl DataBlock {
         self.held.check_here(py)?;
         if let Some(block) = self.slot.take()? {
             drop(block);
-            self.held.bring_home();
+            self.held.take_home();
         }
         Ok(())
     }
@@ -375,7 +379,7 @@ impl Drop for DataBlock {
     fn drop(&mut self) {
         if let Some(block) = self.slot.last_block() {
             drop(block);
-            self.held.bring_home();
+            self.held.take_home();
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Held<E> {
     inside: AtomicUsize,
     /// A block is on its way home.
     has_homecomers: AtomicBool,
+    /// How many blocks Python has.
+    lent: AtomicUsize,
     /// What has the blocks, once another end has taken this one's place.
     heir: OnceLock<Arc<Held<E>>>,
     /// The last word was said: no more data, or that the data has ended.
@@ -104,6 +106,7 @@ impl<E: End> Held<E> {
             end: Mutex::new(Some(end)),
             inside: AtomicUsize::new(0),
             has_homecomers: AtomicBool::new(false),
+            lent: AtomicUsize::new(0),
             heir: OnceLock::new(),
             has_ended: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
@@ -159,8 +162,23 @@ impl<E: End> Held<E> {
         })
     }
 
+    /// Python has one more block of this end.
+    pub(crate) fn lend(&self) {
+        self.lent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// A block that was lent is on its way home.
+    pub(crate) fn take_home(&self) {
+        self.lent.fetch_sub(1, Ordering::Relaxed);
+        self.bring_home();
+    }
+
     /// A block is on its way home.
-    pub(crate) fn bring_home(&self) {
+    fn bring_home(&self) {
         // As in `welcome`: either this finds the heir, or `leave_to` what is on its way.
         fence(Ordering::SeqCst);
         if let Some(heir) = self.heir.get() {

@@ -199,6 +199,48 @@ pub(crate) fn accept_both_ways(
     ends(py, both)
 }
 
+/// A place in the session `name`, whose partner may be yet to come. Waits at most until whoever
+/// holds the name has answered.
+#[pyfunction]
+#[pyo3(signature = (name, **options))]
+pub(crate) fn take(
+    py: Python<'_>,
+    name: PathBuf,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Taken> {
+    let (name, options) = (options::name(name)?, options::options(options)?);
+    let seat = py.detach(|| Seat::take(&name, &options));
+    let seat = seat.map_err(|error| raised(py, error))?;
+    Ok(Taken {
+        monitor: seat.monitor(),
+        seat: Mutex::new(Some(seat)),
+    })
+}
+
+/// For who joins in a thread and shall be able to end that. No wait of it heeds signals.
+#[pyclass(frozen, name = "Seat", module = "brigade._brigade")]
+pub(crate) struct Taken {
+    seat: Mutex<Option<Seat>>,
+    monitor: engine::Monitor,
+}
+
+#[pymethods]
+impl Taken {
+    /// Waits for the partner; once.
+    fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let waited = Error::InvalidUse("this place was waited in before");
+        let seat = self.seat.lock().take();
+        let seat = seat.ok_or_else(|| raised(py, waited))?;
+        let role = py.detach(|| seat.wait());
+        end(py, role.map_err(|error| raised(py, error))?)
+    }
+
+    /// Leaves the place, or the session; ends the wait of another thread.
+    fn abort(&self, py: Python<'_>, reason: &str) {
+        py.detach(|| self.monitor.abort(reason));
+    }
+}
+
 fn command(
     arguments: &[OsString],
     env: Option<HashMap<OsString, OsString>>,

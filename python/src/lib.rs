@@ -24,7 +24,9 @@ mod _brigade {
     #[pymodule_export]
     use crate::blocks::{DataBlock, EmptyBlock};
     #[pymodule_export]
-    use crate::joining::{Child, accept, accept_both_ways, invite, join, join_both_ways};
+    use crate::joining::{
+        Child, Taken, accept, accept_both_ways, invite, join, join_both_ways, take,
+    };
     #[pymodule_export]
     use crate::monitor::Monitor;
     #[pymodule_export]

@@ -165,6 +165,12 @@ impl Reader {
         tell::delivered(py, self.held.facts.monitor.delivered())
     }
 
+    /// How many blocks are out in Python: not sent, given back or collected.
+    #[getter(held)]
+    fn lent(&self) -> usize {
+        self.held.lent()
+    }
+
     /// Whether it was said that no more data will come.
     #[getter]
     fn closed(&self) -> bool {

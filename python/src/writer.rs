@@ -117,6 +117,12 @@ impl Writer {
         tell::delivered(py, self.held.facts.monitor.delivered())
     }
 
+    /// How many blocks are out in Python: not sent, given back or collected.
+    #[getter(held)]
+    fn lent(&self) -> usize {
+        self.held.lent()
+    }
+
     /// Whether the end of the data was seen.
     #[getter]
     fn at_end(&self) -> bool {

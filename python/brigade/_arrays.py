@@ -1,0 +1,208 @@
+"""NumPy arrays as blocks: `send_array` and `recv_array`.
+
+An array that fits goes in one block: its bytes in C order, then the *header*. One that does
+not fit goes in several: the header in a block of its own, then the bytes, in blocks that are
+full but for the last. All but the last block of an array say that more comes.
+
+    header:  JSON {"descr": ..., "shape": [...]} | u32 length of the JSON | b"BRA1"
+
+`descr` is what NumPy's own file format has. So each array can be read without those before it,
+also after a takeover, and the bytes begin where a block does, on 4096 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ._brigade import DataBlock, Reader, Writer
+
+#: The `kind` of a block that belongs to an array.
+ARRAY = 0xFF01
+
+_MAGIC = b"BRA1"
+_FOOT = struct.Struct("<I4s")
+
+# A header that is longer is none.
+_HEADER_MAX = 1 << 16
+
+
+@lru_cache(maxsize=256)
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    from numpy.lib.format import dtype_to_descr
+
+    if dtype.hasobject:
+        raise TypeError("an array of Python objects has no bytes to send; see send_object")
+    told = json.dumps({"descr": dtype_to_descr(dtype), "shape": shape}).encode("ascii")
+    if len(told) > _HEADER_MAX:
+        raise ValueError(f"the dtype has a description of {len(told)} bytes; the most is {_HEADER_MAX}")
+    return told + _FOOT.pack(len(told), _MAGIC)
+
+
+@lru_cache(maxsize=256)
+def _parse(told: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    """The dtype, the shape, the number of items and of bytes."""
+    from numpy.lib.format import descr_to_dtype
+
+    try:
+        header = json.loads(told)
+        dtype = descr_to_dtype(_tuples(header["descr"]))
+        shape = tuple(int(length) for length in header["shape"])
+    except Exception as error:
+        raise _broken("its header cannot be read") from error
+    if dtype.hasobject or len(shape) > 64 or any(length < 0 for length in shape):
+        raise _broken("its header cannot be")
+    count = math.prod(shape)
+    return dtype, shape, count, count * dtype.itemsize
+
+
+def _tuples(descr: Any) -> Any:
+    """JSON has lists only; a dtype with fields is a list of tuples, and so are its shapes."""
+    if not isinstance(descr, list):
+        return descr
+    return [tuple(_field(part) for part in field) for field in descr]
+
+
+def _field(part: Any) -> Any:
+    if not isinstance(part, list):
+        return part
+    is_shape = all(isinstance(length, int) for length in part)
+    return tuple(part) if is_shape else _tuples(part)
+
+
+def _broken(why: str) -> ValueError:
+    return ValueError(f"what came is no array of brigade's: {why}")
+
+
+def send_array(reader: Reader, array: Any, *, tag: int = 0, timeout: float | None = None) -> None:
+    """Sends an array, or what `numpy.asarray` makes one of; its bytes are copied.
+
+    `timeout`, in seconds, limits the wait for the first block; what is begun is sent. Raises
+    `TypeError` for arrays of Python objects, and what `empty_block` does.
+    """
+    import numpy as np
+
+    array = np.asarray(array)
+    header = _header(array.dtype, array.shape)
+    size, room = array.nbytes, reader.block_size
+    if array.dtype.kind in "mM":
+        # These have no buffers.
+        array = array.view(np.int64)
+    if not array.ndim:
+        array = array.reshape(1)
+    if size + len(header) <= room:
+        block = reader.empty_block(timeout)
+        if array.flags.c_contiguous:
+            block.copy_from(array)
+        else:
+            to = np.frombuffer(block, array.dtype, array.size).reshape(array.shape)
+            np.copyto(to, array)
+            del to
+        block.copy_from(header, size)
+        block.send(size + len(header), tag=tag, kind=ARRAY)
+        return
+    if len(header) > room:
+        raise ValueError(f"blocks of {room} bytes are too small for the header, {len(header)} bytes")
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    block = reader.empty_block(timeout)
+    block.copy_from(header)
+    block.send(len(header), tag=tag, kind=ARRAY, more=True)
+    for start in range(0, size, room):
+        part = data[start : start + room]
+        reader.send(part, tag=tag, kind=ARRAY, more=start + room < size)
+
+
+def recv_array(writer: Writer, timeout: float | None = None) -> np.ndarray[Any, Any] | None:
+    """The next array, or `None` at the end of the data.
+
+    An array in one block is not copied: it is read-only, and the block goes back when neither
+    it nor a view of it is left. While more than half of the blocks are out like this, arrays
+    are copied instead, so that whoever keeps them all does not wait for ever. `timeout`, in
+    seconds, limits the wait for the beginning. Raises `ValueError` if what comes is no array,
+    and what `data_block` does.
+    """
+    import numpy as np
+
+    block = writer.data_block(timeout)
+    if block is None:
+        return None
+    told, size = _foot(block)
+    dtype, shape, count, nbytes = _parse(told)
+    if block.more:
+        if size or not nbytes:
+            raise _broken("it goes on behind its header")
+        block.done()
+        return _recv_parts(writer, dtype, shape, nbytes)
+    if size != nbytes:
+        raise _broken(f"{size} bytes for an array of {nbytes}")
+    return _array(writer, block, dtype, shape, count)
+
+
+def _foot(block: DataBlock) -> tuple[bytes, int]:
+    """The JSON at a block's end, and what comes before it."""
+    if block.kind != ARRAY:
+        raise _broken(f"a block of kind {block.kind}")
+    length = len(block)
+    if length < _FOOT.size:
+        raise _broken("it has no header")
+    with memoryview(block) as view:
+        told, magic = _FOOT.unpack_from(view, length - _FOOT.size)
+        size = length - _FOOT.size - told
+        if magic != _MAGIC or told > _HEADER_MAX or size < 0:
+            raise _broken("it has no header")
+        return bytes(view[size : size + told]), size
+
+
+def _array(
+    writer: Writer, block: DataBlock, dtype: np.dtype[Any], shape: tuple[int, ...], count: int
+) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if not count or not dtype.itemsize:
+        block.done()
+        return np.empty(shape, dtype)
+    array = np.frombuffer(block, dtype, count).reshape(shape)
+    if writer.held * 2 > writer.block_count:
+        copy = array.copy()
+        del array
+        block.done()
+        return copy
+    return array
+
+
+def _recv_parts(
+    writer: Writer, dtype: np.dtype[Any], shape: tuple[int, ...], nbytes: int
+) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    block = _next_part(writer)
+    if not block.more and len(block) == nbytes:
+        return _array(writer, block, dtype, shape, math.prod(shape))
+    # No more than comes: what the header says may be anything.
+    parts = bytearray()
+    while True:
+        if len(block) > nbytes - len(parts):
+            raise _broken("more bytes than its header says")
+        with memoryview(block) as view:
+            parts += view
+        more = block.more
+        block.done()
+        if not more:
+            break
+        block = _next_part(writer)
+    if len(parts) != nbytes:
+        raise _broken(f"{len(parts)} bytes for an array of {nbytes}")
+    return np.frombuffer(parts, dtype).reshape(shape)
+
+
+def _next_part(writer: Writer) -> DataBlock:
+    block = writer.data_block()
+    if block is None or block.kind != ARRAY:
+        raise _broken("it ends before its bytes do")
+    return block
