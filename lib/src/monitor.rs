@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Delivered, Error, Violation};
 use crate::options::Partner;
-use crate::pair::Core;
+use crate::pair::{Core, Pair};
 use crate::region::layout::FIGURES;
 use crate::sys::Wake;
 
@@ -45,6 +45,13 @@ impl Monitor {
     #[doc(hidden)]
     pub fn is_here(&self) -> bool {
         self.core.origin().is_here()
+    }
+
+    /// For who lets several threads take turns in one end: the call that waits there, or if
+    /// none does the next one, returns with [`Error::TimedOut`], whatever its deadline.
+    #[doc(hidden)]
+    pub fn cut_wait_short(&self) {
+        self.core.with_pair(Pair::cut_wait_short);
     }
 
     /// Waits until the session is over. May be called by several threads.

@@ -49,7 +49,7 @@ from ._errors import (
     Unsupported,
 )
 from ._objects import recv_object, send_object
-from ._records import Delivered, Letter, Member, Message, Options, Partner, Session, Side
+from ._records import Delivered, Letter, Member, Message, Options, OtherOptions, Partner, Session, Side
 from ._streams import ReceiveStream, SendStream
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "NotPrivate",
     "Options",
     "Os",
+    "OtherOptions",
     "OutOfMemory",
     "Partner",
     "PartnerAborted",

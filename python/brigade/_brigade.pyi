@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final, Self, Unpack, final
+from typing import Final, Literal, Self, Unpack, final, overload
 
 from ._buffer import Buffer
-from ._records import Delivered, Letter, Message, Options, Partner, Session
+from ._records import Delivered, Letter, Message, Options, OtherOptions, Partner, Session
 from ._streams import ReceiveStream, SendStream
 
 __all__ = [
@@ -42,6 +42,15 @@ ROOM: Final = 4
 VERDICT: Final = 8
 """For a Reader that has closed: the Writer's verdict."""
 
+@overload
+def join(
+    name: str | os.PathLike[str], *, side: Literal["reader"], **options: Unpack[OtherOptions]
+) -> Reader: ...
+@overload
+def join(
+    name: str | os.PathLike[str], *, side: Literal["writer"], **options: Unpack[OtherOptions]
+) -> Writer: ...
+@overload
 def join(name: str | os.PathLike[str], **options: Unpack[Options]) -> Reader | Writer:
     """Joins the session `name` and waits for the partner.
 
@@ -57,6 +66,25 @@ def join_both_ways(
     """As `join`, for a session in which data goes both ways: what this process sends with, what it receives
     with, and whether it came first."""
 
+@overload
+def invite(
+    args: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    side: Literal["reader"],
+    **options: Unpack[OtherOptions],
+) -> tuple[Child, Reader]: ...
+@overload
+def invite(
+    args: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    side: Literal["writer"],
+    **options: Unpack[OtherOptions],
+) -> tuple[Child, Writer]: ...
+@overload
 def invite(
     args: Sequence[str],
     *,
@@ -67,6 +95,11 @@ def invite(
     """Starts a process that this one invites to a session without a name, and waits for it to `accept`. This
     process is the Reader, unless `side` says otherwise. If it fails, the process is killed."""
 
+@overload
+def accept(*, side: Literal["reader"], **options: Unpack[OtherOptions]) -> Reader: ...
+@overload
+def accept(*, side: Literal["writer"], **options: Unpack[OtherOptions]) -> Writer: ...
+@overload
 def accept(**options: Unpack[Options]) -> Reader | Writer:
     """Joins the session to which the process that started this one invited it."""
 

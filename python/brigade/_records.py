@@ -10,11 +10,10 @@ from ._buffer import Buffer
 Side = Literal["reader", "writer"]
 
 
-class Options(TypedDict, total=False):
-    """How to join: the keywords of `join` and its like. The two processes must agree on the blocks."""
+class OtherOptions(TypedDict, total=False):
+    """How to join, but for the side: the keywords of `join` and its like. The two processes must agree on the
+    blocks."""
 
-    side: Side | None
-    """This process's side, whether it comes first or second. Without it the first is the Reader."""
     block_size: int
     """Size of each block in bytes; 256 KiB without it."""
     block_count: int
@@ -29,6 +28,13 @@ class Options(TypedDict, total=False):
     """The only process that may be the partner, by its id."""
     allow_users: Sequence[str]
     """Other users that the partner may be of, by name or number (Linux; the name must be a path)."""
+
+
+class Options(OtherOptions, total=False):
+    """All keywords of `join` and its like."""
+
+    side: Side | None
+    """This process's side, whether it comes first or second. Without it the first is the Reader."""
 
 
 class Delivered(NamedTuple):

@@ -6,11 +6,15 @@
 //! one stores that a block is on its way and then looks whether the end is free, the other one
 //! frees the end and then looks whether a block is on its way, each with a full barrier in
 //! between. A call that sleeps is woken by the library.
+//!
+//! Calls of several threads take turns: who comes while another one waits cuts its wait short,
+//! is let in, and lets that one in again before it waits for longer than a slice.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use engine::{Error, Monitor, Partner, Reader, Writer};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -18,7 +22,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::errors::raised;
-use crate::wait::{Limit, wait};
+use crate::wait::{Limit, SLICE, Slices, wait};
 
 /// A Reader or a Writer.
 pub(crate) trait End: Send {
@@ -74,6 +78,10 @@ pub(crate) struct Held<E> {
     end: Mutex<Option<E>>,
     /// The thread whose call is in the end; 0 if none is.
     inside: AtomicUsize,
+    /// How many calls have come and want to be let in.
+    newcomers: AtomicUsize,
+    /// How many calls have left for a newcomer's sake and want to be let in again.
+    waiters: AtomicUsize,
     /// A block is on its way home.
     has_homecomers: AtomicBool,
     /// How many blocks Python has.
@@ -94,6 +102,9 @@ fn this_thread() -> usize {
     PLACE.with(|place| std::ptr::from_ref(place).addr())
 }
 
+/// How long a call that waits may take to leave, when one comes that does not wait.
+const LEAVING: Duration = Duration::from_millis(10);
+
 const LEFT: Error = Error::InvalidUse("this end was left");
 const AGAIN: Error = Error::InvalidUse("this thread is in a call of the same end already");
 const FORKED: Error =
@@ -105,6 +116,8 @@ impl<E: End> Held<E> {
             facts: end.facts(),
             end: Mutex::new(Some(end)),
             inside: AtomicUsize::new(0),
+            newcomers: AtomicUsize::new(0),
+            waiters: AtomicUsize::new(0),
             has_homecomers: AtomicBool::new(false),
             lent: AtomicUsize::new(0),
             heir: OnceLock::new(),
@@ -129,7 +142,15 @@ impl<E: End> Held<E> {
     /// Lets a call of this thread into the end, once no other one is in it.
     #[inline]
     pub(crate) fn enter<'h>(&'h self, py: Python<'_>, limit: Limit) -> PyResult<Call<'h, E>> {
-        let end = self.lock(py, limit)?;
+        self.let_in(py, self.lock(py, limit)?)
+    }
+
+    #[inline]
+    fn let_in<'h>(
+        &'h self,
+        py: Python<'_>,
+        end: MutexGuard<'h, Option<E>>,
+    ) -> PyResult<Call<'h, E>> {
         match MutexGuard::try_map(end, Option::as_mut) {
             Ok(end) => Ok(Call::new(self, end)),
             Err(_) => Err(raised(py, LEFT)),
@@ -147,7 +168,7 @@ impl<E: End> Held<E> {
         self.check_here(py)?;
         match self.end.try_lock() {
             Some(end) => Ok(end),
-            None => self.wait_for_others(py, limit),
+            None => self.wait_for_others(py, limit.or(LEAVING)),
         }
     }
 
@@ -156,9 +177,26 @@ impl<E: End> Held<E> {
         if self.inside.load(Ordering::Relaxed) == this_thread() {
             return Err(raised(py, AGAIN));
         }
-        wait(py, limit, |until| match until {
-            Some(until) => self.end.try_lock_until(until).ok_or(Error::TimedOut),
-            None => Ok(self.end.lock()),
+        let wants = Wants::new(&self.newcomers);
+        self.facts.monitor.cut_wait_short();
+        self.wait_for_turn(py, limit, wants)
+    }
+
+    /// Waits until no call is in the end.
+    fn wait_for_turn(
+        &self,
+        py: Python<'_>,
+        limit: Limit,
+        wants: Wants<'_>,
+    ) -> PyResult<MutexGuard<'_, Option<E>>> {
+        let mut wants = Some(wants);
+        wait(py, limit, |until| {
+            let end = match until {
+                Some(until) => self.end.try_lock_until(until).ok_or(Error::TimedOut),
+                None => Ok(self.end.lock()),
+            }?;
+            wants.take();
+            Ok(end)
         })
     }
 
@@ -260,6 +298,83 @@ pub(crate) fn reason(kind: &Bound<'_, PyType>, value: Option<&Bound<'_, PyAny>>)
     }
 }
 
+/// What calls that consist of several have to themselves, though others are let into the end
+/// meanwhile.
+pub(crate) struct Sole<T> {
+    inside: Mutex<T>,
+    /// The thread that has it; 0 if none does.
+    owner: AtomicUsize,
+}
+
+impl<T: Send> Sole<T> {
+    pub(crate) fn new(inside: T) -> Sole<T> {
+        Sole {
+            inside: Mutex::new(inside),
+            owner: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits until no other call has it. Not in a forked child.
+    pub(crate) fn take(&self, py: Python<'_>, limit: Limit) -> PyResult<Taken<'_, T>> {
+        let inside = match self.inside.try_lock() {
+            Some(inside) => inside,
+            None if self.owner.load(Ordering::Relaxed) == this_thread() => {
+                return Err(raised(py, AGAIN));
+            }
+            None => wait(py, limit, |until| match until {
+                Some(until) => self.inside.try_lock_until(until).ok_or(Error::TimedOut),
+                None => Ok(self.inside.lock()),
+            })?,
+        };
+        self.owner.store(this_thread(), Ordering::Relaxed);
+        let owner = &self.owner;
+        Ok(Taken { inside, owner })
+    }
+}
+
+/// As long as it is there, no other call has it.
+pub(crate) struct Taken<'s, T> {
+    inside: MutexGuard<'s, T>,
+    owner: &'s AtomicUsize,
+}
+
+impl<T> Deref for Taken<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inside
+    }
+}
+
+impl<T> DerefMut for Taken<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inside
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        self.owner.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Somebody wants to be let in, as long as it is there.
+struct Wants<'h>(&'h AtomicUsize);
+
+impl Wants<'_> {
+    fn new(many: &AtomicUsize) -> Wants<'_> {
+        // Before a wait is cut short: who finds that, finds this.
+        many.fetch_add(1, Ordering::SeqCst);
+        Wants(many)
+    }
+}
+
+impl Drop for Wants<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A call that is in the end.
 pub(crate) struct Call<'h, E: End> {
     // In this order: who leaves, looks afterwards whether a block is on its way.
@@ -276,19 +391,63 @@ impl<'h, E: End> Call<'h, E> {
         }
     }
 
-    /// Lets the end wait, until it has something or `limit` has passed.
+    /// Lets the end wait, until it has something or `limit` has passed. Other calls are let in
+    /// meanwhile.
     pub(crate) fn wait<T: Send>(
-        &mut self,
+        mut self,
         py: Python<'_>,
         limit: Limit,
         mut step: impl FnMut(&E, Option<Instant>) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
+        let mut slices = Slices::of(limit);
+        loop {
+            let until = slices.next(self.is_wanted());
+            match self.step(py, until, &mut step) {
+                Err(Error::TimedOut) => slices.pause(py)?,
+                found => return found.map_err(|error| raised(py, error)),
+            }
+            if self.is_wanted() {
+                self = self.give_turn(py, limit)?;
+            }
+        }
+    }
+
+    fn step<T: Send>(
+        &mut self,
+        py: Python<'_>,
+        until: Option<Instant>,
+        step: &mut (impl FnMut(&E, Option<Instant>) -> Result<T, Error> + Send),
+    ) -> Result<T, Error> {
+        // Mutable, since the end is one thread's at a time.
         let end = &mut *self.end;
-        wait(py, limit, |until| {
-            // Mutable, since the end is one thread's at a time.
+        py.detach(|| {
             let end = &mut *end;
             step(end, until)
         })
+    }
+
+    fn is_wanted(&self) -> bool {
+        let Held {
+            newcomers, waiters, ..
+        } = self.left.0;
+        newcomers.load(Ordering::SeqCst) + waiters.load(Ordering::SeqCst) > 0
+    }
+
+    /// Lets whoever wants it be in the end; then this call is again.
+    fn give_turn(self, py: Python<'_>, limit: Limit) -> PyResult<Call<'h, E>> {
+        let held = self.left.0;
+        let Call { end, left } = self;
+        let wants = Wants::new(&held.waiters);
+        MappedMutexGuard::unlock_fair(end);
+        drop(left);
+        // A newcomer may not be asleep yet, and then nothing keeps the end for it.
+        py.detach(|| {
+            let since = Instant::now();
+            while held.newcomers.load(Ordering::SeqCst) > 0 && since.elapsed() < SLICE {
+                thread::yield_now();
+            }
+        });
+        held.let_in(py, held.wait_for_turn(py, limit, wants)?)
     }
 }
 
@@ -300,17 +459,15 @@ impl<E: End> Deref for Call<'_, E> {
     }
 }
 
-impl<E: End> Drop for Call<'_, E> {
-    fn drop(&mut self) {
-        self.left.0.inside.store(0, Ordering::Relaxed);
-    }
-}
-
 /// Nobody is in the end any more, when this is dropped.
 struct Left<'h, E: End>(&'h Held<E>);
 
 impl<E: End> Drop for Left<'_, E> {
     fn drop(&mut self) {
+        // Unless another one came meanwhile.
+        let (me, nobody) = (this_thread(), 0);
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = (self.0.inside).compare_exchange(me, nobody, success, failure);
         self.0.welcome();
     }
 }

@@ -11,7 +11,7 @@ use pyo3::types::PyType;
 use crate::blocks::EmptyBlock;
 use crate::buffers::{Bytes, LONG};
 use crate::errors::raised;
-use crate::held::{Call, Held, reason};
+use crate::held::{Call, Held, Sole, reason};
 use crate::monitor::Monitor;
 use crate::takeover::Unreturned;
 use crate::tell;
@@ -23,12 +23,15 @@ type End = engine::Reader;
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct Reader {
     held: Arc<Held<End>>,
+    /// The calls that send what may be several blocks.
+    sending: Sole<()>,
 }
 
 impl Reader {
     pub(crate) fn new(end: End) -> Reader {
         Reader {
             held: Held::new(end),
+            sending: Sole::new(()),
         }
     }
 
@@ -41,7 +44,7 @@ impl Reader {
     }
 
     fn wait_for_block(&self, py: Python<'_>, limit: Limit) -> PyResult<EmptyBlock> {
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let found = match limit {
             Limit::Not => call.try_empty_block(),
             _ => call.look_for_empty_block(),
@@ -61,7 +64,7 @@ impl Reader {
     /// Copies the bytes of `data` from `from` on, as many as fit, to a block, and sends it;
     /// how many these are.
     fn send_piece(
-        call: &mut Call<'_, End>,
+        &self,
         py: Python<'_>,
         limit: Limit,
         data: &Bytes,
@@ -74,6 +77,7 @@ impl Reader {
             let more = label.more || from + len < data.len();
             block.send_as(len, Label { more, ..label }).map(|()| len)
         };
+        let call = self.enter(py, limit)?;
         if data.len() - from < LONG {
             let found = call.look_for_empty_block();
             if let Some(block) = found.map_err(|error| raised(py, error))? {
@@ -93,10 +97,11 @@ impl Reader {
         data: &Bytes,
         label: Label,
     ) -> PyResult<()> {
-        let mut call = self.enter(py, limit)?;
+        self.held.check_here(py)?;
+        let _sole = self.sending.take(py, limit)?;
         let mut from = 0;
         loop {
-            let sent = Self::send_piece(&mut call, py, limit, data, from, label);
+            let sent = self.send_piece(py, limit, data, from, label);
             if sent.is_err() && from > 0 {
                 // The Writer would take what comes next for the rest of it.
                 let monitor = &self.held.facts.monitor;
@@ -115,7 +120,7 @@ impl Reader {
         limit: Limit,
         closes: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         if closes {
             call.close().map_err(|error| raised(py, error))?;
             self.held.has_ended.store(true, Ordering::Relaxed);
@@ -246,7 +251,7 @@ impl Reader {
         let py = data.py();
         let limit = Limit::new(timeout)?;
         let data = Bytes::of(data)?.to_vec();
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let is_posted = call.try_post(kind, &data);
         if is_posted.map_err(|error| raised(py, error))? {
             return Ok(());
@@ -264,7 +269,7 @@ impl Reader {
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let limit = Limit::new(timeout)?;
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let found = match call.try_letter().map_err(|error| raised(py, error))? {
             None if !call.have_letters_ended() => {
                 call.wait(py, limit, |end, until| match until {

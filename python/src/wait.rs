@@ -11,7 +11,7 @@ use crate::errors::raised;
 
 /// How long a wait of the main thread lasts before it looks for signals: Ctrl-C shall be
 /// noticed within a tenth of a second.
-const SLICE: Duration = Duration::from_millis(50);
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 pub(crate) const BLOCKS: u8 = 1;
 pub(crate) const LETTERS: u8 = 2;
@@ -50,8 +50,17 @@ impl Limit {
     fn slice(self) -> Instant {
         let slice = Instant::now() + SLICE;
         match self {
+            Limit::Not => Instant::now(),
             Limit::Until(until) => until.min(slice),
-            _ => slice,
+            Limit::Forever => slice,
+        }
+    }
+
+    /// In place of not waiting at all.
+    pub(crate) fn or(self, limit: Duration) -> Limit {
+        match self {
+            Limit::Not => Limit::Until(Instant::now() + limit),
+            waits => waits,
         }
     }
 
@@ -80,6 +89,41 @@ pub(crate) fn duration(seconds: f64) -> PyResult<Option<Duration>> {
     Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
 }
 
+/// A wait in slices.
+pub(crate) struct Slices {
+    limit: Limit,
+    heeds_signals: bool,
+}
+
+impl Slices {
+    pub(crate) fn of(limit: Limit) -> Slices {
+        Slices {
+            limit,
+            // Whose thread this is, is asked only by waits that are long.
+            heeds_signals: true,
+        }
+    }
+
+    /// Until when to wait next; a slice only, if somebody else wants a turn.
+    pub(crate) fn next(&self, is_shared: bool) -> Option<Instant> {
+        match self.heeds_signals || is_shared {
+            true => Some(self.limit.slice()),
+            false => self.limit.deadline(),
+        }
+    }
+
+    /// Nothing has come: an error if a signal has, or if the limit has passed.
+    #[cold]
+    pub(crate) fn pause(&mut self, py: Python<'_>) -> PyResult<()> {
+        py.check_signals()?;
+        if self.limit.is_over() {
+            return Err(raised(py, Error::TimedOut));
+        }
+        self.heeds_signals = is_main_thread(py)?;
+        Ok(())
+    }
+}
+
 /// Lets `step` wait, until it has something or `limit` has passed; without the interpreter's
 /// lock. `step` gives [`Error::TimedOut`] when the moment that it is told has passed.
 pub(crate) fn wait<T: Send>(
@@ -87,22 +131,13 @@ pub(crate) fn wait<T: Send>(
     limit: Limit,
     mut step: impl FnMut(Option<Instant>) -> Result<T, Error> + Send,
 ) -> PyResult<T> {
-    // Whose thread this is, is asked only by waits that are long.
-    let mut heeds_signals = true;
+    let mut slices = Slices::of(limit);
     loop {
-        let until = match heeds_signals {
-            true => Some(limit.slice()),
-            false => limit.deadline(),
-        };
+        let until = slices.next(false);
         match py.detach(|| step(until)) {
-            Err(Error::TimedOut) => {}
+            Err(Error::TimedOut) => slices.pause(py)?,
             found => return found.map_err(|error| raised(py, error)),
         }
-        py.check_signals()?;
-        if limit.is_over() {
-            return Err(raised(py, Error::TimedOut));
-        }
-        heeds_signals = is_main_thread(py)?;
     }
 }
 

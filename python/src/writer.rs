@@ -11,7 +11,7 @@ use pyo3::types::PyType;
 use crate::blocks::DataBlock;
 use crate::buffers::Bytes;
 use crate::errors::raised;
-use crate::held::{Call, Held, reason};
+use crate::held::{Call, Held, Sole, reason};
 use crate::monitor::Monitor;
 use crate::takeover::Survivor;
 use crate::tell;
@@ -24,14 +24,14 @@ type End = engine::Writer;
 pub(crate) struct Writer {
     held: Arc<Held<End>>,
     /// What has come of a message whose call did not wait for the rest.
-    message: Mutex<Vec<u8>>,
+    message: Sole<Vec<u8>>,
 }
 
 impl Writer {
     pub(crate) fn new(end: End) -> Writer {
         Writer {
             held: Held::new(end),
-            message: Mutex::default(),
+            message: Sole::new(Vec::new()),
         }
     }
 
@@ -41,7 +41,7 @@ impl Writer {
 
     /// The next block, or the newest one; `None` at the end of the data.
     fn wait_for_block(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let found = match limit {
             Limit::Not => call.try_data_block(),
             _ => call.look_for_data_block(),
@@ -60,7 +60,7 @@ impl Writer {
     }
 
     fn wait_for_newest(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let found = call.try_newest_block();
         let found = found.map(|found| found.map(|newest| newest.block.detach()));
         let block = match found.map_err(|error| raised(py, error))? {
@@ -147,17 +147,19 @@ impl Writer {
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let limit = Limit::new(timeout)?;
-        let mut call = self.enter(py, limit)?;
-        // Nobody else has it: only calls that are in the end.
-        let message = &mut *self.message.lock();
-        let found = call.wait(py, limit, |end, until| match until {
-            Some(until) => end.message_until(message, max_bytes, until),
-            None => end.message(message, max_bytes),
-        })?;
+        self.held.check_here(py)?;
+        let mut message = self.message.take(py, limit)?;
+        let whole = &mut *message;
+        let found = self
+            .enter(py, limit)?
+            .wait(py, limit, |end, until| match until {
+                Some(until) => end.message_until(whole, max_bytes, until),
+                None => end.message(whole, max_bytes),
+            })?;
         if found.is_none() {
             self.held.has_ended.store(true, Ordering::Relaxed);
         }
-        let told = found.map(|label| tell::message(py, label, message));
+        let told = found.map(|label| tell::message(py, label, &message));
         message.clear();
         told.transpose()
     }
@@ -191,7 +193,7 @@ impl Writer {
         let py = data.py();
         let limit = Limit::new(timeout)?;
         let data = Bytes::of(data)?.to_vec();
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let is_posted = call.try_post(kind, &data);
         if is_posted.map_err(|error| raised(py, error))? {
             return Ok(());
@@ -209,7 +211,7 @@ impl Writer {
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let limit = Limit::new(timeout)?;
-        let mut call = self.enter(py, limit)?;
+        let call = self.enter(py, limit)?;
         let found = match call.try_letter().map_err(|error| raised(py, error))? {
             None if !call.have_letters_ended() => {
                 call.wait(py, limit, |end, until| match until {

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import brigade
+import numpy
 import pytest
 
 LIMIT = 30.0
@@ -81,26 +83,25 @@ def start(name: str) -> Iterator[Start]:
 
 NUMBERS = itertools.count()
 
-BLOCKS: brigade.Options = {"block_size": 4096, "block_count": 4, "timeout": LIMIT}
-
-
-def join_reader(name: str) -> brigade.Reader:
-    """The Reader of a session with small blocks."""
-    options: brigade.Options = {**BLOCKS, "side": "reader"}
-    end = brigade.join(name, **options)
-    assert isinstance(end, brigade.Reader)
-    return end
-
-
-def join_writer(name: str) -> brigade.Writer:
-    """The Writer of such a session."""
-    options: brigade.Options = {**BLOCKS, "side": "writer"}
-    end = brigade.join(name, **options)
-    assert isinstance(end, brigade.Writer)
-    return end
+BLOCKS: brigade.OtherOptions = {"block_size": 4096, "block_count": 4, "timeout": LIMIT}
 
 
 @pytest.fixture
 def name() -> str:
     """A session's name that nobody else uses."""
     return f"brigade-python-test-{os.getpid()}-{next(NUMBERS)}"
+
+
+def join_reader(name: str) -> brigade.Reader:
+    """The Reader of a session with small blocks."""
+    return brigade.join(name, side="reader", **BLOCKS)
+
+
+def join_writer(name: str) -> brigade.Writer:
+    """The Writer of such a session."""
+    return brigade.join(name, side="writer", **BLOCKS)
+
+
+def seen(block: brigade.EmptyBlock | brigade.DataBlock) -> numpy.ndarray[Any, Any]:
+    """A view of all its bytes."""
+    return numpy.frombuffer(memoryview(block), dtype="u1")

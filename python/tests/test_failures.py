@@ -143,9 +143,9 @@ def test_nobody_comes_in_time(name: str) -> None:
     with pytest.raises(brigade.InvalidOption):
         brigade.join(name, block_size=0)
     with pytest.raises(TypeError):
-        brigade.join(name, blocksize=1)  # type: ignore[call-arg]
+        brigade.join(name, blocksize=1)  # type: ignore[call-overload]
     with pytest.raises(ValueError):
-        brigade.join(name, side="drainer")  # type: ignore[arg-type]
+        brigade.join(name, side="drainer")  # type: ignore[call-overload]
 
 
 WAITS = {

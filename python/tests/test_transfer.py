@@ -119,8 +119,7 @@ def test_a_process_is_invited(name: str) -> None:
     import sys
 
     script = "import brigade\nwith brigade.accept() as w:\n    assert [bytes(b) for b in w] == [b'1']"
-    child, reader = brigade.invite([sys.executable, "-P", "-c", script], timeout=LIMIT)
-    assert isinstance(reader, brigade.Reader)
+    child, reader = brigade.invite([sys.executable, "-P", "-c", script], side="reader", timeout=LIMIT)
     with reader:
         assert reader.partner.process_id == child.pid
         reader.send(b"1")

@@ -322,7 +322,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             self.bring_home();
             match look()? {
                 None if gone.get() => Err(self.pair.died()),
-                None if late.get() => Err(Error::TimedOut),
+                None if late.get() || self.pair.is_cut_short() => Err(Error::TimedOut),
                 found => Ok(found),
             }
         };

@@ -40,6 +40,8 @@ pub(crate) struct Pair {
     waits: Waits,
     /// The partner's death was found before this process gave up.
     found_dead: AtomicBool,
+    /// Somebody wants the wait in this end to return.
+    cut_short: AtomicBool,
 }
 
 impl std::fmt::Debug for Pair {
@@ -75,7 +77,19 @@ impl Pair {
             barrier,
             waits: Waits::new(),
             found_dead: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
         }
+    }
+
+    /// Lets the wait in this end, or the next one, return as if its deadline had passed.
+    pub(crate) fn cut_wait_short(&self) {
+        self.cut_short.store(true, Ordering::Relaxed);
+        // Makes a sleeper look, who then sees what was stored before it.
+        self.link.nudge();
+    }
+
+    fn is_cut_short(&self) -> bool {
+        self.cut_short.load(Ordering::Relaxed) && self.cut_short.swap(false, Ordering::Relaxed)
     }
 
     /// Publishes why this end gives up, and wakes the partner. The Writer's

@@ -1,0 +1,483 @@
+"""What is used wrongly raises, or does what is right: it never crashes, hangs, or mixes data up."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import brigade
+import pytest
+from conftest import LIMIT, Start, join_reader, join_writer, seen
+
+SINK = """
+with brigade.join(name, side="writer", **BLOCKS) as writer:
+    for block in writer:
+        say(block.tag, len(block), bytes(block)[:4].hex())
+        block.done()
+"""
+SOURCE = """
+with brigade.join(name, side="reader", **BLOCKS) as reader:
+    for tag in range({count}):
+        reader.send(bytes([tag % 256]) * 4096, tag=tag)
+"""
+
+
+def test_a_block_is_used_up_when_it_is_sent(name: str, start: Start) -> None:
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        block.send(0)
+        for use in (
+            lambda: block.send(),
+            lambda: memoryview(block),
+            lambda: block.copy_from(b"x"),
+            lambda: seen(block),
+        ):
+            with pytest.raises(brigade.InvalidUse):
+                use()
+        block.put_back()
+        assert len(block) == 4096 and block
+    assert other.end() == "0 0 "
+
+
+def test_a_block_that_is_seen_is_not_sent_until_the_last_view_is_gone(
+    name: str, start: Start
+) -> None:
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        array = seen(block)
+        view = memoryview(block)
+        array[:4] = 1
+        for use in (block.send, block.put_back):
+            with pytest.raises(BufferError):
+                use()
+        part = array[2:]
+        del array
+        view.release()
+        with pytest.raises(BufferError):
+            block.send(4)
+        del part
+        with pytest.raises(ValueError):
+            block.send(4097)
+        with pytest.raises(OverflowError):
+            block.send(4, kind=65536)
+        with pytest.raises(OverflowError):
+            block.send(-1)
+        block.send(4)
+    assert other.end() == "0 4 01010101"
+
+
+def test_a_block_that_is_seen_is_not_given_back(name: str, start: Start) -> None:
+    other = start(SOURCE.format(count=6))
+    with join_writer(name) as writer:
+        block = writer.data_block(LIMIT)
+        assert block is not None
+        array = seen(block)
+        assert not array.flags.writeable
+        with pytest.raises(BufferError):
+            block.done()
+        with pytest.raises(BufferError):
+            with block:
+                pass
+        # It shows what it showed, whatever comes.
+        for tag in range(1, 6):
+            following = writer.data_block(LIMIT)
+            assert following is not None and following.tag == tag
+            following.done()
+        assert (array == 0).all()
+        del array
+        block.done()
+        block.done()
+        with pytest.raises(brigade.InvalidUse):
+            block.tobytes()
+        with pytest.raises(brigade.InvalidUse):
+            memoryview(block)
+        assert writer.data_block(LIMIT) is None
+    other.end()
+
+
+def test_a_verdict_with_a_view_left_is_refused_and_both_know(name: str, start: Start) -> None:
+    other = start(
+        """
+        try:
+            with brigade.join(name, side="reader", **BLOCKS) as reader:
+                reader.send(b"data")
+        except brigade.PartnerAborted as error:
+            say(error.reason)
+        """
+    )
+    with pytest.raises(brigade.NotGivenBack), join_writer(name) as writer:
+        arrays = [seen(block) for block in writer]
+    assert arrays[0].tobytes() == b"data"
+    assert other.end() == "no verdict: 1 blocks were taken and never given back"
+
+
+def test_what_is_not_sent_is_empty_again(name: str, start: Start) -> None:
+    other = start(SINK)
+    with join_reader(name) as reader:
+        for _ in range(20):
+            with reader.empty_block(LIMIT):
+                pass
+            reader.empty_block(LIMIT).put_back()
+            reader.empty_block(LIMIT)
+        with pytest.raises(ZeroDivisionError):
+            with reader.empty_block(LIMIT) as block:
+                view = memoryview(block)
+                len(view) / 0
+        with pytest.raises(BufferError):
+            block.send(0)
+        view.release()
+        block.send(0)
+    other.end()
+
+
+def test_blocks_and_ends_in_cycles_are_collected(name: str, start: Start) -> None:
+    class Holder:
+        held: object
+
+    other = start(SINK)
+    reader = join_reader(name)
+    gc.disable()
+    try:
+        gone = []
+        for _ in range(3):
+            holder = Holder()
+            block = reader.empty_block(LIMIT)
+            holder.held = [holder, block, memoryview(block), reader]
+            gone.append(weakref.ref(block))
+            del holder, block
+        with pytest.raises(brigade.TimedOut):
+            kept = [reader.empty_block(0) for _ in range(4)]
+        kept = []
+        gc.collect()
+        assert [ref() for ref in gone] == [None] * 3
+        kept = [reader.empty_block(LIMIT) for _ in range(4)]
+    finally:
+        gc.enable()
+    kept.clear()
+    reader.finish(LIMIT)
+    del reader
+    other.end()
+
+
+def test_an_end_that_was_left_says_so(name: str, start: Start) -> None:
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        monitor = reader.monitor
+    for use in (
+        reader.empty_block,
+        reader.close,
+        reader.finish,
+        reader.check,
+        reader.fileno,
+        reader.arm,
+        reader.into_unreturned,
+        lambda: reader.send(b""),
+        lambda: reader.post(b""),
+        block.send,
+    ):
+        with pytest.raises(brigade.InvalidUse):
+            use()
+    assert reader.block_size == 4096 and reader.partner.process_id == other.pid
+    assert reader.delivered.blocks == 0
+    monitor.abort()
+    monitor.watch(LIMIT)
+    with reader:
+        pass
+    other.end()
+
+
+def test_two_iterators_share_the_blocks(name: str, start: Start) -> None:
+    other = start(SOURCE.format(count=100))
+    with join_writer(name) as writer:
+        one, two = iter(writer), iter(writer)
+        tags = [block.tag for pair in zip(one, two) for block in pair]
+        assert tags == list(range(100))
+        assert list(one) == []
+        del two
+    other.end()
+
+
+def test_a_loop_that_keeps_its_blocks_gets_them_spent_and_goes_on(
+    name: str, start: Start
+) -> None:
+    other = start(SOURCE.format(count=20))
+    with join_writer(name) as writer:
+        blocks = list(writer)
+        assert [block.tag for block in blocks] == list(range(20))
+        with pytest.raises(brigade.InvalidUse):
+            bytes(blocks[0])
+    other.end()
+
+
+def test_eight_threads_use_one_block(name: str, start: Start) -> None:
+    """Whoever sends it, it is sent once, and is all one thread's."""
+    other = start(
+        """
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            for block in writer:
+                data = bytes(block)
+                assert len(data) == 4096 and data == data[:1] * 4096, (block.tag, set(data))
+        say(writer.delivered.blocks)
+        """
+    )
+    rounds, threads = 200, 8
+    with join_reader(name) as reader:
+        unexpected: list[BaseException] = []
+        sent = [0]
+        barrier = threading.Barrier(threads, timeout=LIMIT)
+        current: list[brigade.EmptyBlock] = [reader.empty_block()]
+
+        def hammer(number: int) -> None:
+            mine = bytes([number]) * 4096
+            for turn in range(rounds):
+                if barrier.wait() == 0:
+                    current[0] = reader.empty_block(LIMIT)
+                barrier.wait()
+                block = current[0]
+                for use in (
+                    lambda: block.copy_from(mine),
+                    lambda: memoryview(block).release(),
+                    lambda: block.send(tag=turn),
+                    lambda: block.put_back(),
+                ):
+                    try:
+                        use()
+                        if "send" in use.__code__.co_names:
+                            sent[0] += 1
+                    except (BufferError, brigade.InvalidUse):
+                        pass
+                    except BaseException as error:
+                        unexpected.append(error)
+                if barrier.wait() == 0 and bool(block):
+                    try:
+                        block.put_back()
+                    except BufferError as error:
+                        unexpected.append(error)
+
+        workers = [threading.Thread(target=hammer, args=(n,)) for n in range(1, threads + 1)]
+        current[0].put_back()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(LIMIT)
+            assert not worker.is_alive()
+        assert not unexpected
+        delivered = reader.finish(LIMIT)
+    assert other.end() == str(delivered.blocks)
+    assert 0 < delivered.blocks <= rounds
+
+
+def test_many_threads_send_and_nothing_is_left_behind(name: str, start: Start) -> None:
+    """Each thread ends with a send, after which nobody calls the end."""
+    other = start(
+        """
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            for block in writer:
+                block.done()
+        """
+    )
+    with join_reader(name) as reader:
+        for turn in range(1, 101):
+            barrier = threading.Barrier(8, timeout=LIMIT)
+
+            def send() -> None:
+                barrier.wait()
+                reader.empty_block(LIMIT).send(8)
+
+            workers = [threading.Thread(target=send) for _ in range(8)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join(LIMIT)
+            until = time.monotonic() + LIMIT
+            # This asks the monitor, and not the end.
+            while reader.delivered.blocks < 8 * turn:
+                assert time.monotonic() < until
+                time.sleep(0)
+    other.end()
+
+
+def test_threads_that_wait_in_one_end_take_turns(name: str, start: Start) -> None:
+    """One waits for letters, one for blocks, and the main thread finishes."""
+    other = start(
+        """
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            for block in writer:
+                writer.post(block)
+        """
+    )
+    letters: list[bytes] = []
+    with join_reader(name) as reader:
+
+        def listen() -> None:
+            while (letter := reader.letter()) is not None:
+                letters.append(letter.data)
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        since = time.monotonic()
+        for number in range(200):
+            reader.send(b"%d" % number, timeout=LIMIT)
+        reader.finish(LIMIT)
+        took = time.monotonic() - since
+        listener.join(LIMIT)
+    other.end()
+    assert letters == [b"%d" % number for number in range(200)]
+    assert took < LIMIT / 2
+
+
+def test_a_second_thread_s_call_has_its_own_timeout(name: str, start: Start) -> None:
+    other = start('writer = brigade.join(name, side="writer", **BLOCKS)\ntime.sleep(60)')
+    reader = join_reader(name)
+    failed: list[BaseException] = []
+
+    def listen() -> None:
+        try:
+            reader.letter()
+        except brigade.Aborted as error:
+            failed.append(error)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    time.sleep(0.1)
+    for timeout in (0, 0.01, 0.2):
+        with pytest.raises(brigade.TimedOut):
+            reader.letter(timeout)
+    # What is there, is found.
+    reader.empty_block(0).put_back()
+    reader.abort("enough", 7)
+    listener.join(LIMIT)
+    assert len(failed) == 1
+    with pytest.raises(brigade.Aborted) as aborted:
+        reader.check()
+    assert (aborted.value.reason, aborted.value.code) == ("enough", 7)
+    other.kill()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no signal to a single process")
+def test_a_signal_handler_that_calls_the_end_that_waits_is_told(name: str, start: Start) -> None:
+    other = start(
+        """
+        reader = brigade.join(name, side="reader", **BLOCKS)
+        def handle(*_):
+            try:
+                reader.letter()
+            except brigade.InvalidUse as error:
+                say(error)
+                reader.abort("by a signal")
+        signal.signal(signal.SIGUSR1, handle)
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        try:
+            reader.letter()
+        except brigade.Aborted as error:
+            say(error)
+        """
+    )
+    writer = join_writer(name)
+    with pytest.raises(brigade.PartnerAborted, match="by a signal"):
+        writer.data_block()
+    said = "this thread is in a call of the same end already\naborted: by a signal"
+    assert other.end() == said
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_is_told_and_changes_nothing(name: str, start: Start) -> None:
+    other = start(SINK)
+    script = """
+        reader = brigade.join(name, side="reader", **BLOCKS)
+        block, sent = reader.empty_block(), reader.empty_block()
+        view = memoryview(reader.empty_block())
+        sent.send(4, tag=1)
+        # One that waits, and has the end to itself.
+        waiting = threading.Thread(target=lambda: reader.letter())
+        waiting.start()
+        time.sleep(0.2)
+        if os.fork() == 0:
+            uses = [block.send, block.put_back, lambda: memoryview(block), reader.empty_block,
+                lambda: block.copy_from(b""), reader.close, reader.finish, reader.letter, reader.abort, reader.fileno]
+            for use in uses:
+                try:
+                    use()
+                    say("not refused", use)
+                except brigade.InvalidUse:
+                    pass
+            with reader:
+                pass
+            reader.monitor.abort("the child")
+            view.release()
+            del block, sent, view, reader
+            gc.collect()
+            sys.exit(7)
+        say(os.waitstatus_to_exitcode(os.wait()[1]))
+        block.send(4, tag=2)
+        view.release()
+        reader.finish()
+        waiting.join()
+        say("done")
+        """
+    parent = start(script)
+    assert parent.end() == "7\ndone"
+    assert [line.split()[0] for line in other.end().splitlines()] == ["1", "2"]
+
+
+ENDINGS = {
+    "with blocks and views out": "",
+    "by an exception": "raise ValueError('so')",
+    "by sys.exit": "sys.exit(3)",
+    "with a thread that waits": """
+threading.Thread(target=end.letter, daemon=True).start()
+threading.Thread(target=end.monitor.watch, daemon=True).start()
+time.sleep(0.2)
+""",
+    "with threads that use the end": """
+def use():
+    while True:
+        try:
+            end.check()
+            kept.append(memoryview(kept[0]))
+            del kept[-1]
+        except Exception as error:
+            pass
+for _ in range(4):
+    threading.Thread(target=use, daemon=True).start()
+time.sleep(0.2)
+""",
+    "in the middle of joining": """
+threading.Thread(target=lambda: brigade.join(name + "-nobody"), daemon=True).start()
+time.sleep(0.2)
+""",
+    "with all in a cycle": "cycle = [kept, end]\ncycle.append(cycle)\ndel kept, end, views",
+}
+
+
+@pytest.mark.parametrize("side", ["reader", "writer"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_interpreter_ends_whatever_is_out(
+    name: str, start: Start, ending: str, side: str
+) -> None:
+    script = f"""
+end = brigade.join(name, side="{side}", **BLOCKS)
+kept = [end.empty_block() if "{side}" == "reader" else end.data_block() for _ in range(2)]
+views = [memoryview(block) for block in kept]
+say("in")
+{ENDINGS[ending]}
+"""
+    other = start(script, "-X", "dev", "-X", "faulthandler")
+    end = join_writer(name) if side == "reader" else join_reader(name)
+    if isinstance(end, brigade.Reader):
+        end.send(b"1")
+        end.send(b"2")
+    assert other.hear() == "in"
+    other.end(returncode={"by an exception": 1, "by sys.exit": 3}.get(ending, 0))
+    assert "Fatal" not in other.errors and "panicked" not in other.errors
+    assert "ResourceWarning" not in other.errors
+    since = time.monotonic()
+    with pytest.raises((brigade.PartnerAborted, brigade.PartnerDied)):
+        end.monitor.watch(LIMIT)
+    assert time.monotonic() - since < 1
