@@ -9,7 +9,7 @@ set -euo pipefail
 export LC_ALL=C.UTF-8
 cd "$(dirname "$0")/.."
 
-documents=(*.md docs/*.md lib/*.md c/*.md python/*.md)
+documents=(*.md docs/*.md lib/*.md c/*.md python/*.md tokio/*.md)
 failed=0
 
 complain() {

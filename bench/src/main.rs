@@ -6,11 +6,13 @@
 //! ```text
 //! cargo run --release --manifest-path bench/Cargo.toml -- [ROUNDS [BLOCK_SIZE...]]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
+//! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS]
 //! ```
 //!
 //! The first measures throughput (with blocks of those sizes) and, without a size,
 //! latency; the second compares this build with another one of this benchmark at PATH,
-//! which may be that of another commit.
+//! which may be that of another commit; the third compares tasks of Tokio with threads, and with
+//! Tokio's pipes.
 
 mod against;
 mod bare;
@@ -18,6 +20,7 @@ mod figures;
 mod latency;
 mod lines;
 mod partner;
+mod tasks;
 mod throughput;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -38,6 +41,8 @@ fn main() -> Outcome<()> {
             Ok(())
         }
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),
+        ["--tasks"] => tasks::table(ROUNDS_AGAINST),
+        ["--tasks", rounds] => tasks::table(rounds.parse()?),
         ["--against", path, rounds] => against::compare(path, rounds.parse()?),
         [] => all(ROUNDS),
         [rounds] => all(rounds.parse()?),
@@ -65,6 +70,9 @@ fn measure(what: &str, size: usize, count: u64) -> Outcome<Vec<f64>> {
 
 /// The other end of [`measure`].
 fn child(what: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
+    if let Some(way) = tasks::Way::named(what) {
+        return tasks::child(way, place, count);
+    }
     match latency::Case::named(what) {
         Some(case) => latency::child(&case, place, count),
         None => throughput::child(what, place, size, count),

@@ -10,7 +10,7 @@ use brigade::Options;
 use crate::Outcome;
 use crate::bare::Bare;
 use crate::figures::{ratios, spread};
-use crate::partner;
+use crate::{partner, tasks};
 
 /// Block sizes in bytes.
 pub const SIZES: [usize; 4] = [64, 4 << 10, 64 << 10, 1 << 20];
@@ -75,7 +75,7 @@ pub fn owned_against_borrowed(rounds: usize) -> Outcome<()> {
 }
 
 /// Blocks a second of each rival, round by round.
-fn rates<const RIVALS: usize>(
+pub fn rates<const RIVALS: usize>(
     rounds: usize,
     rivals: [&str; RIVALS],
     size: usize,
@@ -91,7 +91,7 @@ fn rates<const RIVALS: usize>(
     Ok(rates)
 }
 
-fn show(rates: &[f64], size: usize) -> String {
+pub fn show(rates: &[f64], size: usize) -> String {
     // Small blocks are a matter of how many, large ones of how much.
     let (scale, unit) = match size {
         64 => (1e6, " M/s"),
@@ -125,7 +125,7 @@ pub fn child(rival: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
     with_size!(size, fill(rival, place, count))
 }
 
-fn options(size: usize) -> Options {
+pub fn options(size: usize) -> Options {
     Options::new().block_size(size).block_count(blocks(size))
 }
 
@@ -136,6 +136,7 @@ fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
         "brigade" => drain_brigade::<SIZE>(&place, count),
         "owned" => drain_owned::<SIZE>(&place, count),
         "pipe" => drain_pipe::<SIZE>(&place, count),
+        "task" | "task-multi" => tasks::drain::<SIZE>(rival, &place, count),
         _ => Err("no such rival".into()),
     }
 }
@@ -150,6 +151,7 @@ fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> 
         "brigade" => fill_brigade::<SIZE>(place, &data, count),
         "owned" => fill_owned::<SIZE>(place, &data, count),
         "pipe" => fill_pipe(&data, count),
+        "task" | "task-multi" => tasks::fill::<SIZE>(rival, place, &data, count),
         _ => Err("no such rival".into()),
     }
 }

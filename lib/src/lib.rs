@@ -40,6 +40,8 @@
 //!
 //! Who sleeps by other means, in `poll` or a runtime's reactor, arms an end and waits for
 //! its one handle: [`Reader::arm`], [`Writer::arm`]. [`wait_any`] waits for many ends at once.
+//! Tasks of asynchronous runtimes poll: [`Readiness`] is what a runtime gives for that, and the
+//! crate `brigade-tokio` is all of it for Tokio.
 //!
 //! # Letters
 //!
@@ -140,6 +142,7 @@ mod messages;
 mod monitor;
 mod options;
 mod pair;
+mod poll;
 mod reader;
 mod refusal;
 mod region;
@@ -156,8 +159,6 @@ mod writer;
 pub use crate::block::{DataBlock, EmptyBlock, Label, Newest, OwnedDataBlock, OwnedEmptyBlock};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};
-#[doc(hidden)]
-pub use crate::join::both_ways;
 pub use crate::join::{
     BothWays, Invitation, Role, Seat, accept, accept_both_ways, invite, invite_both_ways, join,
     join_both_ways, prepare,
@@ -165,6 +166,7 @@ pub use crate::join::{
 pub use crate::letters::Letter;
 pub use crate::monitor::Monitor;
 pub use crate::options::{Options, Partner, Side};
+pub use crate::poll::Readiness;
 pub use crate::reader::Reader;
 pub use crate::refusal::Refusal;
 pub use crate::region::layout::{

@@ -63,7 +63,7 @@ pub struct Options {
     pub(crate) guests: Vec<String>,
     pub(crate) expected: Option<u32>,
     pub(crate) takeover: Option<Duration>,
-    /// How many lanes the session has: set by `both_ways`.
+    /// How many lanes the session has.
     pub(crate) ways: usize,
 }
 
@@ -122,6 +122,15 @@ impl Options {
     /// process has a fixed side, the other should have the other.
     pub fn side(mut self, side: Side) -> Options {
         self.side = Some(side);
+        self
+    }
+
+    /// Data goes both ways: for [`Seat::take`](crate::Seat::take) and
+    /// [`Seat::accept`](crate::Seat::accept), whose seat is then for
+    /// [`Seat::wait_both_ways`](crate::Seat::wait_both_ways). Functions that have it in their
+    /// name, as [`join_both_ways`](crate::join_both_ways), need not be told.
+    pub fn both_ways(mut self) -> Options {
+        self.ways = 2;
         self
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::block::{EmptyBlock, Label};
+use crate::block::{EmptyBlock, Label, OwnedEmptyBlock};
 use crate::error::{Delivered, Error, Violation};
 use crate::letters::Letter;
 use crate::monitor::Monitor;
@@ -210,7 +210,7 @@ impl Reader {
     /// The next block that was given back, if the last look has found it: as fast as can be.
     /// Everything else, what is wrong too, is left to [`Reader::look`].
     #[inline(always)]
-    fn at_hand(&self) -> Option<Block> {
+    pub(crate) fn at_hand(&self) -> Option<Block> {
         self.end.bring_home();
         let [number] = self.end.peek()?;
         let block = self.end.pool().come_back(number).ok()?;
@@ -256,7 +256,7 @@ impl Reader {
         Ok(Some(block))
     }
 
-    fn look_again(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
+    pub(crate) fn look_again(&self) -> Result<Option<EmptyBlock<'_>>, Error> {
         // The state first: what was given back before it changed is then
         // found by the look.
         let ended = self.end.partner_ended();
@@ -266,6 +266,28 @@ impl Reader {
             (None, Ok(true)) => Err(self.end.violation(Violation::EarlyVerdict)),
             (None, Err(error)) => Err(error),
         }
+    }
+
+    /// The same block, a token of this end again, so that what is sent goes at once: the inverse
+    /// of [`EmptyBlock::detach`]. A block of another Reader is given back as it is.
+    ///
+    /// # Errors
+    ///
+    /// The block, if it is not this Reader's, or this process was forked off the Reader's.
+    pub fn attach(&self, mut block: OwnedEmptyBlock) -> Result<EmptyBlock<'_>, OwnedEmptyBlock> {
+        if !self.end.is_here() {
+            return Err(block);
+        }
+        match self.end.pool().attach(block.detached()) {
+            Some(attached) => Ok(self.token(attached)),
+            None => Err(block),
+        }
+    }
+
+    /// Sends what other threads have sent with [detached](EmptyBlock::detach) blocks, as every
+    /// call does that looks for something. For who makes none of those for a while.
+    pub fn pass_on(&self) {
+        self.end.bring_home();
     }
 
     /// Says that no more data will come: neither blocks nor letters can be sent after
@@ -332,7 +354,7 @@ impl Reader {
         }
     }
 
-    fn can_be_judged(&self) -> Result<(), Error> {
+    pub(crate) fn can_be_judged(&self) -> Result<(), Error> {
         match self.end.has_ended() {
             true => Ok(()),
             false => self
@@ -341,7 +363,7 @@ impl Reader {
         }
     }
 
-    fn look_for_verdict(&self) -> Result<Option<()>, Error> {
+    pub(crate) fn look_for_verdict(&self) -> Result<Option<()>, Error> {
         let ended = self.end.partner_ended();
         self.take_all_back()?;
         if !ended? {
@@ -362,7 +384,7 @@ impl Reader {
         Ok(())
     }
 
-    fn settle(&self, verdict: Result<(), Error>) -> Result<Delivered, Error> {
+    pub(crate) fn settle(&self, verdict: Result<(), Error>) -> Result<Delivered, Error> {
         match &verdict {
             Ok(()) => self.end.set_over(),
             Err(Error::TimedOut) => {}

@@ -29,8 +29,18 @@ impl Interest {
     /// For a [`Reader`] that has closed: the Writer's verdict.
     pub const VERDICT: Interest = Interest(8);
 
+    pub(crate) const NOTHING: Interest = Interest(0);
+
     pub(crate) fn includes(self, other: Interest) -> bool {
         self.0 & other.0 != 0
+    }
+
+    pub(crate) fn includes_all(self, others: Interest) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    pub(crate) fn without(self, other: Interest) -> Interest {
+        Interest(self.0 & !other.0)
     }
 }
 

@@ -192,6 +192,12 @@ impl Writer {
         }
     }
 
+    /// Gives back the [detached](DataBlock::detach) blocks that other threads are done with, as
+    /// every call does that looks for something. For who makes none of those for a while.
+    pub fn pass_on(&self) {
+        self.end.bring_home();
+    }
+
     /// The newest of the blocks that have been sent, for who wants to know how things stand
     /// and not how they came to: older ones that lie there are given back unread (and count
     /// as delivered). Waits if there is none; `None` at the end of the data.
@@ -229,7 +235,7 @@ impl Writer {
     }
 
     /// The newest block from `block` on.
-    fn newer<'w>(&'w self, mut block: DataBlock<'w>) -> Result<Newest<'w>, Error> {
+    pub(crate) fn newer<'w>(&'w self, mut block: DataBlock<'w>) -> Result<Newest<'w>, Error> {
         // No more than were there when the call began: a fast Reader goes on sending.
         for skipped in 0..self.block_count() {
             match self.look()? {
@@ -249,7 +255,7 @@ impl Writer {
     /// The next block, if the last look has found it: as fast as can be. Everything else,
     /// what is wrong too, is left to [`Writer::look`].
     #[inline(always)]
-    fn at_hand(&self) -> Option<DataBlock<'_>> {
+    pub(crate) fn at_hand(&self) -> Option<DataBlock<'_>> {
         self.end.bring_home();
         let entry = self.end.peek()?;
         let block = self.end.pool().arrive(entry).ok()?;
@@ -342,7 +348,7 @@ impl Writer {
     }
 
     /// `Some(None)` at the end of the data.
-    fn look_again(&self) -> Result<Option<Option<DataBlock<'_>>>, Error> {
+    pub(crate) fn look_again(&self) -> Result<Option<Option<DataBlock<'_>>>, Error> {
         if self.end.is_paused() {
             return self.refuse_with_rest();
         }

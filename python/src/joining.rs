@@ -169,7 +169,7 @@ pub(crate) fn join_both_ways(
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<(Py<Reader>, Py<Writer>, bool)> {
     let (name, options) = (options::name(name)?, options::options(options)?);
-    let options = engine::both_ways(&options);
+    let options = options.both_ways();
     let both = join_in_thread(py, move |seated| {
         wait_both_ways(Seat::take(&name, &options)?, seated)
     })?;
@@ -192,7 +192,7 @@ pub(crate) fn accept_both_ways(
     py: Python<'_>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<(Py<Reader>, Py<Writer>, bool)> {
-    let options = engine::both_ways(&options::options(options)?);
+    let options = options::options(options)?.both_ways();
     let both = join_in_thread(py, move |seated| {
         wait_both_ways(Seat::accept(&options)?, seated)
     })?;

@@ -26,6 +26,10 @@ impl OwnedEmptyBlock {
         OwnedEmptyBlock { detached }
     }
 
+    pub(crate) fn detached(&mut self) -> &mut Detached {
+        &mut self.detached
+    }
+
     /// As [`EmptyBlock::send`](crate::EmptyBlock::send).
     ///
     /// # Errors

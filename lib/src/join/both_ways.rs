@@ -83,7 +83,7 @@ pub struct BothWays {
 /// # assert_eq!(heard, [b"that".to_vec(), b"what?".to_vec()]);
 /// ```
 pub fn join_both_ways(name: &str, options: &Options) -> Result<BothWays, Error> {
-    Seat::take(name, &both_ways(options))?.wait_both_ways()
+    Seat::take(name, &options.clone().both_ways())?.wait_both_ways()
 }
 
 /// As [`invite`](crate::invite), for a session in which data goes both ways: the seat that
@@ -94,7 +94,7 @@ pub fn join_both_ways(name: &str, options: &Options) -> Result<BothWays, Error> 
 ///
 /// As [`invite`](crate::invite).
 pub fn invite_both_ways(options: &Options) -> Result<Invitation, Error> {
-    invite(&both_ways(options))
+    invite(&options.clone().both_ways())
 }
 
 /// As [`accept`](crate::accept), for a session in which data goes both ways.
@@ -104,14 +104,5 @@ pub fn invite_both_ways(options: &Options) -> Result<Invitation, Error> {
 /// As [`accept`](crate::accept); [`Error::Refused`] with
 /// [`Refusal::OtherWays`](crate::Refusal::OtherWays) if the other process wants one way.
 pub fn accept_both_ways(options: &Options) -> Result<BothWays, Error> {
-    Seat::accept(&both_ways(options))?.wait_both_ways()
-}
-
-/// What makes a seat one of a session of both ways, for who takes it in steps.
-#[doc(hidden)]
-pub fn both_ways(options: &Options) -> Options {
-    Options {
-        ways: 2,
-        ..options.clone()
-    }
+    Seat::accept(&options.clone().both_ways())?.wait_both_ways()
 }

@@ -88,7 +88,7 @@ impl Lone {
         at_step("about to go on");
         let numbers = self.numbers;
         let again = Again { numbers, region };
-        let mut seat = Seat::take_again(name, options, Some(again), &mut self.hold)?;
+        let mut seat = Seat::take_again(name, options, Some(again), &mut self.hold, drop)?;
         seated(seat.monitor());
         let lanes = seat.meet()?;
         let [lane] = <[_; 1]>::try_from(lanes)

@@ -16,8 +16,6 @@ mod seat;
 mod second;
 mod terms;
 
-#[doc(hidden)]
-pub use both_ways::both_ways;
 pub use both_ways::{BothWays, accept_both_ways, invite_both_ways, join_both_ways};
 pub(crate) use intent::Numbers;
 pub use invitation::{Invitation, accept, invite};

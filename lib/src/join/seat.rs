@@ -66,7 +66,22 @@ impl Seat {
     ///
     /// As [`join`](crate::join()), but for [`Error::NoPartner`].
     pub fn take(name: &str, options: &Options) -> Result<Seat, Error> {
-        Seat::take_again(name, options, None, &mut None)
+        Seat::take_with(name, options, drop)
+    }
+
+    /// As [`Seat::take`]; before it begins, `begun` gets a handle for other threads:
+    /// [`Monitor::abort`] gives up, here and in [`Seat::wait`]. Once that has returned, this
+    /// process does not become anybody's second any more.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Aborted`].
+    pub fn take_with(
+        name: &str,
+        options: &Options,
+        begun: impl FnOnce(Monitor),
+    ) -> Result<Seat, Error> {
+        Seat::take_again(name, options, None, &mut None, begun)
     }
 
     /// The same for an end that was in a pair already, and what it still holds of the name:
@@ -76,6 +91,7 @@ impl Seat {
         options: &Options,
         again: Option<Again>,
         hold: &mut Option<Hold>,
+        begun: impl FnOnce(Monitor),
     ) -> Result<Seat, Error> {
         let since = Instant::now();
         let until = match again {
@@ -93,6 +109,7 @@ impl Seat {
             intent: Some(intent),
             until,
         };
+        begun(Monitor::new(&asked.cores[0]));
         // That of another name is let go.
         if hold.as_ref().is_some_and(|hold| !hold.is_of(&place)) {
             *hold = None;
@@ -128,9 +145,20 @@ impl Seat {
     ///
     /// As [`accept`](crate::accept()).
     pub fn accept(options: &Options) -> Result<Seat, Error> {
+        Seat::accept_with(options, drop)
+    }
+
+    /// As [`Seat::accept`]; before it begins, `begun` gets a handle for other threads, as in
+    /// [`Seat::take_with`]. An invitation that was given up is gone.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Aborted`].
+    pub fn accept_with(options: &Options, begun: impl FnOnce(Monitor)) -> Result<Seat, Error> {
         check_invited(options)?;
         let intent = Intent::new(options, None)?;
         let cores = new_cores(options.ways)?;
+        begun(Monitor::new(&cores[0]));
         let patience = Patience::AtLeast(options.wait.unwrap_or_default());
         let pairs = match sys::accept()? {
             Some(channel) => join_host(channel, &cores[0], &intent, INVITED, patience, None)?,
@@ -311,8 +339,10 @@ impl Asked<'_> {
         let until = self.until;
         let is_late = || until.is_some_and(|until| until <= Instant::now());
         let guests = self.guests.clone();
+        let core = Arc::clone(&self.cores[0]);
         let mut arriving = sys::Arriving::new(self.place, &guests, outlives, claim.as_deref())?;
         arriving::arrive(deadline, |deadline, last| {
+            core.check()?;
             match arriving.attempt(deadline, last)? {
                 Some(Arrival::Host(host)) => {
                     if outlives || hold.is_some() {

@@ -90,7 +90,9 @@ pub(super) fn join_host(
     let answer = || {
         let deadline = patience.deadline(&intent.geometry);
         match channel.receive(&alarm, deadline)? {
-            None => Err(Error::NotAnswering { name: name.into() }),
+            None => core
+                .check()
+                .and(Err(Error::NotAnswering { name: name.into() })),
             Some(Message::Refused(number, text)) => Err(refused_by(&channel, number, &text).into()),
             Some(Message::Malformed(why)) => {
                 let id = channel.peer().process_id;
@@ -127,6 +129,8 @@ pub(super) fn join_host(
     };
     let own = intent.regions(side, numbers)?;
     let shown: Vec<_> = own.iter().map(Region::memory).collect();
+    // Whoever has given up does not pair with a host that came later.
+    core.check()?;
     if !channel.offer(&shown)? {
         return Ok(None);
     }

@@ -30,6 +30,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// early. Does nothing in a forked child.
     pub(crate) fn withdraw(&self) {
         if self.is_here() {
+            self.polled.set(Interest::NOTHING);
             self.sleeps.withdraw(self.own.control());
             self.pool.set_awake();
         }

@@ -19,6 +19,7 @@ use crate::returns::UNSENT;
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::steps::at_step;
 use crate::sys::{self, Origin, Wake};
+use crate::wait::Interest;
 
 /// How often to look without a pause, about a microsecond: the partner of an end that keeps
 /// up answers within that.
@@ -41,7 +42,7 @@ const YIELDS: Duration = Duration::from_micros(20);
 /// blocks. `OUT` and `IN` are the words of an entry in its own and in the
 /// partner's queue.
 pub(crate) struct End<const OUT: usize, const IN: usize> {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     pub(super) pair: Arc<Pair>,
     pub(super) own: View<Own>,
     pub(super) peer: View<Theirs>,
@@ -58,6 +59,10 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) letters_ended: Cell<bool>,
     /// There may be a ring to consume.
     pub(super) rung: Cell<bool>,
+    /// What pending polls wait for; if anything, this end is armed for all of it.
+    pub(super) polled: Cell<Interest>,
+    /// A pending poll waits for the end of the session, for which nothing is armed.
+    pub(super) watched: Cell<bool>,
     origin: Origin,
 }
 
@@ -119,6 +124,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             rang_at: Cell::new(None),
             letters_ended: Cell::new(false),
             rung: Cell::new(false),
+            polled: Cell::new(Interest::NOTHING),
+            watched: Cell::new(false),
             origin: core.origin(),
             core,
             pair,
@@ -329,6 +336,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         if let Some(found) = self.look_for_a_while(look)? {
             return Ok(found);
         }
+        self.polled.set(Interest::NOTHING);
         let found = self.sleeps.wait(
             self.own.control(),
             look,
@@ -370,7 +378,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Before it sleeps, an end looks for about as long as that would cost. It keeps the
     /// processor at first, unless it has just woken the partner, and then gives it away in
     /// between.
-    fn look_for_a_while<T>(
+    pub(super) fn look_for_a_while<T>(
         &self,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
@@ -409,16 +417,27 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         &self,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
+        self.look_and_watch(look).map(|(found, _)| found)
+    }
+
+    /// As [`End::look_once`]; and whether nothing can come any more, since the session is over.
+    pub(super) fn look_and_watch<T>(
+        &self,
+        look: impl Fn() -> Result<Option<T>, Error>,
+    ) -> Result<(Option<T>, bool), Error> {
         self.bring_home();
         if let Some(found) = look()? {
-            return Ok(Some(found));
+            return Ok((Some(found), false));
         }
         self.core.check()?;
         match self.pair.link.watch(Some(Instant::now()))? {
             // What a dying partner published comes before its death.
-            Wake::Gone => look()?.map_or_else(|| Err(self.pair.died()), |found| Ok(Some(found))),
+            Wake::Gone => match look()? {
+                None => Err(self.pair.died()),
+                found => Ok((found, false)),
+            },
             Wake::Message => Err(self.violation(Violation::Message)),
-            _ => Ok(None),
+            woken => Ok((None, woken == Wake::HungUp)),
         }
     }
 
@@ -593,7 +612,7 @@ pub(crate) fn execute_barrier(barrier: Barrier) -> Result<(), Error> {
 const VERDICT_GIVEN: Error = Error::InvalidUse("the partner has given its verdict");
 
 /// What to wait for when nothing more can come.
-const OVER: Error = Error::InvalidUse("the session is over");
+pub(super) const OVER: Error = Error::InvalidUse("the session is over");
 
 impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
     fn drop(&mut self) {

@@ -9,6 +9,7 @@ mod arm;
 mod clock;
 mod end;
 mod mail;
+mod poll;
 mod shared;
 
 pub(crate) use end::End;

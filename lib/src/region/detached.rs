@@ -119,6 +119,14 @@ impl Detached {
         self.home.origin.is_here()
     }
 
+    /// The block, if `home` is where it would come home to: to be taken out there.
+    pub(super) fn take_out(&mut self, home: &Arc<Home>) -> Option<Block> {
+        match Arc::ptr_eq(&self.home, home) {
+            true => self.block.take(),
+            false => None,
+        }
+    }
+
     /// Lets the block come home; nothing if it has already.
     pub(crate) fn put(&mut self, errand: Errand) {
         if !self.is_here() {

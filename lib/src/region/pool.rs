@@ -330,6 +330,13 @@ impl Pool {
         Detached::new(block, Arc::clone(home), copy)
     }
 
+    /// The block of `detached`, if it is one of this pool's.
+    pub(crate) fn attach(&self, detached: &mut Detached) -> Option<Block> {
+        let block = detached.take_out(self.home.get()?)?;
+        self.detached.set(self.detached.get() - 1);
+        Some(block)
+    }
+
     /// Whether blocks are seen as copies.
     #[inline(always)]
     pub(crate) fn is_foreign(&self) -> bool {
