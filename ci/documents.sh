@@ -2,7 +2,7 @@
 # Every test that the documentation names is there, and every link within the project
 # leads somewhere.
 #
-# A test is named `module::name`, where the module is a file or folder of tests; "…" at
+# A test (in Rust or Python) is named `module::name`, where the module is a file or folder of tests; "…" at
 # the end stands for the rest of the name.
 set -euo pipefail
 # "…" is one letter, whatever the language of who runs this.
@@ -25,7 +25,8 @@ tests=$(git ls-files -co --exclude-standard '*.rs' | while read -r file; do
             print file, substr($0, RSTART + 3, RLENGTH - 3)
             is_test = 0
         }' "$file"
-done)
+done
+git grep --untracked -oE '^def test_[a-z_0-9]+' -- '*.py' | sed 's/:def / /')
 
 named=0
 while IFS=: read -r document test; do
@@ -35,7 +36,7 @@ while IFS=: read -r document test; do
         *…) name="${name%…}[a-z_0-9]*" ;;
     esac
     named=$((named + 1))
-    grep -qE "/$module(/[^ ]*)?(\.rs)? $name\$" <<<"$tests" || complain "$document: no test $test"
+    grep -qE "/$module(/[^ ]*)?(\.rs|\.py)? $name\$" <<<"$tests" || complain "$document: no test $test"
 done < <(grep -oHE '`[a-z_]+::[a-z_0-9]+…?`' "${documents[@]}" | tr -d '`' |
     grep -vE ':(brigade|std|io)::')
 [ "$named" -gt 20 ] || complain "found only $named names of tests: is the pattern still right?"
