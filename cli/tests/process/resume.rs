@@ -77,7 +77,8 @@ const CHECKSUM_AT: usize = SLOT - 32;
 /// Leaves a copy of `a` to `b` that was broken off by `kill -9`, and of which something is
 /// on disk: how much.
 fn broken_off(place: &Place, options: &[&str]) -> u64 {
-    broken_off_at(place, SLOW, options)
+    // So slow that it is not complete before a busy machine sees the first note.
+    broken_off_at(place, "--limit-rate=15M", options)
 }
 
 fn broken_off_at(place: &Place, rate: &str, options: &[&str]) -> u64 {
