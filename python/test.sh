@@ -56,7 +56,7 @@ for version in "${versions[@]}"; do
     environment "$home" "$(find_python "$version")" -r tests/requirements.txt
     "$home/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$wheel"
     # Not from here: `brigade` is what was installed, not the folder of its sources.
-    timeout -k 10 600 "$home/bin/python" -P -m pytest --doctest-glob='*.md' tests README.md
+    timeout -k 10 600 "$home/bin/python" -P -m pytest --doctest-glob='*.md' tests README.md ../docs/python.md
 done
 
 step types
