@@ -26,8 +26,15 @@ Until = Callable[[], bool]
 # Called by each half when it is ready, returns when both are.
 Meet = Callable[[], None]
 
-# How many arrays may be under way at once, where that can be chosen.
-SLOTS = 16
+# What may be under way at once, in bytes, where that can be chosen: more than a processor's own
+# cache, and less than what processors share, so that no rival waits for the memory.
+UNDER_WAY = 4 << 20
+
+
+def slots_of(size: int) -> int:
+    """How many arrays of `size` bytes may be under way."""
+    return min(max(UNDER_WAY // size, 2), 16)
+
 # How long a half waits for the other, in seconds.
 PATIENCE = 20.0
 
@@ -43,7 +50,7 @@ class Brigade:
         return f"bench-{uuid.uuid4()}"
 
     def _options(self, size: int) -> dict[str, Any]:
-        return {"block_size": size, "block_count": SLOTS, "timeout": PATIENCE}
+        return {"block_size": size, "block_count": slots_of(size), "timeout": PATIENCE}
 
     def fill(self, name: Any, source: Array, until: Until, meet: Meet) -> None:
         import brigade
@@ -97,16 +104,17 @@ class SharedMemory:
     """A ring of slots in `multiprocessing.shared_memory`; queues pass their numbers."""
 
     def prepare(self, size: int) -> Any:
-        memory = shared_memory.SharedMemory(create=True, size=SLOTS * size)
+        count = slots_of(size)
+        memory = shared_memory.SharedMemory(create=True, size=count * size)
         free, sent = _spawn.Queue(), _spawn.Queue()
-        for slot in range(SLOTS):
+        for slot in range(count):
             free.put(slot)
         return memory, free, sent
 
     def fill(self, shared: Any, source: Array, until: Until, meet: Meet) -> None:
         memory, free, sent = shared
         size = source.nbytes
-        slots = [np.ndarray(size, np.uint8, memory.buf, size * i) for i in range(SLOTS)]
+        slots = [np.ndarray(size, np.uint8, memory.buf, size * i) for i in range(slots_of(size))]
         meet()
         while not until():
             slot = free.get(timeout=PATIENCE)
@@ -122,7 +130,7 @@ class SharedMemory:
     def drain(self, shared: Any, target: Array, meet: Meet) -> Iterator[None]:
         memory, free, sent = shared
         size = target.nbytes
-        slots = [np.ndarray(size, np.uint8, memory.buf, size * i) for i in range(SLOTS)]
+        slots = [np.ndarray(size, np.uint8, memory.buf, size * i) for i in range(slots_of(size))]
         meet()
         while (slot := sent.get(timeout=PATIENCE)) is not None:
             np.copyto(target, slots[slot])
@@ -200,7 +208,7 @@ class Iceoryx2:
 
         return f"bench-{uuid.uuid4()}"
 
-    def _services(self, name: str) -> tuple[Any, Any, Any]:
+    def _services(self, name: str, size: int) -> tuple[Any, Any, Any]:
         import ctypes
 
         import iceoryx2 as iox2
@@ -214,7 +222,7 @@ class Iceoryx2:
             .max_publishers(1)
             .max_subscribers(1)
             .history_size(0)
-            .subscriber_max_buffer_size(SLOTS)
+            .subscriber_max_buffer_size(slots_of(size))
             .enable_safe_overflow(False)
             .open_or_create()
         )
@@ -224,7 +232,7 @@ class Iceoryx2:
     def fill(self, name: Any, source: Array, until: Until, meet: Meet) -> None:
         import iceoryx2 as iox2
 
-        _node, samples, events = self._services(name)
+        _node, samples, events = self._services(name, source.nbytes)
         publisher = (
             samples.publisher_builder()
             .initial_max_slice_len(source.nbytes)
@@ -251,7 +259,7 @@ class Iceoryx2:
         meet()
 
     def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[None]:
-        _node, samples, events = self._services(name)
+        _node, samples, events = self._services(name, target.nbytes)
         subscriber = samples.subscriber_builder().create()
         listener = events.listener_builder().create() if self.has_events else None
         meet()
