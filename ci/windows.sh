@@ -26,3 +26,8 @@ timeout -k 10 1200 "$cargo" test --locked --target $target --workspace
 
 step "documentation for Windows"
 RUSTDOCFLAGS="-D warnings" "$cargo" doc --locked --target $target --workspace --no-deps
+
+# There is no Python to run it with.
+step "the package for Python, for Windows"
+"$cargo" clippy --locked --target $target --manifest-path python/Cargo.toml -- -D warnings
+"$cargo" build --locked --target $target --manifest-path python/Cargo.toml

@@ -60,7 +60,9 @@ for version in "${versions[@]}"; do
 done
 
 step types
-"$home/bin/python" -P -m mypy --strict tests
+for platform in linux win32; do
+    "$home/bin/python" -P -m mypy --strict --platform $platform brigade tests
+done
 # It imports from where it is called.
 cd target
 "python${versions[-1]}/bin/python" -P -m mypy.stubtest --ignore-unused-allowlist \

@@ -326,6 +326,7 @@ if sys.platform == "win32":
         wintypes.DWORD,
     ]
     _kernel.WaitForSingleObject.argtypes = [wintypes.HANDLE, wintypes.DWORD]
+    _kernel.WaitForSingleObject.restype = wintypes.DWORD
     _kernel.CloseHandle.argtypes = [wintypes.HANDLE]
 
     class _Handle:
@@ -348,7 +349,8 @@ if sys.platform == "win32":
 
         def wait(self, seconds: float) -> bool:
             timed_out = 0x102
-            return _kernel.WaitForSingleObject(self._copy, int(seconds * 1000)) != timed_out
+            waited: int = _kernel.WaitForSingleObject(self._copy, int(seconds * 1000))
+            return waited != timed_out
 
     _Sleep = _ThreadSleep
 else:
