@@ -279,6 +279,23 @@ fn an_end_that_waits_in_parts_is_woken_by_a_block_that_comes_home() {
 }
 
 #[test]
+fn what_was_sent_is_passed_on_by_who_brings_it_home_and_without_a_wait() {
+    bounded(|| {
+        let (reader, writer) = pair(8, 2);
+        let block = reader.look_for_empty_block().unwrap().unwrap().detach();
+        block.send(8, 7).unwrap();
+        assert!(writer.look_for_data_block().unwrap().is_none());
+        reader.bring_home();
+        let block = writer.look_for_data_block().unwrap().unwrap().detach();
+        assert_eq!((block.tag(), block.len()), (7, 8));
+        drop(block);
+        assert_eq!(reader.delivered().blocks, 0);
+        writer.bring_home();
+        assert_eq!(reader.delivered().blocks, 1);
+    });
+}
+
+#[test]
 fn sessions_of_one_block_pass_it_from_thread_to_thread_without_a_lost_wake() {
     bounded(|| {
         let (reader, writer) = pair(8, 1);

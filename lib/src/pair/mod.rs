@@ -84,13 +84,13 @@ impl Pair {
 
     /// Lets the wait in this end, or the next one, return as if its deadline had passed.
     pub(crate) fn cut_wait_short(&self) {
-        self.cut_short.store(true, Ordering::Relaxed);
-        // Makes a sleeper look, who then sees what was stored before it.
+        // Release: whoever sees it, sees why.
+        self.cut_short.store(true, Ordering::Release);
         self.link.nudge();
     }
 
     fn is_cut_short(&self) -> bool {
-        self.cut_short.load(Ordering::Relaxed) && self.cut_short.swap(false, Ordering::Relaxed)
+        self.cut_short.load(Ordering::Relaxed) && self.cut_short.swap(false, Ordering::Acquire)
     }
 
     /// Publishes why this end gives up, and wakes the partner. The Writer's
