@@ -414,10 +414,6 @@ class Unreturned:
         """Drops the blocks before the one with this number in `messages`: they are not sent again."""
 
     @property
-    def held(self) -> int:
-        """How many blocks this process has in hand: not sent, given back or collected yet."""
-
-    @property
     def closed(self) -> bool: ...
     def reopen(self) -> None:
         """More data will come after all."""

@@ -1,8 +1,11 @@
-"""What the library tells, as records."""
+"""What the library tells, as records.
+
+They are tuples because the compiled part makes them, in threads that may be stopped at any moment by the end of the
+interpreter: no Python code runs for it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Sequence, TypedDict
 
 from ._buffer import Buffer
@@ -44,8 +47,7 @@ class Delivered(NamedTuple):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
+class Partner(NamedTuple):
     """The process at the other end."""
 
     side: Side
@@ -59,8 +61,7 @@ class Partner:
     """What it gave as `greeting`: its word alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A small message beside the blocks."""
 
     kind: int
@@ -70,8 +71,7 @@ class Letter:
         return self.data
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Bytes that came in as many blocks as they needed, with what they were sent with."""
 
     data: bytes
@@ -82,12 +82,8 @@ class Message:
     def __bytes__(self) -> bytes:
         return self.data
 
-    def __len__(self) -> int:
-        return len(self.data)
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One of the processes of a `Session`, by its own word."""
 
     process_id: int
@@ -95,8 +91,7 @@ class Member:
     figures: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """A session of this user's processes, as it was when `sessions` looked."""
 
     block_size: int

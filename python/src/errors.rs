@@ -2,7 +2,8 @@
 
 use engine::{Error, Refusal};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
 
 use crate::tell;
 
@@ -38,8 +39,12 @@ fn class_name(error: &Error) -> &'static str {
 }
 
 fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
-    let class = py.import("brigade._errors")?.getattr(class_name(error))?;
-    let class = class.cast_into::<PyType>()?;
+    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let errors = ERRORS.get_or_try_init(py, || {
+        PyModule::import(py, "brigade._errors").map(Bound::unbind)
+    })?;
+    // None of them has code of its own for this: see `tell::record`.
+    let class = errors.bind(py).getattr(class_name(error))?;
     let text = error.to_string();
     let made = match error {
         // As Python's own: the number first.

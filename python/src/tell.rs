@@ -1,17 +1,28 @@
 //! What Python is told in records, whose classes are in `brigade/_records.py`.
 
 use engine::{Delivered, Label, Letter, Member, Partner, Session, Side};
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyModule, PyTuple};
 
 use crate::errors::raised;
 
+/// A record of class `name`. As `tuple` makes one: no code of Python's runs for it. When the
+/// interpreter ends, a thread that runs such code is stopped there (until Python 3.13), in the
+/// middle of the calls to it from here, which may not be.
 fn record<'py>(
     py: Python<'py>,
     name: &str,
-    fields: impl pyo3::call::PyCallArgs<'py>,
+    fields: impl IntoPyObject<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    py.import("brigade._records")?.getattr(name)?.call1(fields)
+    static RECORDS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let records = RECORDS.get_or_try_init(py, || {
+        PyModule::import(py, "brigade._records").map(Bound::unbind)
+    })?;
+    let class = records.bind(py).getattr(name)?;
+    let new = py.get_type::<PyTuple>().getattr("__new__")?;
+    new.call1((class, fields.into_bound_py_any(py)?))
 }
 
 pub(crate) fn delivered(py: Python<'_>, delivered: Delivered) -> PyResult<Bound<'_, PyAny>> {

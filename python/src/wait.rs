@@ -1,5 +1,6 @@
 //! How long a call waits, and that signals are heeded meanwhile.
 
+use std::cell::Cell;
 use std::ops::BitOr;
 use std::time::{Duration, Instant};
 
@@ -143,9 +144,22 @@ pub(crate) fn wait<T: Send>(
 
 /// Only the main thread is told of signals.
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    thread_local! {
+        /// What was found, and in which process: in a forked one, another thread is the main
+        /// one.
+        static FOUND: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+    }
+    let process = std::process::id();
+    if let Some((found_in, is_main)) = FOUND.get()
+        && found_in == process
+    {
+        return Ok(is_main);
+    }
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?.getattr("ident")?;
-    main.eq(threading.call_method0("get_ident")?)
+    let is_main = main.eq(threading.call_method0("get_ident")?)?;
+    FOUND.set(Some((process, is_main)));
+    Ok(is_main)
 }
 
 /// What is waited for, as the library has it.

@@ -116,6 +116,28 @@ def test_a_verdict_with_a_view_left_is_refused_and_both_know(name: str, start: S
     assert other.end() == "no verdict: 1 blocks were taken and never given back"
 
 
+def test_a_data_block_cannot_be_written_to(name: str, start: Start) -> None:
+    other = start(SOURCE.format(count=1))
+    with join_writer(name) as writer:
+        block = writer.data_block(LIMIT)
+        assert block is not None
+        with open("/dev/zero" if os.name != "nt" else __file__, "rb", buffering=0) as file:
+            with pytest.raises(TypeError):
+                file.readinto(block)
+        with pytest.raises(BufferError):
+            block.copy_to(block)
+        with memoryview(block) as view:
+            with pytest.raises(TypeError):
+                view[0] = 1
+        room = bytearray(5000)
+        assert block.copy_to(room) == 4096 and not any(room)
+        assert block.copy_to(memoryview(room)[:3]) == 3
+        # What failed has left no view behind.
+        block.done()
+        assert writer.data_block(LIMIT) is None
+    other.end()
+
+
 def test_what_is_not_sent_is_empty_again(name: str, start: Start) -> None:
     other = start(SINK)
     with join_reader(name) as reader:
@@ -438,8 +460,10 @@ def use():
     while True:
         try:
             end.check()
+            end.delivered, end.partner
             kept.append(memoryview(kept[0]))
             del kept[-1]
+            end.letter(0)
         except Exception as error:
             pass
 for _ in range(4):
