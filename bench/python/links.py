@@ -3,14 +3,16 @@
 Each link has two halves, in two processes. Both are given what `prepare` makes: what
 the processes share, and what can be sent to a child process. `fill` copies `source`
 into the link again and again and ends the stream when `until` says so; `drain` copies
-each array out into `target` and yields for each. Every wait ends: on a deadline, or with
+each array out into `target` and yields for each, when that was, unless it is now. Every wait ends: on a deadline, or with
 the child process, which has one for all that it does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -64,7 +66,7 @@ class Brigade:
                 block.send(size)
         reader.finish(timeout=PATIENCE)
 
-    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[None]:
+    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[float | None]:
         import brigade
 
         writer = brigade.join(name, side="writer", **self._options(target.nbytes))
@@ -72,7 +74,7 @@ class Brigade:
         while (block := writer.data_block(timeout=PATIENCE)) is not None:
             with block:
                 np.copyto(target, np.frombuffer(block, np.uint8))
-            yield
+            yield None
         writer.finish()
 
 
@@ -88,7 +90,7 @@ class BrigadeCopies(Brigade):
             reader.send(source, timeout=PATIENCE)
         reader.finish(timeout=PATIENCE)
 
-    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[None]:
+    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[float | None]:
         import brigade
 
         writer = brigade.join(name, side="writer", **self._options(target.nbytes))
@@ -96,8 +98,41 @@ class BrigadeCopies(Brigade):
         while (block := writer.data_block(timeout=PATIENCE)) is not None:
             block.copy_to(target)
             block.done()
-            yield
+            yield None
         writer.finish()
+
+
+class BrigadeAsyncio(Brigade):
+    """The same, awaited."""
+
+    def fill(self, name: Any, source: Array, until: Until, meet: Meet) -> None:
+        asyncio.run(self._fill(name, source, until, meet))
+
+    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[float | None]:
+        yield from asyncio.run(self._drain(name, target, meet))
+
+    async def _fill(self, name: Any, source: Array, until: Until, meet: Meet) -> None:
+        from brigade import aio
+
+        reader = await aio.join(name, side="reader", **self._options(source.nbytes))
+        meet()
+        while not until():
+            block = await reader.empty_block()
+            block.copy_from(source)
+            block.send()
+        await reader.finish()
+
+    async def _drain(self, name: Any, target: Array, meet: Meet) -> list[float]:
+        from brigade import aio
+
+        writer = await aio.join(name, side="writer", **self._options(target.nbytes))
+        meet()
+        times = []
+        async for block in writer:
+            block.copy_to(target)
+            times.append(time.monotonic())
+        writer.finish()
+        return times
 
 
 class SharedMemory:
@@ -127,7 +162,7 @@ class SharedMemory:
         slots.clear()
         memory.close()
 
-    def drain(self, shared: Any, target: Array, meet: Meet) -> Iterator[None]:
+    def drain(self, shared: Any, target: Array, meet: Meet) -> Iterator[float | None]:
         memory, free, sent = shared
         size = target.nbytes
         slots = [np.ndarray(size, np.uint8, memory.buf, size * i) for i in range(slots_of(size))]
@@ -135,7 +170,7 @@ class SharedMemory:
         while (slot := sent.get(timeout=PATIENCE)) is not None:
             np.copyto(target, slots[slot])
             free.put(slot)
-            yield
+            yield None
         slots.clear()
         free.cancel_join_thread()
         memory.close()
@@ -157,13 +192,13 @@ class Pipe:
             # What ends the stream: the other half has a copy of this end, too.
             sender.send_bytes(b"")
 
-    def drain(self, ends: Any, target: Array, meet: Meet) -> Iterator[None]:
+    def drain(self, ends: Any, target: Array, meet: Meet) -> Iterator[float | None]:
         receiver, sender = ends
         meet()
         sender.close()
         with receiver:
             while receiver.recv_bytes_into(target) != 0:
-                yield
+                yield None
 
 
 class Arrow:
@@ -185,7 +220,7 @@ class Arrow:
                 while not until():
                     writer.write_batch(batch)
 
-    def drain(self, ends: Any, target: Array, meet: Meet) -> Iterator[None]:
+    def drain(self, ends: Any, target: Array, meet: Meet) -> Iterator[float | None]:
         import pyarrow as pa
 
         receiver, sender = ends
@@ -194,7 +229,7 @@ class Arrow:
             sender.close()
             for batch in pa.ipc.open_stream(stream):
                 np.copyto(target, batch.column(0).to_numpy())
-                yield
+                yield None
 
 
 class Iceoryx2:
@@ -258,7 +293,7 @@ class Iceoryx2:
         send(source[:1])
         meet()
 
-    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[None]:
+    def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[float | None]:
         _node, samples, events = self._services(name, target.nbytes)
         subscriber = samples.subscriber_builder().create()
         listener = events.listener_builder().create() if self.has_events else None
@@ -275,7 +310,7 @@ class Iceoryx2:
             # Given back at once, not with the next one.
             del data
             sample.delete()
-            yield
+            yield None
         meet()
 
     def _receive(self, subscriber: Any, listener: Any) -> Any:
@@ -300,6 +335,7 @@ class Iceoryx2Events(Iceoryx2):
 LINKS: dict[str, Any] = {
     "brigade": Brigade,
     "brigade-copies": BrigadeCopies,
+    "brigade-asyncio": BrigadeAsyncio,
     "shared-memory": SharedMemory,
     "pipe": Pipe,
     "arrow": Arrow,

@@ -77,8 +77,8 @@ def run(name: str, size: int, seconds: float) -> float:
     target = np.zeros(size, np.uint8)
     count = 0
     first = last = 0.0
-    for _ in link.drain(shared, target, lambda: meet(ours)):
-        last = time.monotonic()
+    for when in link.drain(shared, target, lambda: meet(ours)):
+        last = when or time.monotonic()
         first = first or last
         count += 1
     if not ours.poll(PATIENCE) or ours.recv() != count:
