@@ -165,14 +165,6 @@ impl Reader {
         }
     }
 
-    /// For who lets a detached block come home while nobody is in a call of this end: what
-    /// each call does first, so that what was sent is not left until the next one.
-    #[doc(hidden)]
-    #[inline]
-    pub fn bring_home(&self) {
-        self.end.bring_home();
-    }
-
     /// Sends the block that was lent with this number ([`EmptyBlock::lend`]), if nothing is in
     /// the way of it; if not, nothing has happened, and [`EmptyBlock::send_as`] says what it is.
     #[doc(hidden)]
@@ -286,6 +278,7 @@ impl Reader {
 
     /// Sends what other threads have sent with [detached](EmptyBlock::detach) blocks, as every
     /// call does that looks for something. For who makes none of those for a while.
+    #[inline]
     pub fn pass_on(&self) {
         self.end.bring_home();
     }

@@ -194,6 +194,7 @@ impl Writer {
 
     /// Gives back the [detached](DataBlock::detach) blocks that other threads are done with, as
     /// every call does that looks for something. For who makes none of those for a while.
+    #[inline]
     pub fn pass_on(&self) {
         self.end.bring_home();
     }
@@ -284,13 +285,6 @@ impl Writer {
             None => self.look(),
             block => Ok(block),
         }
-    }
-
-    /// As [`Reader::bring_home`](crate::Reader::bring_home).
-    #[doc(hidden)]
-    #[inline]
-    pub fn bring_home(&self) {
-        self.end.bring_home();
     }
 
     /// The block that was lent with this number ([`DataBlock::lend`]); `None` if none is.

@@ -285,12 +285,12 @@ fn what_was_sent_is_passed_on_by_who_brings_it_home_and_without_a_wait() {
         let block = reader.look_for_empty_block().unwrap().unwrap().detach();
         block.send(8, 7).unwrap();
         assert!(writer.look_for_data_block().unwrap().is_none());
-        reader.bring_home();
+        reader.pass_on();
         let block = writer.look_for_data_block().unwrap().unwrap().detach();
         assert_eq!((block.tag(), block.len()), (7, 8));
         drop(block);
         assert_eq!(reader.delivered().blocks, 0);
-        writer.bring_home();
+        writer.pass_on();
         assert_eq!(reader.delivered().blocks, 1);
     });
 }

@@ -32,7 +32,7 @@ pub(crate) trait End: Send {
 
 impl End for Reader {
     fn bring_home(&self) {
-        Reader::bring_home(self);
+        self.pass_on();
     }
 
     fn facts(&self) -> Facts {
@@ -48,7 +48,7 @@ impl End for Reader {
 
 impl End for Writer {
     fn bring_home(&self) {
-        Writer::bring_home(self);
+        self.pass_on();
     }
 
     fn facts(&self) -> Facts {
