@@ -224,19 +224,12 @@ impl EmptyBlock {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let block = slf.get();
-        block.held.check_here(slf.py())?;
-        let place = block.slot.hold(slf.py(), |_| block.place)?;
+        let (py, block) = (slf.py(), slf.get());
+        block.held.check_here(py)?;
+        let place = block.slot.hold(py, |_| block.place)?;
+        let seen = Seen::Empty(slf.unbind());
         // SAFETY: `view` is the protocol's.
-        let shown = unsafe { buffers::show(slf.clone().into_any(), place, false, view, flags) };
-        if shown.is_err() {
-            block.slot.release();
-        }
-        shown
-    }
-
-    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.slot.release();
+        unsafe { buffers::show(View::of(py, seen)?, place, false, view, flags) }
     }
 }
 
@@ -360,18 +353,11 @@ impl DataBlock {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let block = slf.get();
-        let place = block.hold(slf.py())?;
+        let py = slf.py();
+        let place = slf.get().hold(py)?;
+        let seen = Seen::Data(slf.unbind());
         // SAFETY: `view` is the protocol's.
-        let shown = unsafe { buffers::show(slf.clone().into_any(), place, true, view, flags) };
-        if shown.is_err() {
-            block.slot.release();
-        }
-        shown
-    }
-
-    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.slot.release();
+        unsafe { buffers::show(View::of(py, seen)?, place, true, view, flags) }
     }
 }
 
@@ -380,6 +366,34 @@ impl Drop for DataBlock {
         if let Some(block) = self.slot.last_block() {
             drop(block);
             self.held.take_home();
+        }
+    }
+}
+
+/// What a buffer's user holds, in place of the block: the block is seen as long as this lives.
+/// Some (torch) release the buffer at once, and only keep this.
+#[pyclass(frozen, freelist = 32, module = "brigade")]
+struct View {
+    seen: Seen,
+}
+
+enum Seen {
+    Empty(Py<EmptyBlock>),
+    Data(Py<DataBlock>),
+}
+
+impl View {
+    /// Of a block that is held.
+    fn of(py: Python<'_>, seen: Seen) -> PyResult<Bound<'_, PyAny>> {
+        Ok(Bound::new(py, View { seen })?.into_any())
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        match &self.seen {
+            Seen::Empty(block) => block.get().slot.release(),
+            Seen::Data(block) => block.get().slot.release(),
         }
     }
 }

@@ -162,8 +162,8 @@ pub(crate) fn to_bytes(py: Python<'_>, place: Place) -> PyResult<Bound<'_, PyByt
     })
 }
 
-/// Lets Python see `place`, which `owner` keeps until the view is released. The view is
-/// filled in if, and only if, this succeeds.
+/// Lets Python see `place`, which stays as long as `owner` lives: the view has a reference to
+/// that. It is filled in if, and only if, this succeeds.
 ///
 /// # Safety
 ///
@@ -179,8 +179,8 @@ pub(crate) unsafe fn show(
     let len = place.len as ffi::Py_ssize_t;
     let start = place.start.cast();
     let read_only = c_int::from(is_read_only);
-    // SAFETY: `view` is the caller's; the bytes stay where they are as long as `owner` counts
-    // this view, which has a reference to `owner`.
+    // SAFETY: `view` is the caller's; the bytes stay where they are as long as `owner` lives,
+    // which the view keeps alive.
     let failed =
         unsafe { ffi::PyBuffer_FillInfo(view, owner.as_ptr(), start, len, read_only, flags) } != 0;
     match failed {

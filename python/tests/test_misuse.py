@@ -71,6 +71,56 @@ def test_a_block_that_is_seen_is_not_sent_until_the_last_view_is_gone(
     assert other.end() == "0 4 01010101"
 
 
+def test_who_releases_a_buffer_and_keeps_its_owner_still_sees_the_block(
+    name: str, start: Start
+) -> None:
+    """As torch.frombuffer does."""
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        with memoryview(block) as view:
+            owner = view.obj
+        with pytest.raises(BufferError):
+            block.send(0)
+        del owner
+        block.send(0)
+    assert other.end() == "0 0 "
+
+
+def test_a_tensor_sees_a_block_as_long_as_it_lives(name: str, start: Start) -> None:
+    torch = pytest.importorskip("torch")
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        tensor = torch.frombuffer(block, dtype=torch.uint8)
+        tensor[:4] = 7
+        with pytest.raises(BufferError):
+            block.send(4)
+        part = tensor[1:]
+        del tensor
+        with pytest.raises(BufferError):
+            block.send(4)
+        del part
+        block.send(4)
+    assert other.end() == "0 4 07070707"
+
+
+def test_pyarrow_sees_a_block_as_long_as_it_lives(name: str, start: Start) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    other = start(SOURCE.format(count=1))
+    with join_writer(name) as writer:
+        block = writer.data_block(LIMIT)
+        assert block is not None
+        array = pyarrow.Array.from_buffers(pyarrow.int64(), 512, [None, pyarrow.py_buffer(block)])
+        with pytest.raises(BufferError):
+            block.done()
+        assert array.sum().as_py() == 0
+        del array
+        block.done()
+        assert writer.data_block(LIMIT) is None
+    other.end()
+
+
 def test_a_block_that_is_seen_is_not_given_back(name: str, start: Start) -> None:
     other = start(SOURCE.format(count=6))
     with join_writer(name) as writer:
