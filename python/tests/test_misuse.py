@@ -9,6 +9,7 @@ import time
 import weakref
 
 import brigade
+import numpy
 import pytest
 from conftest import LIMIT, Start, join_reader, join_writer, seen
 
@@ -551,3 +552,203 @@ say("in")
     assert "ResourceWarning" not in other.errors
     with pytest.raises((brigade.PartnerAborted, brigade.PartnerDied)):
         end.monitor.watch(LIMIT)
+
+
+def test_a_message_that_stops_in_the_middle_gives_the_session_up(name: str, start: Start) -> None:
+    other = start(
+        """
+        writer = brigade.join(name, side="writer", **BLOCKS)
+        try:
+            writer.monitor.watch()
+        except brigade.PartnerAborted as error:
+            say(error.reason)
+        """
+    )
+    reader = join_reader(name)
+    with pytest.raises(brigade.TimedOut):
+        reader.send_message(bytes(100_000), timeout=0.1)
+    assert other.end() == "it stopped in the middle of a message"
+    with pytest.raises((brigade.Aborted, brigade.PartnerAborted)):
+        reader.send(b"more")
+
+
+def test_a_message_that_is_not_whole_in_time_is_gone_on_with(name: str, start: Start) -> None:
+    other = start(
+        """
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            reader.send(b"in ", tag=5, more=True)
+            reader.letter()
+            reader.send(b"parts")
+        """
+    )
+    with join_writer(name) as writer:
+        for timeout in (0, 0.1, 0):
+            with pytest.raises(brigade.TimedOut):
+                while True:
+                    assert writer.message(100, timeout) is None
+        writer.post(b"")
+        message = writer.message(100, LIMIT)
+        assert message is not None and (message.data, message.tag) == (b"in parts", 5)
+        assert writer.message(100, LIMIT) is None
+    other.end()
+
+
+def test_messages_of_several_threads_are_not_mixed_up(name: str, start: Start) -> None:
+    other = start(
+        """
+        import collections
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            found = collections.Counter()
+            while (message := writer.message(1_000_000)) is not None:
+                data = message.data
+                assert data == data[:1] * len(data) and data[0] == message.tag
+                found[message.tag, len(data)] += 1
+        say(sorted(found.items()))
+        """
+    )
+    with join_reader(name) as reader:
+
+        def send(tag: int) -> None:
+            for length in (1, 4096, 10_000, 50_000):
+                for _ in range(5):
+                    reader.send_message(bytes([tag]) * length, tag=tag)
+
+        workers = [threading.Thread(target=send, args=(tag,)) for tag in range(1, 5)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(LIMIT)
+            assert not worker.is_alive()
+    expected = [((tag, n), 5) for tag in range(1, 5) for n in (1, 4096, 10_000, 50_000)]
+    assert other.end() == str(expected)
+
+
+def test_what_is_no_data_is_refused(name: str, start: Start) -> None:
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        grid = numpy.arange(16, dtype="u1").reshape(4, 4)
+        for data in ("text", None, 5, [1, 2]):
+            for use in (reader.send, reader.send_message, reader.post, block.copy_from):
+                with pytest.raises(TypeError):
+                    use(data)  # type: ignore[arg-type]
+        with pytest.raises(BufferError):
+            reader.send(grid[:, 1])
+        with pytest.raises(BufferError):
+            block.copy_from(grid.T)
+        with pytest.raises(ValueError):
+            reader.send(bytes(4097))
+        with pytest.raises(ValueError):
+            block.copy_from(bytes(4096), 1)
+        with pytest.raises(ValueError):
+            block.copy_from(b"", 2**60)
+        with pytest.raises(OverflowError):
+            block.copy_from(b"", -1)
+        with pytest.raises(brigade.InvalidUse):
+            reader.post(bytes(1017))
+        with pytest.raises(ValueError):
+            reader.arm(0)
+        with pytest.raises(ValueError):
+            reader.arm(16)
+        with pytest.raises(IndexError):
+            reader.monitor.set_figure(4, 1)
+        # A block may be copied to itself, and an array of any type to it.
+        with memoryview(block) as view:
+            view[:4] = b"abcd"
+            assert block.copy_from(view[:4], 2) == 4
+            assert bytes(view[:6]) == b"ababcd"
+        assert block.copy_from(numpy.array([1.5])) == 8
+        block.send(4)
+        reader.send(grid[1])
+    other.end()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no signal to a single process")
+def test_ctrl_c_at_the_end_of_with_is_told_to_the_partner(name: str, start: Start) -> None:
+    other = start(
+        """
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        try:
+            with brigade.join(name, side="reader", **BLOCKS) as reader:
+                pass
+        except KeyboardInterrupt:
+            say("interrupted")
+        """
+    )
+    writer = join_writer(name)
+    with pytest.raises(brigade.PartnerAborted, match="KeyboardInterrupt"):
+        writer.monitor.watch(LIMIT)
+    assert other.end() == "interrupted"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no signal to a single process")
+def test_a_storm_of_signals_loses_nothing(name: str, start: Start) -> None:
+    other = start(
+        """
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            say([block.tag for block in writer] == list(range(2000)))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        """
+    )
+    with join_reader(name) as reader:
+        for tag in range(2000):
+            if tag % 200 == 0:
+                time.sleep(0.05)
+            reader.send(b"", tag=tag)
+    assert other.end() == "True"
+
+
+def test_an_end_that_is_shared_by_many_threads_ends_once(name: str, start: Start) -> None:
+    """Finishing, aborting, leaving and waiting at once: each returns or raises."""
+    other = start(
+        """
+        writer = brigade.join(name, side="writer", **BLOCKS)
+        try:
+            for block in writer:
+                pass
+            writer.finish()
+        except brigade.Error:
+            pass
+        """
+    )
+    reader = join_reader(name)
+    unexpected: list[BaseException] = []
+
+    def use(call: str) -> None:
+        for _ in range(50):
+            try:
+                match call:
+                    case "with":
+                        with reader:
+                            time.sleep(0.001)
+                    case "blocks":
+                        reader.empty_block(0.01).send(0)
+                    case "finish":
+                        reader.finish(0.001)
+                    case "letter":
+                        reader.letter(0.01)
+                    case "stream":
+                        reader.stream().write(bytes(10_000))
+                    case "look":
+                        if reader.arm():
+                            reader.disarm()
+                        reader.monitor.delivered
+                        reader.check()
+            except brigade.Error:
+                pass
+            except BaseException as error:
+                unexpected.append(error)
+
+    calls = ["with", "blocks", "finish", "letter", "stream", "look", "blocks", "letter"]
+    workers = [threading.Thread(target=use, args=(call,)) for call in calls]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(LIMIT)
+        assert not worker.is_alive()
+    assert not unexpected
+    with pytest.raises(brigade.InvalidUse):
+        reader.check()
+    other.end()
