@@ -151,7 +151,7 @@ pub enum Error {
 
     /// [`Writer::finish`](crate::Writer::finish) while blocks were still held, or after
     /// some were forgotten: there was no verdict, and the Reader was told so.
-    #[error("{blocks} blocks were taken and never given back")]
+    #[error("not all blocks were given back: {blocks} missing")]
     NotGivenBack {
         /// How many, detached ones among them.
         blocks: u64,

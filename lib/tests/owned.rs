@@ -558,7 +558,7 @@ fn the_verdict_says_how_many_blocks_were_never_given_back_detached_or_not() {
         );
         assert_eq!(
             error.to_string(),
-            "3 blocks were taken and never given back"
+            "not all blocks were given back: 3 missing"
         );
         check(&held, 3);
         let Err(Error::PartnerAborted { reason, .. }) = reader.verdict() else {

@@ -15,13 +15,16 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from . import _steps
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ._brigade import DataBlock, Reader, Writer
+    from ._brigade import DataBlock, EmptyBlock, Reader, Writer
 
 #: The `kind` of a block that belongs to an array.
 ARRAY = 0xFF01
@@ -80,42 +83,81 @@ def _broken(why: str) -> ValueError:
     return ValueError(f"what came is no array of brigade's: {why}")
 
 
-def send_array(reader: Reader, array: Any, *, tag: int = 0, timeout: float | None = None) -> None:
-    """Sends an array, or what `numpy.asarray` makes one of; its bytes are copied.
-
-    `timeout`, in seconds, limits the wait for the first block; what is begun is sent. Raises
-    `TypeError` for arrays of Python objects, and what `empty_block` does.
-    """
+def sent(array: Any, room: int, tag: int) -> Iterator[_steps.Part]:
+    """An array, in blocks with `room`."""
     import numpy as np
 
     array = np.asarray(array)
     header = _header(array.dtype, array.shape)
-    size, room = array.nbytes, reader.block_size
+    size: int = array.nbytes
     if array.dtype.kind in "mM":
         # These have no buffers.
         array = array.view(np.int64)
     if not array.ndim:
         array = array.reshape(1)
-    if size + len(header) <= room:
-        block = reader.empty_block(timeout)
-        if array.flags.c_contiguous:
-            block.copy_from(array)
-        else:
-            to = np.frombuffer(block, array.dtype, array.size).reshape(array.shape)
-            np.copyto(to, array)
-            del to
-        block.copy_from(header, size)
-        block.send(size + len(header), tag=tag, kind=ARRAY)
-        return
     if len(header) > room:
         raise ValueError(f"blocks of {room} bytes are too small for the header, {len(header)} bytes")
+    if size + len(header) <= room:
+
+        def fill(block: EmptyBlock) -> int:
+            if array.flags.c_contiguous:
+                block.copy_from(array)
+            else:
+                to = np.frombuffer(block, array.dtype, array.size).reshape(array.shape)
+                np.copyto(to, array)
+            block.copy_from(header, size)
+            return size + len(header)
+
+        yield _steps.Part(fill, ARRAY, tag, False)
+        return
+    yield from _steps.parts(memoryview(header), room, ARRAY, tag, more=True)
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    block = reader.empty_block(timeout)
-    block.copy_from(header)
-    block.send(len(header), tag=tag, kind=ARRAY, more=True)
-    for start in range(0, size, room):
-        part = data[start : start + room]
-        reader.send(part, tag=tag, kind=ARRAY, more=start + room < size)
+    yield from _steps.parts(memoryview(data), room, ARRAY, tag)
+
+
+def received(writer: Writer) -> _steps.Receiving[np.ndarray[Any, Any] | None]:
+    """An array that comes."""
+    import numpy as np
+
+    block = yield
+    if block is None:
+        return None
+    told, size = _foot(block)
+    dtype, shape, count, nbytes = _parse(told)
+    if not block.more:
+        if size != nbytes:
+            raise _broken(f"{size} bytes for an array of {nbytes}")
+        return _array(writer, block, dtype, shape, count)
+    if size or not nbytes:
+        raise _broken("it goes on behind its header")
+    block.done()
+    block = _checked((yield))
+    if not block.more and len(block) == nbytes:
+        return _array(writer, block, dtype, shape, count)
+    # No more than comes: what the header says may be anything.
+    data = bytearray()
+    while True:
+        if len(block) > nbytes - len(data):
+            raise _broken("more bytes than its header says")
+        with memoryview(block) as view:
+            data += view
+        more = block.more
+        block.done()
+        if not more:
+            break
+        block = _checked((yield))
+    if len(data) != nbytes:
+        raise _broken(f"{len(data)} bytes for an array of {nbytes}")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def send_array(reader: Reader, array: Any, *, tag: int = 0, timeout: float | None = None) -> None:
+    """Sends an array, or what `numpy.asarray` makes one of; its bytes are copied.
+
+    `timeout`, in seconds, limits the wait for the first block; what is begun is sent, or the session
+    is given up. Raises `TypeError` for arrays of Python objects, and what `empty_block` does.
+    """
+    _steps.send(reader, sent(array, reader.block_size, tag), timeout)
 
 
 def recv_array(writer: Writer, timeout: float | None = None) -> np.ndarray[Any, Any] | None:
@@ -124,24 +166,10 @@ def recv_array(writer: Writer, timeout: float | None = None) -> np.ndarray[Any, 
     An array in one block is not copied: it is read-only, and the block goes back when neither
     it nor a view of it is left. While more than half of the blocks are out like this, arrays
     are copied instead, so that whoever keeps them all does not wait for ever. `timeout`, in
-    seconds, limits the wait for the beginning. Raises `ValueError` if what comes is no array,
-    and what `data_block` does.
+    seconds, limits the wait for the beginning; who is interrupted later gets the array by the next
+    call. Raises `ValueError` if what comes is no array, and what `data_block` does.
     """
-    import numpy as np
-
-    block = writer.data_block(timeout)
-    if block is None:
-        return None
-    told, size = _foot(block)
-    dtype, shape, count, nbytes = _parse(told)
-    if block.more:
-        if size or not nbytes:
-            raise _broken("it goes on behind its header")
-        block.done()
-        return _recv_parts(writer, dtype, shape, nbytes)
-    if size != nbytes:
-        raise _broken(f"{size} bytes for an array of {nbytes}")
-    return _array(writer, block, dtype, shape, count)
+    return _steps.receive(writer, received, timeout)
 
 
 def _foot(block: DataBlock) -> tuple[bytes, int]:
@@ -176,33 +204,8 @@ def _array(
     return array
 
 
-def _recv_parts(
-    writer: Writer, dtype: np.dtype[Any], shape: tuple[int, ...], nbytes: int
-) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    block = _next_part(writer)
-    if not block.more and len(block) == nbytes:
-        return _array(writer, block, dtype, shape, math.prod(shape))
-    # No more than comes: what the header says may be anything.
-    parts = bytearray()
-    while True:
-        if len(block) > nbytes - len(parts):
-            raise _broken("more bytes than its header says")
-        with memoryview(block) as view:
-            parts += view
-        more = block.more
-        block.done()
-        if not more:
-            break
-        block = _next_part(writer)
-    if len(parts) != nbytes:
-        raise _broken(f"{len(parts)} bytes for an array of {nbytes}")
-    return np.frombuffer(parts, dtype).reshape(shape)
-
-
-def _next_part(writer: Writer) -> DataBlock:
-    block = writer.data_block()
+def _checked(block: DataBlock | None) -> DataBlock:
+    """One of an array's, behind its header."""
     if block is None or block.kind != ARRAY:
         raise _broken("it ends before its bytes do")
     return block

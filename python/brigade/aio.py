@@ -18,14 +18,18 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import _brigade
+from . import _arrays, _brigade, _objects, _steps
 from ._brigade import BLOCKS, LETTERS, ROOM, VERDICT, DataBlock, EmptyBlock, Monitor
 from ._errors import Error, TimedOut
-from ._records import Delivered, Letter, Partner
+from ._buffer import Buffer
+from ._records import Delivered, Letter, Message, Partner
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Reader", "Writer", "join"]
 
@@ -42,6 +46,8 @@ class _End(Generic[_E]):
     def __init__(self, end: _E) -> None:
         """Takes an end of `brigade` over, which nobody else may use from now on."""
         self._end: _E = end
+        # Who sends or receives in several blocks, keeps others out meanwhile.
+        self._turn = asyncio.Lock()
         self._waiters: dict[asyncio.Future[None], int] = {}
         self._sleep = _Sleep(end, self._wake)
 
@@ -69,6 +75,10 @@ class _End(Generic[_E]):
         return self._end.block_count
 
     @property
+    def held(self) -> int:
+        return self._end.held
+
+    @property
     def delivered(self) -> Delivered:
         return self._end.delivered
 
@@ -76,10 +86,10 @@ class _End(Generic[_E]):
         """Raises what is wrong with the session, if anything is."""
         self._end.check()
 
-    def abort(self, reason: str = "", code: int = 0) -> None:
+    def abort(self, reason: str = "it was aborted", code: int = 0) -> None:
         self._end.abort(reason, code)
 
-    async def post(self, data: bytes, kind: int = 0, timeout: float | None = None) -> None:
+    async def post(self, data: Buffer, kind: int = 0, timeout: float | None = None) -> None:
         """Posts a letter, once there is room for it."""
         await self._when(ROOM, lambda limit: self._end.post(data, kind, limit), timeout)
 
@@ -143,9 +153,55 @@ class Reader(_End[_brigade.Reader]):
         """A block to be filled and sent (`EmptyBlock.send` does not wait)."""
         return await self._when(BLOCKS, self._end.empty_block, timeout)
 
+    async def send(
+        self,
+        data: Buffer,
+        *,
+        tag: int = 0,
+        kind: int = 0,
+        more: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Sends a copy of `data` in one block."""
+
+        def look(limit: float) -> None:
+            self._end.send(data, tag=tag, kind=kind, more=more, timeout=limit)
+
+        await self._when(BLOCKS, look, timeout)
+
+    async def send_message(
+        self, data: Buffer, *, tag: int = 0, kind: int = 0, timeout: float | None = None
+    ) -> None:
+        """As `brigade.Reader.send_message`; `timeout` is for the first block."""
+        view = memoryview(data).cast("B")
+        await self._send(_steps.parts(view, self.block_size, kind, tag), timeout)
+
+    async def send_array(self, array: Any, *, tag: int = 0, timeout: float | None = None) -> None:
+        """As `brigade.send_array`."""
+        await self._send(_arrays.sent(array, self.block_size, tag), timeout)
+
+    async def send_object(self, obj: Any, *, tag: int = 0, timeout: float | None = None) -> None:
+        """As `brigade.send_object`."""
+        await self._send(_objects.sent(obj, self.block_size, tag), timeout)
+
+    async def _send(self, sent: Iterator[_steps.Part], timeout: float | None) -> None:
+        async with self._turn:
+            part = next(sent)
+            part.send(await self.empty_block(timeout))
+            try:
+                for part in sent:
+                    part.send(await self.empty_block())
+            except BaseException:
+                self.abort(_steps.BROKEN_OFF)
+                raise
+
     def close(self) -> None:
         """Says that no more data will come."""
         self._end.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._end.closed
 
     async def verdict(self, timeout: float | None = None) -> Delivered:
         """The Writer's verdict, after `close`."""
@@ -174,6 +230,42 @@ class Writer(_End[_brigade.Writer]):
     async def data_block(self, timeout: float | None = None) -> DataBlock | None:
         """The next block; `None` at the end of the data."""
         return await self._when(BLOCKS, self._end.data_block, timeout)
+
+    async def newest_block(self, timeout: float | None = None) -> DataBlock | None:
+        """The newest block; older ones are given back unread."""
+        return await self._when(BLOCKS, self._end.newest_block, timeout)
+
+    async def message(self, max_bytes: int, timeout: float | None = None) -> Message | None:
+        """As `brigade.Writer.message`."""
+        return await self._when(BLOCKS, lambda limit: self._end.message(max_bytes, limit), timeout)
+
+    async def recv_array(self, timeout: float | None = None) -> np.ndarray[Any, Any] | None:
+        """As `brigade.recv_array`."""
+        return await self._receive(_arrays.received, timeout)
+
+    async def recv_object(self, timeout: float | None = None, *, max_bytes: int = 1 << 32) -> Any:
+        """As `brigade.recv_object`."""
+        _objects.check(self._end)
+        return await self._receive(_objects.received, timeout, max_bytes)
+
+    async def _receive(
+        self, what: Callable[..., _steps.Receiving[_T]], timeout: float | None, *arguments: Any
+    ) -> _T:
+        async with self._turn:
+            steps, begun = _steps.begin(self._end, what, *arguments)
+            while True:
+                try:
+                    block = await self.data_block(None if begun else timeout)
+                except BaseException:
+                    _steps.interrupted(self._end, steps, begun)
+                    raise
+                try:
+                    steps.send(block)
+                except StopIteration as came:
+                    return came.value  # type: ignore[no-any-return]
+                # Else it could not be given back yet.
+                del block
+                begun = True
 
     @property
     def at_end(self) -> bool:

@@ -14,6 +14,10 @@ pub(crate) fn raised(py: Python<'_>, error: Error) -> PyErr {
     exception(py, &error).map_or_else(|failure| failure, PyErr::from_value)
 }
 
+/// What nobody sees in Python: that a name keeps a block.
+const STILL_SEEN: &str =
+    "; a variable, an array or a memoryview has them still: `del` it before the end";
+
 fn class_name(error: &Error) -> &'static str {
     match error {
         Error::TooManyInstances { .. } => "TooManyInstances",
@@ -49,6 +53,7 @@ fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>>
     let made = match error {
         // As Python's own: the number first.
         Error::Os { source, .. } => class.call1((source.raw_os_error(), text))?,
+        Error::NotGivenBack { .. } => class.call1((text + STILL_SEEN,))?,
         _ => class.call1((text,))?,
     };
     made.setattr("number", error.code())?;

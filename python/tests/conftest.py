@@ -36,6 +36,7 @@ class Process:
         text = PREAMBLE + textwrap.dedent(script)
         self.process = subprocess.Popen(
             [sys.executable, "-P", *python, "-c", text, name],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -49,6 +50,12 @@ class Process:
         """The next line that it says."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip("\n")
+
+    def tell(self, line: str) -> None:
+        """Lets it read a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def kill(self) -> None:
         self.process.kill()
@@ -76,7 +83,7 @@ def start(name: str) -> Iterator[Start]:
     for process in started:
         if process.process.poll() is None:
             process.kill()
-        for pipe in (process.process.stdout, process.process.stderr):
+        for pipe in (process.process.stdin, process.process.stdout, process.process.stderr):
             assert pipe is not None
             pipe.close()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 from collections.abc import Coroutine
 from typing import Any
 
 import brigade
+import numpy as np
 import pytest
 from brigade import aio
 from conftest import LIMIT, Start
@@ -366,5 +368,84 @@ def test_nothing_is_done_while_nothing_comes(name: str) -> None:
         assert block is not None
         block.done()
         await close(reader, writer)
+
+    run(test())
+
+
+def test_arrays_objects_and_messages_pass_in_several_blocks_and_tasks_take_turns(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        count = 20
+
+        async def send(number: int) -> None:
+            await reader.send_array(np.full(2000, number))
+
+        sending = [asyncio.ensure_future(send(number)) for number in range(count)]
+        came = await asyncio.gather(*(writer.recv_array(LIMIT) for _ in range(count)))
+        await asyncio.gather(*sending)
+        sums = sorted(int(array.sum()) // 2000 for array in came if array is not None)
+        assert sums == list(range(count))
+
+        what: dict[str, Any] = {"arrays": [np.arange(n) for n in (0, 10, 5000)], "text": "x" * 10_000}
+        posting = asyncio.ensure_future(reader.send_object(what))
+        got = await writer.recv_object()
+        await posting
+        assert got["text"] == what["text"]
+        assert [a.tolist() for a in got["arrays"]] == [a.tolist() for a in what["arrays"]]
+        del got
+
+        posting = asyncio.ensure_future(reader.send_message(b"y" * 10_000, tag=3))
+        message = await writer.message(20_000)
+        await posting
+        assert message is not None and (message.tag, message.data) == (3, b"y" * 10_000)
+
+        await reader.send(b"one", tag=1)
+        await reader.send(b"two", tag=2)
+        newest = await writer.newest_block()
+        assert newest is not None and bytes(newest) == b"two"
+        newest.done()
+        finishing = asyncio.ensure_future(reader.finish())
+        assert await writer.recv_array() is None and writer.held == 0
+        writer.finish()
+        await finishing
+        assert reader.closed
+
+    run(test())
+
+
+def test_who_is_cancelled_in_the_middle_of_an_array_gets_it_next_time(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        sending = asyncio.ensure_future(reader.send_array(np.arange(20_000)))
+        cancelled = 0
+        while True:
+            waiting = asyncio.ensure_future(writer.recv_array())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            if waiting.done():
+                break
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+                break
+            cancelled += 1
+        array = waiting.result()
+        assert array is not None and np.array_equal(array, np.arange(20_000))
+        await sending
+        await close(reader, writer)
+
+    run(test())
+
+
+def test_who_is_cancelled_in_the_middle_of_sending_gives_up_the_session(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        sending = asyncio.ensure_future(reader.send_array(np.arange(20_000)))
+        await asyncio.sleep(0.02)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        with pytest.raises(brigade.PartnerAborted, match="broken off"):
+            await writer.recv_array()
 
     run(test())

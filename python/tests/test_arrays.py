@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import struct
 from typing import Any
 
 import brigade
 import numpy as np
 import pytest
-from conftest import LIMIT, Start, join_reader
+from conftest import LIMIT, Start, join_reader, join_writer
 from pairs import beside, pair
 
 FIELDS = np.dtype([("a", "<i4"), ("b", [("c", "<f8"), ("d", "<U3")]), ("e", "<i2", (2, 2))])
@@ -91,7 +92,6 @@ def test_who_keeps_all_arrays_gets_copies_before_the_blocks_run_out(
                 brigade.send_array(reader, np.full(500, number))
         """
     )
-    from conftest import join_writer
 
     with join_writer(name) as writer:
         kept = []
@@ -219,3 +219,70 @@ def test_the_partners_death_is_told_in_the_middle_of_an_array(name: str, start: 
     beside(writer.kill)
     with pytest.raises(brigade.PartnerDied):
         brigade.send_array(reader, np.zeros(1 << 20))
+
+
+class Enough(Exception):
+    """What a signal's handler raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no such timer")
+def test_who_is_interrupted_in_the_middle_gets_the_array_by_the_next_call(
+    name: str, start: Start
+) -> None:
+    reader = start(
+        """
+        import numpy as np
+        from brigade import _arrays
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            for number, part in enumerate(_arrays.sent(np.arange(2000), 4096, 0)):
+                if number == 3:
+                    say("half")
+                    sys.stdin.readline()
+                part.send(reader.empty_block())
+        """
+    )
+
+    def stop(*_: object) -> None:
+        raise Enough
+
+    writer = join_writer(name)
+    assert reader.hear() == "half"
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(Enough):
+            brigade.recv_array(writer)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ValueError, match="something else"):
+        brigade.recv_object(writer)
+    reader.tell("go on")
+    came = brigade.recv_array(writer, LIMIT)
+    assert came is not None and np.array_equal(came, np.arange(2000))
+    assert brigade.recv_array(writer, LIMIT) is None
+    writer.finish()
+    reader.end()
+
+
+def test_threads_that_send_and_receive_in_several_blocks_take_turns(name: str) -> None:
+    reader, writer = pair(name)
+    came: list[int] = []
+
+    def receive() -> None:
+        while (array := brigade.recv_array(writer, LIMIT)) is not None:
+            assert (array == array[0]).all()
+            came.append(int(array[0]))
+
+    def send(start: int) -> None:
+        for number in range(start, start + 10):
+            brigade.send_array(reader, np.full(1500 + number, number), timeout=LIMIT)
+
+    receiving = [beside(receive) for _ in range(3)]
+    sending = [beside(lambda start=start: send(start)) for start in (0, 10, 20)]
+    for thread in sending:
+        thread.join(LIMIT)
+    reader.close()
+    for thread in receiving:
+        thread.join(LIMIT)
+    assert sorted(came) == list(range(30))

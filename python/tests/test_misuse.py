@@ -164,7 +164,7 @@ def test_a_verdict_with_a_view_left_is_refused_and_both_know(name: str, start: S
     with pytest.raises(brigade.NotGivenBack), join_writer(name) as writer:
         arrays = [seen(block) for block in writer]
     assert arrays[0].tobytes() == b"data"
-    assert other.end() == "no verdict: 1 blocks were taken and never given back"
+    assert other.end() == "no verdict: not all blocks were given back: 1 missing"
 
 
 def test_a_data_block_cannot_be_written_to(name: str, start: Start) -> None:

@@ -1,0 +1,126 @@
+"""What passes in several blocks, told apart from how the blocks are waited for: the calls that
+wait by blocking and those of `brigade.aio` take the same steps.
+
+To receive is a generator that is given block after block, `None` at the end of the data, and returns
+what came. To send is one that gives, for each block, what fills it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from ._errors import TimedOut
+
+if TYPE_CHECKING:
+    from ._brigade import DataBlock, EmptyBlock, Reader, Writer
+
+T = TypeVar("T")
+
+Receiving = Generator[None, "DataBlock | None", T]
+
+
+class Part(NamedTuple):
+    """What goes in one block."""
+
+    fill: Callable[[EmptyBlock], int]
+    """Fills the block; how many bytes of it."""
+    kind: int
+    tag: int
+    more: bool
+
+    def send(self, block: EmptyBlock) -> None:
+        block.send(self.fill(block), kind=self.kind, tag=self.tag, more=self.more)
+
+
+def parts(data: memoryview, room: int, kind: int, tag: int = 0, more: bool = False) -> Iterator[Part]:
+    """`data`, in as many blocks with `room` as it needs, one at least; `more` comes behind it."""
+    for start in range(0, len(data), room) or (0,):
+        piece = data[start : start + room]
+        goes_on = more or start + room < len(data)
+        yield Part(partial(_copy, piece), kind, tag, goes_on)
+
+
+def _copy(piece: memoryview, block: EmptyBlock) -> int:
+    return block.copy_from(piece)
+
+
+#: Who sends or receives in several blocks, keeps others out meanwhile.
+_turns: WeakKeyDictionary[Reader | Writer, threading.Lock] = WeakKeyDictionary()
+
+
+@contextmanager
+def _turn(end: Reader | Writer, timeout: float | None) -> Iterator[None]:
+    turn = _turns.setdefault(end, threading.Lock())
+    if not turn.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)):
+        raise TimedOut("another thread is sending or receiving in several blocks")
+    try:
+        yield
+    finally:
+        turn.release()
+
+
+def send(reader: Reader, sent: Iterator[Part], timeout: float | None) -> None:
+    """Sends all parts; `timeout` is for the first block. If that stops in the middle, the
+    session is given up: the Writer could not tell what is missing."""
+    with _turn(reader, timeout):
+        part = next(sent)
+        part.send(reader.empty_block(timeout))
+        try:
+            for part in sent:
+                part.send(reader.empty_block())
+        except BaseException:
+            reader.abort(BROKEN_OFF)
+            raise
+
+
+BROKEN_OFF = "something in several blocks was broken off"
+
+#: What an interrupted call has begun to receive, for the next one.
+_begun: WeakKeyDictionary[Writer, Receiving[Any]] = WeakKeyDictionary()
+
+
+def begin(
+    writer: Writer, what: Callable[..., Receiving[T]], *arguments: Any
+) -> tuple[Receiving[T], bool]:
+    """The steps to receive, and whether they go on where a call was interrupted."""
+    begun = _begun.pop(writer, None)
+    if begun is None:
+        steps = what(writer, *arguments)
+        next(steps)
+        return steps, False
+    if begun.gi_code is not what.__code__:  # type: ignore[attr-defined]
+        _begun[writer] = begun
+        raise ValueError("a call was interrupted in the middle of something else, which comes first")
+    return begun, True
+
+
+def interrupted(writer: Writer, steps: Receiving[Any], begun: bool) -> None:
+    """A call is, while it waits for a block."""
+    if begun:
+        _begun[writer] = steps
+
+
+def receive(
+    writer: Writer, what: Callable[..., Receiving[T]], timeout: float | None, *arguments: Any
+) -> T:
+    """What comes; `timeout` is for the first block."""
+    with _turn(writer, timeout):
+        steps, begun = begin(writer, what, *arguments)
+        while True:
+            try:
+                block = writer.data_block(None if begun else timeout)
+            except BaseException:
+                interrupted(writer, steps, begun)
+                raise
+            try:
+                steps.send(block)
+            except StopIteration as came:
+                return came.value  # type: ignore[no-any-return]
+            # Else it could not be given back yet.
+            del block
+            begun = True
