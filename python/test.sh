@@ -3,7 +3,7 @@
 #
 #   python/test.sh [WHEEL]
 #
-# with the tests, the examples of its page, and the types of both. PYTHONS names others to look for
+# with the tests, the examples (those of its page, too), and the types of all. PYTHONS names others to look for
 # ("3.11 3.12"). What is made stays in python/target, for the next time.
 set -euo pipefail
 wheel=${1:+$(realpath "$1")}
@@ -56,12 +56,12 @@ for version in "${versions[@]}"; do
     environment "$home" "$(find_python "$version")" -r tests/requirements.txt
     "$home/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$wheel"
     # Not from here: `brigade` is what was installed, not the folder of its sources.
-    timeout -k 10 600 "$home/bin/python" -P -m pytest --doctest-glob='*.md' tests README.md ../docs/python.md
+    timeout -k 10 1200 "$home/bin/python" -P -m pytest --doctest-glob='*.md' tests README.md ../docs/python.md
 done
 
 step types
 for platform in linux win32; do
-    "$home/bin/python" -P -m mypy --strict --platform $platform brigade tests
+    "$home/bin/python" -P -m mypy --strict --platform $platform brigade tests examples/{camera,encoder,waves}.py
 done
 # It imports from where it is called.
 cd target

@@ -1,5 +1,6 @@
 /* A camera that never waits: where there is no empty block, it drops the frame. Its encoder is
- * encoder.c, or that of the Rust library's example `camera`; this one serves both.
+ * encoder.c, python/examples/encoder.py, or that of the Rust library's example `camera`; this one
+ * serves all of them.
  *
  *     cc -o camera camera.c $(pkg-config --cflags --libs brigade)
  *     ./camera my-camera

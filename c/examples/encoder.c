@@ -1,5 +1,5 @@
 /* An encoder that is slower than its camera and wants the newest frame: the other end of camera.c,
- * or of the Rust library's example `camera`.
+ * of python/examples/camera.py, or of the Rust library's example `camera`.
  *
  *     cc -o encoder encoder.c $(pkg-config --cflags --libs brigade)
  *     ./encoder my-camera 300

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use engine::{Label, Options, Side};
+use engine::{Delivered, Error, Label, Options, Side};
 use tempfile::TempDir;
 
 /// No program takes this long; one that does hangs. (Its own limit is shorter.)
@@ -366,6 +366,57 @@ fn the_example_in_cxx_sums_up_what_its_other_process_sends() {
         let said: String = both.iter_mut().map(Process::succeed).collect();
         assert!(said.contains("all numbers are summed up"), "{said}");
         assert!(said.contains("the sum is 499999500000"), "{said}");
+    }
+}
+
+/// As waves.c has them, in the place of python/examples/waves.py.
+const SAMPLES: u64 = 65536;
+const TOTAL: u16 = 1;
+
+/// Sends blocks of samples which are all 1, and says that their sum is `total`.
+fn send_waves(name: &str, blocks: u64, total: f64) -> Result<Delivered, Error> {
+    let options = Options::new().block_size(8 * SAMPLES as usize).wait(LIMIT);
+    let role = engine::join(name, &options.side(Side::Reader)).unwrap();
+    let reader = role.into_reader().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    for number in 0..blocks {
+        let mut block = reader.empty_block_until(deadline).unwrap();
+        for sample in block.chunks_exact_mut(8) {
+            sample.copy_from_slice(&1f64.to_ne_bytes());
+        }
+        block.send(8 * SAMPLES as usize, number * SAMPLES).unwrap();
+    }
+    let letter = [(blocks * SAMPLES).to_ne_bytes(), total.to_ne_bytes()];
+    reader
+        .post_until(TOTAL, letter.as_flattened(), deadline)
+        .unwrap();
+    reader.finish_until(deadline)
+}
+
+#[test]
+fn samples_are_summed_up_where_they_lie_and_a_wrong_sum_is_no_success() {
+    if !has_tools() {
+        return;
+    }
+    for way in [Way::Plain, Way::Sanitized] {
+        let place = tempfile::tempdir().unwrap();
+        let waves = compile("examples/waves.c", way, place.path());
+        let name = |name: &str| place.path().join(name).display().to_string();
+
+        let mut sums = Process::start(&waves, way, &[name("right")]);
+        let all = 20 * SAMPLES;
+        send_waves(&name("right"), 20, all as f64).unwrap();
+        let said = sums.succeed();
+        assert!(
+            said.contains(&format!("{all} samples, whose sum is {all}.0")),
+            "{said}"
+        );
+
+        let _sums = Process::start(&waves, way, &[name("wrong")]);
+        match send_waves(&name("wrong"), 20, 7.0) {
+            Err(Error::PartnerAborted { reason, .. }) => assert_eq!(reason, "the sum is not right"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import LIMIT
 
 ROOT = Path(__file__).parents[2]
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 """Where cargo puts what it makes, as long as nobody cleans it."""
+
+EXE = ".exe" if sys.platform == "win32" else ""
+
+LIMIT = 120.0
+"""Seconds within which each program has ended."""
 
 BUILDING = 600.0
 """Seconds within which anything is built, and a test that may have to has ended."""
@@ -45,16 +50,18 @@ def build(command: Sequence[str | Path], **environment: str) -> str:
 
 
 @cache
-def rust(package: str, example: str) -> Path:
-    """An example of a package of the workspace, as a program."""
-    cargo("build", "-p", package, "--example", example)
-    return TARGET / "debug" / "examples" / example
+def rust(example: str) -> Path:
+    """An example of the workspace, as a program: of the whole, whose tests have built most of it."""
+    cargo("build", "--workspace", "--example", example)
+    return TARGET / "debug" / "examples" / f"{example}{EXE}"
 
 
 class C:
     """The C library, installed, and programs that are linked with it."""
 
     def __init__(self, place: Path) -> None:
+        if sys.platform != "linux":
+            pytest.skip("the C library is installed on Linux only")
         for tool in ("cc", "pkg-config"):
             if shutil.which(tool) is None:
                 pytest.skip(f"there is no {tool}")

@@ -28,10 +28,7 @@ NUMBERS = itertools.count()
 
 End = Callable[..., Program]
 
-pytestmark = [
-    pytest.mark.timeout(BUILDING),
-    pytest.mark.skipif(sys.platform == "win32", reason="the C library is installed on Linux only"),
-]
+pytestmark = pytest.mark.timeout(BUILDING)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +37,7 @@ def end(tmp_path_factory: pytest.TempPathFactory) -> End:
     place = tmp_path_factory.mktemp("languages")
     c = C(place)
     programs: dict[str, list[str | Path]] = {
-        "rust": [rust("brigade-c", "end")],
+        "rust": [rust("end")],
         "c": [c.compile("c/tests/languages/end.c")],
         "python": [sys.executable, "-P", SOURCES / "end.py"],
     }
