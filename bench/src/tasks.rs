@@ -25,7 +25,12 @@ pub fn table(rounds: usize) -> Outcome<()> {
     println!("{rounds} rounds, in turn; median (least to most), and ratios with quartiles");
     println!(
         "{:>8}  {:>24}  {:>24}  {:>24}  {:>22}  {:>22}",
-        "block", "threads", "one-thread tasks", "several threads'", "one/threads", "several/threads"
+        "block",
+        "threads",
+        "one-thread tasks",
+        "several threads'",
+        "one/threads",
+        "several/threads"
     );
     for size in [4096, 64 << 10, 1 << 20] {
         let [threads, one, several] = rates(rounds, ["brigade", "task", "task-multi"], size)?;
@@ -63,12 +68,7 @@ fn runtime(rival: &str) -> Outcome<Runtime> {
     Ok(builder.enable_io().build()?)
 }
 
-pub fn fill<const SIZE: usize>(
-    rival: &str,
-    place: &str,
-    data: &[u8],
-    count: u64,
-) -> Outcome<()> {
+pub fn fill<const SIZE: usize>(rival: &str, place: &str, data: &[u8], count: u64) -> Outcome<()> {
     let (place, data) = (place.to_owned(), data.to_vec());
     let runtime = runtime(rival)?;
     let task = runtime.spawn(async move {
