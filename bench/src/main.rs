@@ -6,7 +6,7 @@
 //! ```text
 //! cargo run --release --manifest-path bench/Cargo.toml -- [ROUNDS [BLOCK_SIZE...]]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
-//! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS]
+//! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
 //! ```
 //!
 //! The first measures throughput (with blocks of those sizes) and, without a size,
@@ -41,8 +41,12 @@ fn main() -> Outcome<()> {
             Ok(())
         }
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),
-        ["--tasks"] => tasks::table(ROUNDS_AGAINST),
-        ["--tasks", rounds] => tasks::table(rounds.parse()?),
+        ["--tasks"] => tasks::all(ROUNDS_AGAINST),
+        ["--tasks", rounds] => tasks::all(rounds.parse()?),
+        ["--tasks", rounds, ref sizes @ ..] => {
+            let sizes: Result<Vec<usize>, _> = sizes.iter().map(|size| size.parse()).collect();
+            tasks::throughput(rounds.parse()?, &sizes?)
+        }
         ["--against", path, rounds] => against::compare(path, rounds.parse()?),
         [] => all(ROUNDS),
         [rounds] => all(rounds.parse()?),

@@ -21,7 +21,12 @@ const ASLEEP: Duration = Duration::from_millis(2);
 /// Questions and answers in a round.
 const QUESTIONS: u64 = 200;
 
-pub fn table(rounds: usize) -> Outcome<()> {
+pub fn all(rounds: usize) -> Outcome<()> {
+    throughput(rounds, &[4096, 64 << 10, 1 << 20])?;
+    latency(rounds)
+}
+
+pub fn throughput(rounds: usize, sizes: &[usize]) -> Outcome<()> {
     println!("{rounds} rounds, in turn; median (least to most), and ratios with quartiles");
     println!(
         "{:>8}  {:>24}  {:>24}  {:>24}  {:>22}  {:>22}",
@@ -32,7 +37,7 @@ pub fn table(rounds: usize) -> Outcome<()> {
         "one/threads",
         "several/threads"
     );
-    for size in [4096, 64 << 10, 1 << 20] {
+    for &size in sizes {
         let [threads, one, several] = rates(rounds, ["brigade", "task", "task-multi"], size)?;
         println!(
             "{size:>8}  {:>24}  {:>24}  {:>24}  {:>22}  {:>22}",
@@ -43,6 +48,10 @@ pub fn table(rounds: usize) -> Outcome<()> {
             quartiles(&ratios(&several, &threads)),
         );
     }
+    Ok(())
+}
+
+fn latency(rounds: usize) -> Outcome<()> {
     println!("\nthere and back, both asleep for 2 ms, {QUESTIONS} times a round; of medians");
     let mut medians = [const { Vec::new() }; 2];
     for _ in 0..rounds {

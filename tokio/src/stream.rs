@@ -51,7 +51,8 @@ impl<R: BorrowMut<AsyncReader>> SendStream<R> {
         SendStream { reader, offset: 0 }
     }
 
-    /// Sends what is left, and finishes the session: see [`AsyncReader::finish`].
+    /// Sends what is left, and finishes the session: see [`AsyncReader::finish`]. A stream that owns
+    /// its Reader gives up with it if this is dropped before it is ready.
     ///
     /// # Errors
     ///

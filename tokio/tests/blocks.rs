@@ -10,9 +10,10 @@ mod common;
 
 use std::time::Duration;
 
+use brigade::Seat;
 use brigade_tokio::{
     AsyncReader, AsyncWriter, BothWays, Error, Filled, Interest, Label, OwnedDataBlock,
-    OwnedEmptyBlock, Role, accept, join, join_both_ways, wait,
+    OwnedEmptyBlock, Role, accept, join, join_both_ways, wait, wait_both_ways,
 };
 use common::{expect_numbers, in_both, options, pair, place, send_number};
 use futures_util::{FutureExt, SinkExt, StreamExt, TryStreamExt, sink, stream};
@@ -362,12 +363,10 @@ fn data_goes_both_ways() {
     in_both(|| async {
         let (_directory, name) = place();
         let options = options(8, 2);
-        let both = tokio::try_join!(
-            join_both_ways(&name, &options),
-            join_both_ways(&name, &options)
-        );
+        let seat = Seat::take(&name, &options.clone().both_ways()).unwrap();
+        let both = tokio::try_join!(wait_both_ways(seat), join_both_ways(&name, &options));
         let (one, other) = both.unwrap();
-        assert_ne!(one.is_first, other.is_first);
+        assert!(one.is_first && !other.is_first);
         async fn talk(both: BothWays) {
             let (mut reader, mut writer) = (both.reader, both.writer);
             let sending = async {
@@ -433,7 +432,7 @@ fn a_task_talks_to_a_thread_that_blocks() {
 fn a_seat_that_was_taken_is_waited_for() {
     in_both(|| async {
         let (_directory, name) = place();
-        let seat = brigade::Seat::take(&name, &options(8, 1)).unwrap();
+        let seat = Seat::take(&name, &options(8, 1)).unwrap();
         let options = options(8, 1);
         let (first, second) = tokio::try_join!(wait(seat), join(&name, &options)).unwrap();
         assert!(first.into_reader().is_some() && second.into_writer().is_some());

@@ -9,7 +9,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade_tokio::{AsyncReader, AsyncWriter, Error, Options, Role, join};
+use brigade::Seat;
+use brigade_tokio::{AsyncReader, AsyncWriter, Error, Options, Role, join, wait};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -66,9 +67,10 @@ pub(crate) fn options(size: usize, count: usize) -> Options {
 pub(crate) async fn pair(size: usize, count: usize) -> (AsyncReader, AsyncWriter) {
     let (_directory, name) = place();
     let options = options(size, count);
-    match tokio::try_join!(join(&name, &options), join(&name, &options)).unwrap() {
-        (Role::Reader(reader), Role::Writer(writer))
-        | (Role::Writer(writer), Role::Reader(reader)) => (reader, writer),
+    // The first is there before the second comes, however busy the machine is.
+    let seat = Seat::take(&name, &options).unwrap();
+    match tokio::try_join!(wait(seat), join(&name, &options)).unwrap() {
+        (Role::Reader(reader), Role::Writer(writer)) => (reader, writer),
         both => panic!("not a reader and a writer: {both:?}"),
     }
 }
