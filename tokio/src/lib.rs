@@ -18,7 +18,7 @@
 //!
 //! # Waiting
 //!
-//! An end that has nothing at hand looks for some microseconds, then announces that it sleeps
+//! An end that has nothing at hand looks for 20 µs at most, then announces that it sleeps
 //! and waits for its one [handle](brigade::Reader::handle): in the runtime's reactor on Linux, by
 //! a registered wait of the system's on Windows. No thread but one of the runtime's pool for
 //! joining, no timer, and no queue: what waits in between are the blocks, of which there
