@@ -265,7 +265,10 @@ impl<E: End> Held<E> {
 
     /// Whether there is no end any more; not while a call is in it.
     pub(crate) fn is_left(&self) -> bool {
-        self.end.try_lock().is_some_and(|end| end.is_none())
+        let is_left = self.end.try_lock().is_some_and(|end| end.is_none());
+        // As whoever was in the end.
+        self.welcome();
+        is_left
     }
 
     /// Lets go of the end, once no call is in it.

@@ -159,9 +159,11 @@ impl Writer {
         if found.is_none() {
             self.held.has_ended.store(true, Ordering::Relaxed);
         }
-        let told = found.map(|label| tell::message(py, label, &message));
-        message.clear();
-        told.transpose()
+        // It may be large, and is not kept.
+        let whole = std::mem::take(&mut *message);
+        found
+            .map(|label| tell::message(py, label, &whole))
+            .transpose()
     }
 
     fn __iter__(slf: Py<Self>) -> Blocks {
