@@ -118,8 +118,8 @@ impl Drop for Filling<'_> {
     }
 }
 
-/// A block to be filled. Its bytes are seen through the buffer protocol, writable, with what
-/// was in there the last time. Not sent, it is empty again when it is collected.
+/// A block to be filled. Its bytes are seen through the buffer protocol, with what was in there the last time.
+/// Not sent, it is empty again when it is collected, or at the end of `with`.
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct EmptyBlock {
     slot: Slot<OwnedEmptyBlock>,
@@ -162,6 +162,8 @@ impl EmptyBlock {
         true
     }
 
+    /// Sends the first `length` bytes, or all. Does not wait. BufferError while the bytes are seen, by a
+    /// memoryview or an array; InvalidUse if the block was sent before.
     #[pyo3(signature = (length=None, *, tag=0, kind=0, more=false))]
     fn send(
         &self,
@@ -184,6 +186,7 @@ impl EmptyBlock {
         sent.map_err(|error| raised(py, error))
     }
 
+    /// Copies `data` to the block; how many bytes these are.
     #[pyo3(signature = (data, offset=0))]
     fn copy_from(&self, data: &Bound<'_, PyAny>, offset: usize) -> PyResult<usize> {
         let py = data.py();
@@ -193,6 +196,7 @@ impl EmptyBlock {
         Ok(data.len())
     }
 
+    /// It is empty again.
     fn put_back(&self, py: Python<'_>) -> PyResult<()> {
         self.held.check_here(py)?;
         if let Some(block) = self.slot.take()? {
@@ -242,8 +246,8 @@ impl Drop for EmptyBlock {
     }
 }
 
-/// A filled block. Its bytes are seen through the buffer protocol, read-only. It is given back
-/// when it is collected, if not before.
+/// A filled block. Its bytes are seen through the buffer protocol, read-only. It is given back when it is
+/// collected, if not before.
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct DataBlock {
     slot: Slot<OwnedDataBlock>,
@@ -289,6 +293,7 @@ impl DataBlock {
         self.label.kind
     }
 
+    /// Whether the message goes on in the next block.
     #[getter]
     fn more(&self) -> bool {
         self.label.more
@@ -314,6 +319,7 @@ impl DataBlock {
         self.tobytes(py)
     }
 
+    /// Copies as many bytes to `buffer` as it has room for; how many these are.
     fn copy_to(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
         let buffer = Bytes::to_write(buffer)?;
@@ -323,6 +329,7 @@ impl DataBlock {
         Ok(copied)
     }
 
+    /// Gives the block back. BufferError while its bytes are seen; a second time does nothing.
     fn done(&self, py: Python<'_>) -> PyResult<()> {
         self.held.check_here(py)?;
         if let Some(block) = self.slot.take()? {

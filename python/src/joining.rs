@@ -146,6 +146,11 @@ fn ends(py: Python<'_>, both: BothWays) -> PyResult<(Py<Reader>, Py<Writer>, boo
 }
 
 /// Joins the session `name` and waits for the partner.
+///
+/// The first process becomes the Reader and the second the Writer, unless `side` says otherwise. A name with a
+/// separator in it is a path, for processes that share a directory; others are private to the user.
+///
+/// Raises TooManyInstances, NoPartner after `timeout`, Refused, InvalidOption, and what the system says.
 #[pyfunction]
 #[pyo3(signature = (name, **options))]
 pub(crate) fn join(
@@ -160,7 +165,8 @@ pub(crate) fn join(
     end(py, role)
 }
 
-/// As `join`, for a session in which data goes both ways.
+/// As `join`, for a session in which data goes both ways: what this process sends with, what it receives
+/// with, and whether it came first.
 #[pyfunction]
 #[pyo3(signature = (name, **options))]
 pub(crate) fn join_both_ways(
@@ -199,8 +205,7 @@ pub(crate) fn accept_both_ways(
     ends(py, both)
 }
 
-/// A place in the session `name`, whose partner may be yet to come. Waits at most until whoever
-/// holds the name has answered.
+/// A place in the session `name`, whose partner may be yet to come.
 #[pyfunction]
 #[pyo3(signature = (name, **options))]
 pub(crate) fn take(
@@ -217,7 +222,7 @@ pub(crate) fn take(
     })
 }
 
-/// For who joins in a thread and shall be able to end that. No wait of it heeds signals.
+/// For who joins in a thread and shall be able to end that: see `brigade.aio`. Its wait heeds no signals.
 #[pyclass(frozen, name = "Seat", module = "brigade._brigade")]
 pub(crate) struct Taken {
     seat: Mutex<Option<Seat>>,
@@ -260,8 +265,8 @@ fn command(
     Ok(command)
 }
 
-/// Starts a process that this one invites to a session, and waits for it: the process, and
-/// this one's end.
+/// Starts a process that this one invites to a session without a name, and waits for it to `accept`. This
+/// process is the Reader, unless `side` says otherwise. If it fails, the process is killed.
 #[pyfunction]
 #[pyo3(signature = (args, *, env=None, cwd=None, **options))]
 pub(crate) fn invite(
@@ -327,7 +332,7 @@ impl Child {
         self.pid
     }
 
-    /// How it ended, as `subprocess` says it: below zero for a signal; `None` if it has not.
+    /// How it ended, as `subprocess` says it; None if it has not.
     fn poll(&self) -> PyResult<Option<i32>> {
         self.look()
     }

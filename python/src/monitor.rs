@@ -29,6 +29,7 @@ impl Monitor {
         py.detach(|| self.monitor.abort_with(code, reason));
     }
 
+    /// Waits until the session is over; raises how, if it did not end well. TimedOut if it goes on.
     #[pyo3(signature = (timeout=None))]
     fn watch(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         wait(
@@ -54,12 +55,13 @@ impl Monitor {
         tell::delivered(py, self.monitor.delivered())
     }
 
+    /// Blocks that are sent and not given back.
     #[getter]
     fn blocks_under_way(&self) -> u64 {
         self.monitor.blocks_under_way()
     }
 
-    /// In seconds.
+    /// Seconds that this end has waited for its partner: who waits much is the faster one.
     #[getter]
     fn waited(&self) -> f64 {
         self.monitor.waited().as_secs_f64()
@@ -75,6 +77,7 @@ impl Monitor {
         self.monitor.partner_figures().to_vec()
     }
 
+    /// Shows the partner one of 4 numbers, whose meaning is the application's.
     fn set_figure(&self, index: usize, value: u64) -> PyResult<()> {
         if index >= FIGURES {
             return Err(PyIndexError::new_err("there is no such figure"));

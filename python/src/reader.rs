@@ -20,6 +20,8 @@ use crate::wait::{self, Limit};
 type End = engine::Reader;
 
 /// The end that takes empty blocks, fills them and sends them.
+///
+/// As a context manager, it finishes the session, or gives it up with what was raised.
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct Reader {
     held: Arc<Held<End>>,
@@ -150,6 +152,7 @@ impl Reader {
         self.held.facts.block_count
     }
 
+    /// 1 in a new session, and one more for each process that has taken a lost one's place.
     #[getter]
     fn epoch(&self) -> u64 {
         self.held.facts.epoch
@@ -170,7 +173,7 @@ impl Reader {
         tell::delivered(py, self.held.facts.monitor.delivered())
     }
 
-    /// How many blocks are out in Python: not sent, given back or collected.
+    /// How many blocks this process has in hand: not sent, given back or collected yet.
     #[getter(held)]
     fn lent(&self) -> usize {
         self.held.lent()
@@ -182,11 +185,13 @@ impl Reader {
         self.held.has_ended.load(Ordering::Relaxed)
     }
 
+    /// The next empty block. While this process holds all blocks, none can come.
     #[pyo3(signature = (timeout=None))]
     fn empty_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<EmptyBlock> {
         self.wait_for_block(py, Limit::new(timeout)?)
     }
 
+    /// Sends a copy of `data` in one block; ValueError if it is longer.
     #[pyo3(signature = (data, *, tag=0, kind=0, more=false, timeout=None))]
     fn send(
         &self,
@@ -205,6 +210,8 @@ impl Reader {
         self.send_pieces(py, limit, &data, Label { kind, tag, more })
     }
 
+    /// Sends a copy of `data` in as many blocks as it needs. If that stops in the middle, by `timeout` say,
+    /// the session is given up.
     #[pyo3(signature = (data, *, tag=0, kind=0, timeout=None))]
     fn send_message(
         &self,
@@ -219,6 +226,7 @@ impl Reader {
         self.send_pieces(py, limit, &data, Label::new(kind, tag))
     }
 
+    /// Says that no more data will come. Does not wait for the Writer.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let call = self.enter(py, Limit::Forever)?;
         call.close().map_err(|error| raised(py, error))?;
@@ -226,26 +234,31 @@ impl Reader {
         Ok(())
     }
 
+    /// Waits, after `close`, until the Writer has said that it has got everything.
     #[pyo3(signature = (timeout=None))]
     fn verdict<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         self.close_and_wait(py, Limit::new(timeout)?, false)
     }
 
+    /// `close` and `verdict`.
     #[pyo3(signature = (timeout=None))]
     fn finish<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         self.close_and_wait(py, Limit::new(timeout)?, true)
     }
 
+    /// Raises PartnerDied or PartnerAborted, if it is so.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         let call = self.enter(py, Limit::Forever)?;
         call.check().map_err(|error| raised(py, error))
     }
 
+    /// Gives up: the partner gets `reason`, and calls of other threads that wait fail with Aborted.
     #[pyo3(signature = (reason="it was aborted", code=0))]
     fn abort(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<()> {
         self.held.abort(py, reason, code)
     }
 
+    /// Posts a letter of at most 1016 bytes; waits while 16 lie unread.
     #[pyo3(signature = (data, kind=0, timeout=None))]
     fn post(&self, data: &Bound<'_, PyAny>, kind: u16, timeout: Option<f64>) -> PyResult<()> {
         let py = data.py();
@@ -262,6 +275,7 @@ impl Reader {
         })
     }
 
+    /// The partner's next letter; None if none will come any more.
     #[pyo3(signature = (timeout=None))]
     fn letter<'py>(
         &self,
@@ -282,6 +296,8 @@ impl Reader {
         found.map(|letter| tell::letter(py, letter)).transpose()
     }
 
+    /// For who sleeps by other means. True: wait until `fileno` is readable, then `disarm`, and look by calls
+    /// with `timeout=0`. False: look now.
     #[pyo3(signature = (interest=1))]
     fn arm(&self, py: Python<'_>, interest: u8) -> PyResult<bool> {
         let interest = wait::interest(interest)?;
@@ -294,13 +310,14 @@ impl Reader {
         call.disarm().map_err(|error| raised(py, error))
     }
 
-    /// What an application's own loop waits for: a descriptor, on Windows a handle.
+    /// The descriptor for `arm`, on Windows the handle. Nothing may be read from it.
     fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
         let call = self.enter(py, Limit::Forever)?;
         let handle = call.handle().map(wait::raw);
         handle.map_err(|error| raised(py, error))
     }
 
+    /// After the Writer was lost: what was sent and not given back. This end is left.
     #[pyo3(name = "into_unreturned")]
     fn unreturned(&self, py: Python<'_>) -> PyResult<Unreturned> {
         let end = self.held.take(py)?;
@@ -309,6 +326,7 @@ impl Reader {
         Ok(Unreturned::new(&self.held, unreturned))
     }
 
+    /// As `into_unreturned`, of a Writer that is still there, and gets `reason`.
     #[pyo3(signature = (reason, code=0))]
     fn dismiss(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<Unreturned> {
         let end = self.held.take(py)?;

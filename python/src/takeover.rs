@@ -52,7 +52,8 @@ fn asked(name: PathBuf, options: Option<&Bound<'_, PyDict>>) -> PyResult<(String
     Ok((options::name(name)?, options::options(options)?))
 }
 
-/// What a Reader has sent and its Writer has not given back.
+/// What a Reader has sent and its lost Writer has not given back: it may have been drained, and is sent again to
+/// the next one. With the option `takeover`, this keeps the Reader's place as long as it lives.
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct Unreturned {
     unreturned: Sole<engine::Unreturned>,
@@ -78,7 +79,7 @@ impl Unreturned {
         self.unreturned.with(py, |unreturned| unreturned.len())
     }
 
-    /// Copies of all, in the order of sending.
+    /// Copies of the blocks, in the order of sending.
     fn messages<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let copied = self.unreturned.with(py, |unreturned| {
             let copy = |(label, bytes): (Label, &[u8])| (label, bytes.to_vec());
@@ -88,7 +89,7 @@ impl Unreturned {
         copied.into_iter().map(told).collect()
     }
 
-    /// Drops those of which `keep` says so by their place in the order of sending.
+    /// Drops the blocks before the one with this number in `messages`: they are not sent again.
     fn keep_from(&self, py: Python<'_>, first: usize) -> PyResult<()> {
         self.unreturned.with(py, |unreturned| {
             let mut index = 0;
@@ -105,10 +106,13 @@ impl Unreturned {
             .with(py, |unreturned| unreturned.is_closed())
     }
 
+    /// More data will come after all.
     fn reopen(&self, py: Python<'_>) -> PyResult<()> {
         self.unreturned.with(py, |unreturned| unreturned.reopen())
     }
 
+    /// Joins another Writer, as `join` does, to which these blocks are sent first. If it fails, it can be
+    /// called again.
     #[pyo3(signature = (name, **options))]
     fn rejoin(
         &self,
@@ -126,7 +130,8 @@ impl Unreturned {
     }
 }
 
-/// What is left of a Writer that has lost its Reader.
+/// What is left of a Writer that has lost its Reader. With the option `takeover`, this keeps the Writer's place
+/// as long as it lives.
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct Survivor {
     survivor: Sole<engine::Survivor>,
@@ -141,6 +146,7 @@ impl Survivor {
 
 #[pymethods]
 impl Survivor {
+    /// Joins another Reader, as `join` does. If it fails, it can be called again.
     #[pyo3(signature = (name, **options))]
     fn rejoin(
         &self,

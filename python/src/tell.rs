@@ -84,7 +84,7 @@ fn session<'py>(py: Python<'py>, session: &Session) -> PyResult<Bound<'py, PyAny
     record(py, "Session", fields)
 }
 
-/// All sessions of this user's processes.
+/// All sessions of this user's processes on this machine; the processes do not notice.
 #[pyfunction]
 pub(crate) fn sessions(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
     let found = py.detach(engine::sessions);

@@ -20,6 +20,8 @@ use crate::wait::{self, Limit};
 type End = engine::Writer;
 
 /// The end that takes filled blocks, drains them and gives them back.
+///
+/// As a context manager, it says at the end that all is good if the end of the data was seen; else it gives up.
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct Writer {
     held: Arc<Held<End>>,
@@ -97,6 +99,7 @@ impl Writer {
         self.held.facts.block_count
     }
 
+    /// 1 in a new session, and one more for each process that has taken a lost one's place.
     #[getter]
     fn epoch(&self) -> u64 {
         self.held.facts.epoch
@@ -117,7 +120,7 @@ impl Writer {
         tell::delivered(py, self.held.facts.monitor.delivered())
     }
 
-    /// How many blocks are out in Python: not sent, given back or collected.
+    /// How many blocks this process has in hand: not sent, given back or collected yet.
     #[getter(held)]
     fn lent(&self) -> usize {
         self.held.lent()
@@ -129,16 +132,20 @@ impl Writer {
         self.held.has_ended.load(Ordering::Relaxed)
     }
 
+    /// The next block, in the order of sending; None at the end of the data.
     #[pyo3(signature = (timeout=None))]
     fn data_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<DataBlock>> {
         self.wait_for_block(py, Limit::new(timeout)?)
     }
 
+    /// The newest block; older ones are given back unread.
     #[pyo3(signature = (timeout=None))]
     fn newest_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<DataBlock>> {
         self.wait_for_newest(py, Limit::new(timeout)?)
     }
 
+    /// What was sent by `send_message`, or a single block; None at the end of the data. MessageTooLong if it
+    /// has more than `max_bytes`. What has come when `timeout` has passed is kept for the next call.
     #[pyo3(signature = (max_bytes, timeout=None))]
     fn message<'py>(
         &self,
@@ -173,6 +180,8 @@ impl Writer {
         }
     }
 
+    /// Says that everything was drained and is good, after the end of the data. NotGivenBack if blocks are
+    /// still held, or seen by an array.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let call = self.enter(py, Limit::Forever)?;
         let delivered = call.finish().map_err(|error| raised(py, error))?;
@@ -180,16 +189,19 @@ impl Writer {
         tell::delivered(py, delivered)
     }
 
+    /// Raises PartnerDied or PartnerAborted, if it is so.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         let call = self.enter(py, Limit::Forever)?;
         call.check().map_err(|error| raised(py, error))
     }
 
+    /// Gives up: the partner gets `reason`, and calls of other threads that wait fail with Aborted.
     #[pyo3(signature = (reason="it was aborted", code=0))]
     fn abort(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<()> {
         self.held.abort(py, reason, code)
     }
 
+    /// Posts a letter of at most 1016 bytes; waits while 16 lie unread.
     #[pyo3(signature = (data, kind=0, timeout=None))]
     fn post(&self, data: &Bound<'_, PyAny>, kind: u16, timeout: Option<f64>) -> PyResult<()> {
         let py = data.py();
@@ -206,6 +218,7 @@ impl Writer {
         })
     }
 
+    /// The partner's next letter; None if none will come any more.
     #[pyo3(signature = (timeout=None))]
     fn letter<'py>(
         &self,
@@ -226,6 +239,7 @@ impl Writer {
         found.map(|letter| tell::letter(py, letter)).transpose()
     }
 
+    /// As `Reader.arm`.
     #[pyo3(signature = (interest=1))]
     fn arm(&self, py: Python<'_>, interest: u8) -> PyResult<bool> {
         let interest = wait::interest(interest)?;
@@ -245,6 +259,7 @@ impl Writer {
         handle.map_err(|error| raised(py, error))
     }
 
+    /// After the Reader was lost, and all that it had sent was taken. This end is left.
     #[pyo3(name = "into_survivor")]
     fn survivor(&self, py: Python<'_>) -> PyResult<Survivor> {
         let end = self.held.take(py)?;
@@ -252,6 +267,7 @@ impl Writer {
         Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))
     }
 
+    /// As `into_survivor`, of a Reader that is still there, and gets `reason`.
     #[pyo3(signature = (reason, code=0))]
     fn dismiss(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<Survivor> {
         let end = self.held.take(py)?;
@@ -301,8 +317,8 @@ impl Drop for Writer {
     }
 }
 
-/// The blocks of a Writer, one after the other. Each is given back when the next one is asked
-/// for, if nobody sees its bytes then.
+/// The blocks of a Writer, one after the other, until the end of the data. Each is given back when the next one
+/// is asked for, unless its bytes are still seen then.
 #[pyclass(frozen, module = "brigade")]
 pub(crate) struct Blocks {
     writer: Py<Writer>,
