@@ -204,6 +204,23 @@ fn the_end_of_the_session_is_found_though_the_runtime_has_told_of_it_before() {
 }
 
 #[test]
+fn an_end_that_one_poll_was_told_of_is_found_by_another_that_waited_before() {
+    bounded(|| {
+        let (reader, _writer) = pair(8, 1);
+        let (task, mut silent) = (Task::new(), Said::default());
+        send(&reader, b"water", 0);
+        let poll = reader.poll_empty_block(&mut silent, &mut task.cx());
+        assert!(poll.is_pending());
+        reader.monitor().abort("enough");
+        let poll = reader.poll_letter(&mut Said::rung(), &mut task.cx());
+        assert!(matches!(poll, Poll::Ready(Err(Error::Aborted { .. }))));
+        assert!(task.wakes() > 0);
+        let poll = reader.poll_empty_block(&mut silent, &mut task.cx());
+        assert!(matches!(poll, Poll::Ready(Err(Error::Aborted { .. }))));
+    });
+}
+
+#[test]
 fn a_poll_for_what_cannot_come_any_more_is_no_wait_for_ever() {
     bounded(|| {
         let (reader, writer) = pair(8, 1);

@@ -71,8 +71,13 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 lost | (word.is_used && self.watched.replace(false))
             }
         };
-        if found.is_ready() && is_armed {
-            self.stop_waiting(interest);
+        match (&found, word.is_used) {
+            (Poll::Pending, _) => {}
+            // The word may have been of the partner's death, for which others look when they
+            // arm the end.
+            (Poll::Ready(_), true) => self.withdraw(),
+            (Poll::Ready(_), false) if is_armed => self.stop_waiting(interest),
+            (Poll::Ready(_), false) => {}
         }
         if must_wake {
             word.cx.waker().wake_by_ref();
