@@ -429,6 +429,8 @@ impl Reader {
     /// As [`Reader::abort`], with a number of the application's choice, for a
     /// Writer that does something about it.
     pub fn abort_with(self, code: u32, reason: &str) {
+        // What other threads have sent before, was sent: as when it is dropped.
+        self.end.bring_home();
         self.end.abort_with(code, reason);
     }
 

@@ -414,6 +414,8 @@ impl Writer {
     /// As [`Writer::abort`], with a number of the application's choice, for a
     /// Reader that does something about it.
     pub fn abort_with(self, code: u32, reason: &str) {
+        // What other threads are done with, was given back: as when it is dropped.
+        self.end.bring_home();
         self.end.abort_with(code, reason);
     }
 

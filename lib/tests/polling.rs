@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use brigade::{Error, Interest, Readiness, wait_any};
-use common::{bounded, invalid_use, pair, send, soon};
+use common::{bounded, invalid_use, pair, partner_aborted, send, soon};
 
 /// Wakes that a task got.
 #[derive(Default)]
@@ -345,6 +345,13 @@ fn what_others_have_sent_goes_when_it_is_passed_on_and_a_block_that_is_attached_
         writer.pass_on();
         let all: Vec<_> = std::iter::from_fn(|| reader.try_empty_block().unwrap()).collect();
         assert_eq!(all.len(), 3);
+        drop(all);
+        // To give up passes it on, too, as to drop the end does.
+        let last = reader.empty_block().unwrap().detach();
+        last.send(0, 3).unwrap();
+        reader.abort("enough");
+        assert_eq!(writer.data_block().unwrap().unwrap().tag(), 3);
+        partner_aborted(writer.data_block());
     });
 }
 

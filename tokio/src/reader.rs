@@ -269,7 +269,7 @@ impl AsyncReader {
 
     /// As [`AsyncReader::abort`], with a number of the application's choice.
     pub fn abort_with(self, code: u32, reason: &str) {
-        self.end.end().monitor().abort_with(code, reason);
+        self.into_inner().abort_with(code, reason);
     }
 
     /// A [`tokio::io::AsyncWrite`] that fills and sends blocks.

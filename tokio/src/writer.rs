@@ -218,7 +218,7 @@ impl AsyncWriter {
 
     /// As [`AsyncWriter::abort`], with a number of the application's choice.
     pub fn abort_with(self, code: u32, reason: &str) {
-        self.end.end().monitor().abort_with(code, reason);
+        self.into_inner().abort_with(code, reason);
     }
 
     /// A [`tokio::io::AsyncRead`] and [`tokio::io::AsyncBufRead`] over the blocks' bytes, one

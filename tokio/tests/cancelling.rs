@@ -9,7 +9,9 @@ mod common;
 
 use std::time::Duration;
 
-use brigade_tokio::{Error, Interest, Options, Role, join, join_both_ways};
+use brigade_tokio::{
+    AsyncReader, AsyncWriter, Error, Interest, Options, OwnedDataBlock, Role, join, join_both_ways,
+};
 use common::{LIMIT, bounded, in_both, options, pair, place, runtimes, send_number, until};
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::yield_now;
@@ -77,6 +79,166 @@ fn blocks_that_are_waited_for_again_and_again_come_once_and_in_order() {
         writer.finish().unwrap();
         sending.await.unwrap();
     });
+}
+
+/// Numbers by chance, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Sends `count` blocks, some of them by other tasks, and begins other waits in between.
+async fn send_by_chance(reader: &mut AsyncReader, count: u64, mut dice: Dice) {
+    let (mut sent, mut posted, mut heard) = (0u64, 0, 0);
+    while sent < count {
+        match dice.roll(7) {
+            0 => drop(reader.watch().now_or_never()),
+            1 => drop(
+                reader
+                    .ready(Interest::LETTERS | Interest::ROOM)
+                    .now_or_never(),
+            ),
+            2 => {
+                if let Some(letter) = reader.letter().now_or_never() {
+                    assert_eq!(letter.unwrap().unwrap().kind, heard);
+                    heard = heard.wrapping_add(1);
+                }
+            }
+            3 => {
+                if let Some(done) = reader.post(posted, b"").now_or_never() {
+                    done.unwrap();
+                    posted = posted.wrapping_add(1);
+                }
+            }
+            4 => yield_now().await,
+            way => {
+                let block = match way {
+                    5 => reader.empty_block().now_or_never(),
+                    _ => Some(reader.empty_block().await),
+                };
+                let Some(block) = block else {
+                    continue;
+                };
+                let mut block = block.unwrap();
+                block.copy_from_slice(&sent.to_le_bytes());
+                let number = sent;
+                match dice.roll(2) {
+                    0 => reader.send_block(block, 8, number).unwrap(),
+                    _ => {
+                        let task = tokio::spawn(async move { block.send(8, number).unwrap() });
+                        drop(reader.ready(Interest::LETTERS).now_or_never());
+                        task.await.unwrap();
+                    }
+                }
+                sent += 1;
+            }
+        }
+    }
+}
+
+/// Takes blocks until there is an end or an error; how many.
+async fn take_by_chance(writer: &mut AsyncWriter, mut dice: Dice) -> (u64, Option<Error>) {
+    let (mut taken, mut posted, mut heard, mut held) = (0u64, 0, 0, Vec::new());
+    loop {
+        let block = match dice.roll(7) {
+            0 => writer.data_block().now_or_never(),
+            1 => {
+                drop(writer.watch().now_or_never());
+                None
+            }
+            2 => {
+                if let Some(Ok(Some(letter))) = writer.letter().now_or_never() {
+                    assert_eq!(letter.kind, heard);
+                    heard = heard.wrapping_add(1);
+                }
+                None
+            }
+            3 => {
+                if let Some(Ok(())) = writer.post(posted, b"").now_or_never() {
+                    posted = posted.wrapping_add(1);
+                }
+                None
+            }
+            4 => {
+                // While the end is armed for something else.
+                let back = held.pop();
+                drop(writer.ready(Interest::LETTERS).now_or_never());
+                tokio::spawn(async move { drop::<Option<OwnedDataBlock>>(back) });
+                drop(writer.ready(Interest::ROOM).now_or_never());
+                None
+            }
+            5 => {
+                yield_now().await;
+                None
+            }
+            _ => {
+                held.clear();
+                Some(writer.data_block().await)
+            }
+        };
+        match block {
+            None => {}
+            Some(Ok(None)) => return (taken, None),
+            Some(Err(error)) => return (taken, Some(error)),
+            Some(Ok(Some(block))) => {
+                assert_eq!((&*block, block.tag()), (&taken.to_le_bytes()[..], taken));
+                taken += 1;
+                held.push(block);
+                // The Reader would wait for these, and this end for the Reader.
+                held.truncate(2);
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_waits_are_begun_and_dropped_in_whatever_order_all_comes_once() {
+    const COUNT: u64 = TURNS / 10;
+    in_both(|| async {
+        for seed in 1..=12 {
+            let (mut reader, mut writer) = pair(8, 3).await;
+            let sending = tokio::spawn(async move {
+                send_by_chance(&mut reader, COUNT, Dice(seed)).await;
+                match seed % 3 {
+                    0 => reader.abort("enough"),
+                    1 => drop(reader),
+                    _ => {
+                        reader.close().unwrap();
+                        let verdict = reader.verdict().await;
+                        // Whatever the other end still has, it gives back soon.
+                        assert_eq!(verdict.unwrap().blocks, COUNT);
+                    }
+                }
+            });
+            let (taken, error) = take_by_chance(&mut writer, Dice(seed + 100)).await;
+            assert_eq!(taken, COUNT, "seed {seed}");
+            match error {
+                None => {
+                    // Blocks that other tasks have may be on their way.
+                    until_finished(&mut writer).await;
+                }
+                Some(error) => {
+                    assert!(matches!(error, Error::PartnerAborted { .. }), "{error:?}");
+                }
+            }
+            sending.await.unwrap();
+        }
+    });
+}
+
+/// The verdict, once every block is back.
+async fn until_finished(writer: &mut AsyncWriter) {
+    while writer.delivered().blocks < TURNS / 10 {
+        writer.get_ref().pass_on();
+        yield_now().await;
+    }
+    writer.finish().unwrap();
 }
 
 #[test]

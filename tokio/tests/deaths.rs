@@ -174,6 +174,22 @@ fn who_is_idle_learns_of_a_death_by_its_next_call_or_by_watching() {
         );
         died(&timeout(SOON, writer.watch()).await.unwrap().unwrap_err());
 
+        // Whichever of two waits hears of it first.
+        let (mut other, mut reader) = Other::writing("write nothing").await;
+        for number in 0..BLOCKS as u64 {
+            send_number(&mut reader, number).await.unwrap();
+        }
+        assert!(timeout(BEGUN, reader.empty_block()).await.is_err());
+        other.kill();
+        sleep(BEGUN).await;
+        died(&timeout(SOON, reader.letter()).await.unwrap().unwrap_err());
+        died(
+            &timeout(SOON, reader.empty_block())
+                .await
+                .unwrap()
+                .unwrap_err(),
+        );
+
         // Beside a source that is silent.
         let (mut other, mut reader) = Other::writing("write nothing").await;
         let error = killed_during(&mut other, async move {
