@@ -235,6 +235,10 @@ impl EmptyBlock {
         // SAFETY: `view` is the protocol's.
         unsafe { buffers::show(View::of(py, seen)?, place, false, view, flags) }
     }
+
+    /// Never called, since the view's owner is another object. But numpy keeps a view at all
+    /// only of what has this, and else the block alone.
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
 }
 
 impl Drop for EmptyBlock {
@@ -366,6 +370,9 @@ impl DataBlock {
         // SAFETY: `view` is the protocol's.
         unsafe { buffers::show(View::of(py, seen)?, place, true, view, flags) }
     }
+
+    /// As that of an [`EmptyBlock`].
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
 }
 
 impl Drop for DataBlock {

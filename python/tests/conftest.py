@@ -110,5 +110,5 @@ def join_writer(name: str) -> brigade.Writer:
 
 
 def seen(block: brigade.EmptyBlock | brigade.DataBlock) -> numpy.ndarray[Any, Any]:
-    """A view of all its bytes."""
-    return numpy.frombuffer(memoryview(block), dtype="u1")
+    """An array of all its bytes."""
+    return numpy.frombuffer(block, dtype="u1")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import pickle
+import struct
 import sys
 import sysconfig
 import threading
@@ -756,4 +759,42 @@ def test_an_end_that_is_shared_by_many_threads_ends_once(name: str, start: Start
     assert not unexpected
     with pytest.raises(brigade.InvalidUse):
         reader.check()
+    other.end()
+
+
+SEEING = {
+    "memoryview": "memoryview(block)",
+    "a part of a memoryview": "memoryview(block)[3:]",
+    "numpy.frombuffer": "numpy.frombuffer(block, dtype='u1')",
+    "numpy.asarray": "numpy.asarray(block)",
+    "numpy.array without a copy": "numpy.array(block, copy=False)",
+    "a part of an array": "numpy.frombuffer(block, dtype='u8').reshape(2, -1)[1]",
+    # Of the block itself, it would keep only that, and nothing tells.
+    "numpy.ndarray": "numpy.ndarray(512, dtype='f8', buffer=memoryview(block))",
+    "ctypes": "(ctypes.c_char * 100).from_buffer(block)",
+    "an array's interface": "numpy.frombuffer(block, dtype='u1').__array_interface__ and numpy.asarray(memoryview(block))",
+    "pyarrow": "pyarrow.py_buffer(block)",
+    "a slice in pyarrow": "pyarrow.py_buffer(block).slice(5)",
+    "torch": "torch.frombuffer(block, dtype=torch.uint8)",
+    "torch, by numpy": "torch.from_numpy(numpy.frombuffer(block, dtype='u1'))",
+    "pickle.PickleBuffer": "pickle.PickleBuffer(block)",
+    "struct": "struct.Struct('8s').iter_unpack(block)",
+}
+
+
+@pytest.mark.parametrize("way", SEEING)
+def test_whoever_sees_a_block_keeps_it(name: str, start: Start, way: str) -> None:
+    """Ways of others to keep a buffer, which differ."""
+    modules = {word: pytest.importorskip(word) for word in ("pyarrow", "torch") if word in SEEING[way]}
+    other = start(SINK)
+    with join_reader(name) as reader:
+        block = reader.empty_block(LIMIT)
+        names = {"block": block, "numpy": numpy, "ctypes": ctypes, "pickle": pickle, "struct": struct}
+        names |= modules
+        view = eval(SEEING[way], names)
+        with pytest.raises(BufferError):
+            block.send(0)
+        del view
+        gc.collect()
+        block.send(0)
     other.end()
