@@ -334,6 +334,10 @@ class DataBlock:
     def more(self) -> bool:
         """Whether the message goes on in the next block."""
 
+    @property
+    def skipped(self) -> int:
+        """How many older blocks were given back unread for this one, by `newest_block`."""
+
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
     def __bytes__(self) -> bytes: ...

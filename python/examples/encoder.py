@@ -36,6 +36,7 @@ def record(writer: brigade.Writer, frames: int) -> None:
         frame = writer.newest_block()
         if frame is None:
             raise EOFError("the camera has stopped")
+        skipped += frame.skipped
         # At the end of `with` the block goes back.
         with frame:
             encode(frame)
@@ -47,11 +48,11 @@ def record(writer: brigade.Writer, frames: int) -> None:
                 key_frames += 1
         encoded += 1
     writer.post(b"", STOP)
-    for _ in writer:
-        pass
-    skipped = writer.finish().blocks - encoded
+    skipped += sum(1 for _ in writer)
+    delivered = writer.finish().blocks
     print(f"encoder: {encoded} frames encoded, {skipped} skipped, {key_frames} key frames")
     assert key_frames > 0
+    assert encoded + skipped == delivered
 
 
 if not 2 <= len(sys.argv) <= 3:

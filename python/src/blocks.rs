@@ -257,15 +257,22 @@ pub(crate) struct DataBlock {
     slot: Slot<OwnedDataBlock>,
     len: usize,
     label: Label,
+    skipped: usize,
     held: Arc<Held<engine::Writer>>,
 }
 
 impl DataBlock {
-    pub(crate) fn new(held: &Arc<Held<engine::Writer>>, block: OwnedDataBlock) -> DataBlock {
+    /// One for which `skipped` older ones were given back unread.
+    pub(crate) fn new(
+        held: &Arc<Held<engine::Writer>>,
+        block: OwnedDataBlock,
+        skipped: usize,
+    ) -> DataBlock {
         held.lend();
         DataBlock {
             len: block.len(),
             label: block.label(),
+            skipped,
             slot: Slot::new(block),
             held: Arc::clone(held),
         }
@@ -301,6 +308,12 @@ impl DataBlock {
     #[getter]
     fn more(&self) -> bool {
         self.label.more
+    }
+
+    /// How many older blocks were given back unread for this one, by `newest_block`.
+    #[getter]
+    fn skipped(&self) -> usize {
+        self.skipped
     }
 
     fn __len__(&self) -> usize {

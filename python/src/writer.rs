@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::{DataBlock as Token, Error, OwnedDataBlock};
+use engine::{DataBlock as Token, Error, Newest, OwnedDataBlock};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -58,32 +58,34 @@ impl Writer {
                 None => Ok(end.data_block()?.map(Token::detach)),
             })?,
         };
-        Ok(self.taken(block))
+        Ok(self.taken(block.map(|block| (block, 0))))
     }
 
     fn wait_for_newest(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
         let call = self.enter(py, limit)?;
         let found = call.try_newest_block();
-        let found = found.map(|found| found.map(|newest| newest.block.detach()));
-        let block = match found.map_err(|error| raised(py, error))? {
-            Some(block) => Some(block),
+        let detached = |newest: Newest<'_>| (newest.block.detach(), newest.skipped);
+        let found = found.map(|found| found.map(detached));
+        let newest = match found.map_err(|error| raised(py, error))? {
+            Some(newest) => Some(newest),
             None if call.at_end() => None,
             None => call.wait(py, limit, |end, until| {
                 let newest = match until {
                     Some(until) => end.newest_block_until(until)?,
                     None => end.newest_block()?,
                 };
-                Ok(newest.map(|newest| newest.block.detach()))
+                Ok(newest.map(detached))
             })?,
         };
-        Ok(self.taken(block))
+        Ok(self.taken(newest))
     }
 
-    fn taken(&self, block: Option<OwnedDataBlock>) -> Option<DataBlock> {
-        if block.is_none() {
+    /// A block and how many older ones were passed over for it, or the end.
+    fn taken(&self, found: Option<(OwnedDataBlock, usize)>) -> Option<DataBlock> {
+        if found.is_none() {
             self.held.has_ended.store(true, Ordering::Relaxed);
         }
-        block.map(|block| DataBlock::new(&self.held, block))
+        found.map(|(block, skipped)| DataBlock::new(&self.held, block, skipped))
     }
 }
 

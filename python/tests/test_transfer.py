@@ -156,3 +156,27 @@ def test_sessions_are_seen_from_outside(name: str, start: Start) -> None:
         pids = [session.writer.process_id for session in brigade.sessions() if session.writer]
         assert other.pid in pids
     other.end()
+
+
+def test_the_newest_block_says_how_many_were_passed_over(name: str, start: Start) -> None:
+    reader = start(
+        """
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            for tag in range(3):
+                reader.send(b"", tag=tag)
+            reader.post(b"")
+            assert reader.letter() is not None
+            reader.send(b"", tag=3)
+        """
+    )
+    with join_writer(name) as writer:
+        assert writer.letter(LIMIT) is not None
+        newest = writer.newest_block(LIMIT)
+        assert newest is not None and (newest.tag, newest.skipped) == (2, 2)
+        writer.post(b"")
+        block = writer.data_block(LIMIT)
+        assert block is not None and (block.tag, block.skipped) == (3, 0)
+        assert writer.newest_block(LIMIT) is None
+        newest.done()
+        block.done()
+    reader.end()
