@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::block::{DataBlock, Label};
 use crate::error::{Error, Violation};
 use crate::reader::Reader;
-use crate::writer::Writer;
+use crate::writer::{Begun, Writer};
 
 impl Reader {
     /// Sends `bytes` as one message: in as many blocks as they need, and in one if there
@@ -38,7 +38,8 @@ impl Writer {
     /// [`Writer::data_block`] does.
     ///
     /// It begins at the beginning of a message: if the block that was taken last says that
-    /// its message goes on, then the rest of that is passed over.
+    /// its message goes on, then the rest of that is passed over. But a message of which
+    /// [`Writer::message_until`] has put the beginning into `message` is gone on with.
     ///
     /// # Errors
     ///
@@ -53,7 +54,8 @@ impl Writer {
     ///
     /// What has come of a message by then stays in `message`: the next call for one goes on
     /// with it, and has to be given the same `message`, unless another block was taken
-    /// meanwhile.
+    /// meanwhile. If `message` has another length than it had then, the rest of what had
+    /// begun is passed over, and the next message is taken.
     ///
     /// # Errors
     ///
@@ -73,7 +75,7 @@ impl Writer {
         max: usize,
         deadline: Option<Instant>,
     ) -> Result<Option<Label>, Error> {
-        let label = match self.begun_message() {
+        let label = match self.take_begun(message.len()) {
             Some(label) => label,
             None => match self.begin_message(message, max, deadline)? {
                 Some(label) => label,
@@ -85,13 +87,25 @@ impl Writer {
                 Ok(block) => keep(&block, message, max)?,
                 Err(error) => {
                     if matches!(error, Error::TimedOut) {
-                        self.set_begun_message(label);
+                        self.begun_message().set(Some(Begun {
+                            label,
+                            len: message.len(),
+                            taken: self.end().taken(),
+                        }));
                     }
                     return Err(error);
                 }
             }
         }
         Ok(Some(label))
+    }
+
+    /// The label of the message of which a part has come, if no block was taken since, and
+    /// as many bytes as came are in the vector.
+    fn take_begun(&self, len: usize) -> Option<Label> {
+        let begun = self.begun_message().take()?;
+        let goes_on = begun.taken == self.end().taken() && begun.len == len;
+        goes_on.then_some(begun.label)
     }
 
     fn begin_message(

@@ -26,14 +26,23 @@ pub struct Writer {
     end: End<RETURNED_WORDS, SENT_WORDS>,
     /// The block that was taken last says that its message goes on.
     is_within_message: Cell<bool>,
-    /// Of a message of which only a part has come: its label, and how many blocks were taken
-    /// by then.
-    begun: Cell<Option<(Label, u64)>>,
+    /// A message of which only a part has come.
+    begun: Cell<Option<Begun>>,
     /// The end of data was seen.
     drained: Cell<bool>,
     /// What streams have left of their blocks: of one block, if there is one stream at a
     /// time. While there is any, the end is paused: no block is taken.
     rests: RefCell<VecDeque<Rest>>,
+}
+
+/// A message of which only a part has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) label: Label,
+    /// Bytes of it, in the vector that was given.
+    pub(crate) len: usize,
+    /// How many blocks were taken by then.
+    pub(crate) taken: u64,
 }
 
 /// What is left of a block that a stream drains.
@@ -104,15 +113,9 @@ impl Writer {
         self.is_within_message.get()
     }
 
-    /// A part of the message that `label` is of has come, and nothing else.
-    pub(crate) fn set_begun_message(&self, label: Label) {
-        self.begun.set(Some((label, self.end.taken())));
-    }
-
-    /// The label of the message of which a part has come, if no block was taken since.
-    pub(crate) fn begun_message(&self) -> Option<Label> {
-        let (label, taken) = self.begun.take()?;
-        (taken == self.end.taken()).then_some(label)
+    /// A message of which a part has come; what is set, the next call takes.
+    pub(crate) fn begun_message(&self) -> &Cell<Option<Begun>> {
+        &self.begun
     }
 
     /// The process at the other end.

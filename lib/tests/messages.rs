@@ -179,6 +179,31 @@ fn a_message_that_is_not_whole_at_the_deadline_is_gone_on_with_unless_others_too
 }
 
 #[test]
+fn a_begun_message_is_passed_over_if_its_beginning_is_not_in_the_vector_that_is_given_next() {
+    bounded(|| {
+        for other in [&b"what was in it"[..], b""] {
+            let (reader, writer) = pair(4, 8);
+            let part = |text: &[u8], tag, more| {
+                let mut block = reader.empty_block().unwrap();
+                block[..text.len()].copy_from_slice(text);
+                let label = Label { kind: 5, tag, more };
+                block.send_as(text.len(), label).unwrap();
+            };
+            part(b"abcd", 1, true);
+            let now = std::time::Instant::now();
+            let begun = writer.message_until(&mut Vec::new(), MAX, now);
+            assert!(matches!(begun, Err(Error::TimedOut)), "{begun:?}");
+            part(b"efgh", 1, true);
+            part(b"ij", 1, false);
+            part(b"next", 2, false);
+            let mut bytes = other.to_vec();
+            let label = writer.message(&mut bytes, MAX).unwrap();
+            assert_eq!((label, &bytes[..]), (Some(Label::new(5, 2)), &b"next"[..]));
+        }
+    });
+}
+
+#[test]
 fn an_end_in_the_middle_of_a_message_is_a_breach_of_which_the_reader_is_told() {
     bounded(|| {
         for max in [MAX, 0] {
