@@ -11,9 +11,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 
-use brigade::{Error, Interest, Readiness, wait_any};
-use common::{bounded, invalid_use, pair, partner_aborted, send, soon};
+use brigade::{Error, Interest, Options, Readiness, Seat, join, wait_any};
+use common::{bounded, invalid_use, pair, partner_aborted, patiently, send, soon};
 
 /// Wakes that a task got.
 #[derive(Default)]
@@ -247,6 +248,27 @@ fn a_poll_for_what_cannot_come_any_more_is_no_wait_for_ever() {
             }
             Poll::Pending => panic!("pending"),
         }
+    });
+}
+
+#[test]
+fn whoever_is_told_by_a_poll_that_the_session_failed_finds_the_name_free() {
+    bounded(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let name = format!("{}/n", directory.path().display());
+        let options = Options::new();
+        let seat = Seat::take(&name, &options).unwrap();
+        let host = thread::spawn(move || seat.wait());
+        let second = patiently(|| join(&name, &options));
+        let reader = host.join().unwrap().unwrap().into_reader().unwrap();
+        second.into_writer().unwrap().abort("no more");
+        let (task, mut silent) = (Task::new(), Said::default());
+        match reader.poll_end(&mut silent, &mut task.cx()) {
+            Poll::Ready(ended) => assert_eq!(partner_aborted(ended), "no more"),
+            Poll::Pending => panic!("pending"),
+        }
+        assert!(Seat::take(&name, &options).unwrap().is_first());
+        drop(reader);
     });
 }
 

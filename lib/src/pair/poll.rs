@@ -189,6 +189,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// How the session has ended, if it has.
     fn ended(&self) -> Result<Option<()>, Error> {
+        // Whoever is told may end the process before this end is dropped.
+        self.look_for_end()
+            .inspect_err(|_| self.core.give_up_name())
+    }
+
+    fn look_for_end(&self) -> Result<Option<()>, Error> {
         self.core.check()?;
         match self.pair.link.watch(Some(Instant::now()))? {
             Wake::Gone => self.core.tell(self.pair.gone()).map(Some),
