@@ -71,7 +71,8 @@ impl Seat {
 
     /// As [`Seat::take`]; before it begins, `begun` gets a handle for other threads:
     /// [`Monitor::abort`] gives up, here and in [`Seat::wait`]. Once that has returned, this
-    /// process does not become anybody's second any more.
+    /// process becomes the second of no host that comes later; one that has let it in by then
+    /// gets [`Error::PartnerAborted`].
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::host::refused_by;
 use super::intent::Intent;
 use super::terms::{
-    Lane, allocation_limit, check_peer, check_sides, heads, numbers, pairs, refuse, whole,
+    Lane, allocation_limit, check_peer, check_sides, heads, lanes, numbers, pairs, refuse, whole,
 };
 use crate::error::Error;
 use crate::options::Side;
@@ -135,7 +135,17 @@ pub(super) fn join_host(
         return Ok(None);
     }
     at_step("offer answered");
-    let Message::Admitted = answer()? else {
+    // It may have let this process in just now: then it hears why that is gone.
+    let admitted = answer().inspect_err(|error| {
+        let (code, reason) = match error {
+            Error::Aborted { code, reason } => (*code, reason.clone()),
+            error => (0, error.to_string()),
+        };
+        for ((_, side), own) in lanes(side, own.len()).zip(&own) {
+            Pair::show_abort(own, side, code, &reason);
+        }
+    });
+    let Message::Admitted = admitted? else {
         return Ok(None);
     };
     at_step("let in");

@@ -93,10 +93,16 @@ impl Pair {
         self.cut_short.load(Ordering::Relaxed) && self.cut_short.swap(false, Ordering::Acquire)
     }
 
-    /// Publishes why this end gives up, and wakes the partner. The Writer's
-    /// verdict, once given, stands.
+    /// Publishes why this end gives up, and wakes the partner.
     pub(crate) fn post_abort(&self, code: u32, reason: &str) {
-        let control = self.own.control();
+        Pair::show_abort(&self.own, self.side, code, reason);
+        self.link.hang_up();
+    }
+
+    /// Publishes in the region of who is `side` why it gives up. The Writer's verdict, once
+    /// given, stands.
+    pub(crate) fn show_abort(own: &Region<Own>, side: Side, code: u32, reason: &str) {
+        let control = own.control();
         let bytes = &reason.as_bytes()[..reason.floor_char_boundary(REASON_MAX)];
         store_text(&control.reason, bytes);
         let status = &control.status.0;
@@ -108,10 +114,9 @@ impl Pair {
         let _ = status
             .state
             .fetch_update(Ordering::Release, Ordering::Relaxed, |state| {
-                let verdict = self.side == Side::Writer && state == layout::ENDED;
+                let verdict = side == Side::Writer && state == layout::ENDED;
                 (!verdict).then_some(layout::ABORTED)
             });
-        self.link.hang_up();
     }
 
     /// Whether the partner has ended (in its own sense); an error if it gave up.

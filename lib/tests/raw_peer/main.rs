@@ -365,6 +365,30 @@ impl RawHost {
     }
 }
 
+#[test]
+fn a_host_that_lets_in_who_gives_up_just_then_is_told_why() {
+    bounded(|| {
+        let place = Place::new();
+        let (host, name) = (place.raw_host(), place.name.clone());
+        let (begun, monitor) = mpsc::channel();
+        let guest = thread::spawn(move || {
+            let begun = |monitor| begun.send(monitor).unwrap();
+            Seat::take_with(&name, &options(), begun).map(drop)
+        });
+        let (channel, bell) = (host.accept(), Bell::new());
+        channel.offer(&Region::of(WRITER), &bell);
+        let (peer, _) = channel.receive_offer();
+        monitor.recv().unwrap().abort_with(7, "changed its mind");
+        let error = guest.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::Aborted { code: 7, .. }), "{error:?}");
+        channel.admit();
+        assert_eq!(peer.get32(AT_STATE), ABORTED);
+        assert_eq!(peer.get32(AT_REASON_CODE), 7);
+        let len = peer.get32(AT_REASON_LEN) as usize;
+        assert_eq!(peer.bytes(AT_REASON, len), b"changed its mind");
+    });
+}
+
 fn assert_pair_works(one: Role, other: Role) {
     let (Role::Reader(reader), Role::Writer(writer)) = (match one {
         Role::Reader(_) => (one, other),
