@@ -56,17 +56,18 @@ def _parse(told: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
     try:
         header = json.loads(told)
         dtype = descr_to_dtype(_tuples(header["descr"]))
-        shape = tuple(int(length) for length in header["shape"])
+        shape = tuple(header["shape"])
     except Exception as error:
         raise _broken("its header cannot be read") from error
-    if dtype.hasobject or len(shape) > 64 or any(length < 0 for length in shape):
+    if dtype.hasobject or len(shape) > 64 or any(type(length) is not int or length < 0 for length in shape):
         raise _broken("its header cannot be")
     count = math.prod(shape)
     return dtype, shape, count, count * dtype.itemsize
 
 
 def _tuples(descr: Any) -> Any:
-    """JSON has lists only; a dtype with fields is a list of tuples, and so are its shapes."""
+    """JSON has lists only; a dtype with fields is a list of tuples, and so are its shapes, and a
+    field's title with its name."""
     if not isinstance(descr, list):
         return descr
     return [tuple(_field(part) for part in field) for field in descr]
@@ -75,8 +76,8 @@ def _tuples(descr: Any) -> Any:
 def _field(part: Any) -> Any:
     if not isinstance(part, list):
         return part
-    is_shape = all(isinstance(length, int) for length in part)
-    return tuple(part) if is_shape else _tuples(part)
+    is_descr = any(isinstance(field, list) for field in part)
+    return _tuples(part) if is_descr else tuple(part)
 
 
 def _broken(why: str) -> ValueError:
@@ -90,18 +91,13 @@ def sent(array: Any, room: int, tag: int) -> Iterator[_steps.Part]:
     array = np.asarray(array)
     header = _header(array.dtype, array.shape)
     size: int = array.nbytes
-    if array.dtype.kind in "mM":
-        # These have no buffers.
-        array = array.view(np.int64)
-    if not array.ndim:
-        array = array.reshape(1)
     if len(header) > room:
         raise ValueError(f"blocks of {room} bytes are too small for the header, {len(header)} bytes")
     if size + len(header) <= room:
 
         def fill(block: EmptyBlock) -> int:
             if array.flags.c_contiguous:
-                block.copy_from(array)
+                block.copy_from(_bytes(array))
             else:
                 to = np.frombuffer(block, array.dtype, array.size).reshape(array.shape)
                 np.copyto(to, array)
@@ -111,8 +107,14 @@ def sent(array: Any, room: int, tag: int) -> Iterator[_steps.Part]:
         yield _steps.Part(fill, ARRAY, tag, False)
         return
     yield from _steps.parts(memoryview(header), room, ARRAY, tag, more=True)
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    yield from _steps.parts(memoryview(data), room, ARRAY, tag)
+    yield from _steps.parts(memoryview(_bytes(np.ascontiguousarray(array))), room, ARRAY, tag)
+
+
+def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array's, in C order: of many dtypes, dates for instance, NumPy gives no buffer otherwise."""
+    import numpy as np
+
+    return array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
 
 
 def received(writer: Writer) -> _steps.Receiving[np.ndarray[Any, Any] | None]:
@@ -139,6 +141,8 @@ def received(writer: Writer) -> _steps.Receiving[np.ndarray[Any, Any] | None]:
     while True:
         if len(block) > nbytes - len(data):
             raise _broken("more bytes than its header says")
+        if block.more and not len(block):
+            raise _broken("a part of it is empty")
         with memoryview(block) as view:
             data += view
         more = block.more
@@ -194,7 +198,10 @@ def _array(
 
     if not count or not dtype.itemsize:
         block.done()
-        return np.empty(shape, dtype)
+        try:
+            return np.ndarray(shape, dtype, b"")
+        except (ValueError, TypeError) as error:
+            raise _broken("its shape cannot be") from error
     array = np.frombuffer(block, dtype, count).reshape(shape)
     if writer.held * 2 > writer.block_count:
         copy = array.copy()

@@ -81,6 +81,8 @@ def _gathered(block: DataBlock | None, kind: int, most: int) -> _steps.Receiving
             raise _broken("it ends too early" if gathered else f"a block of kind {block and block.kind}")
         if len(block) > most - len(gathered):
             raise ValueError(f"more than {most} bytes")
+        if block.more and not len(block):
+            raise _broken("a part of it is empty")
         with memoryview(block) as view:
             gathered += view
         more = block.more

@@ -7,14 +7,15 @@ what came. To send is one that gives, for each block, what fills it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
-from ._errors import TimedOut
+from ._errors import InvalidUse, TimedOut
 
 if TYPE_CHECKING:
     from ._brigade import DataBlock, EmptyBlock, Reader, Writer
@@ -49,19 +50,31 @@ def _copy(piece: memoryview, block: EmptyBlock) -> int:
     return block.copy_from(piece)
 
 
-#: Who sends or receives in several blocks, keeps others out meanwhile.
-_turns: WeakKeyDictionary[Reader | Writer, threading.Lock] = WeakKeyDictionary()
+class _Turn:
+    """Who sends or receives in several blocks, keeps others out meanwhile."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread = 0
+
+
+_turns: WeakKeyDictionary[Reader | Writer, _Turn] = WeakKeyDictionary()
 
 
 @contextmanager
 def _turn(end: Reader | Writer, timeout: float | None) -> Iterator[None]:
-    turn = _turns.setdefault(end, threading.Lock())
-    if not turn.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)):
+    turn = _turns.setdefault(end, _Turn())
+    # A signal's handler, or what is pickled, may call the end, too.
+    if turn.thread == threading.get_ident():
+        raise InvalidUse("this thread is in a call of the same end already")
+    if not turn.lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)):
         raise TimedOut("another thread is sending or receiving in several blocks")
     try:
+        turn.thread = threading.get_ident()
         yield
     finally:
-        turn.release()
+        turn.thread = 0
+        turn.lock.release()
 
 
 def send(reader: Reader, sent: Iterator[Part], timeout: float | None) -> None:
@@ -84,13 +97,19 @@ BROKEN_OFF = "something in several blocks was broken off"
 _begun: WeakKeyDictionary[Writer, Receiving[Any]] = WeakKeyDictionary()
 
 
+if hasattr(os, "register_at_fork"):
+    # Threads that had a turn are not in the child.
+    os.register_at_fork(after_in_child=_turns.clear)
+
+
 def begin(
     writer: Writer, what: Callable[..., Receiving[T]], *arguments: Any
 ) -> tuple[Receiving[T], bool]:
     """The steps to receive, and whether they go on where a call was interrupted."""
     begun = _begun.pop(writer, None)
     if begun is None:
-        steps = what(writer, *arguments)
+        # A weak one: what was begun must not keep the Writer.
+        steps = what(proxy(writer), *arguments)
         next(steps)
         return steps, False
     if begun.gi_code is not what.__code__:  # type: ignore[attr-defined]

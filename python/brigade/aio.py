@@ -6,7 +6,7 @@
 
 On Linux an end that waits is one more descriptor in the event loop, and there is no thread. On
 Windows, whose event loop has no such call, a thread of the loop's executor waits for it. Joining
-waits in such a thread everywhere.
+waits in a thread of its own everywhere.
 
 Blocks are those of `brigade`. A wait that is cancelled takes nothing. Several tasks may wait for
 one end, in one event loop.
@@ -15,6 +15,7 @@ one end, in one event loop.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import sys
 import threading
@@ -46,7 +47,7 @@ class _End(Generic[_E]):
     def __init__(self, end: _E) -> None:
         """Takes an end of `brigade` over, which nobody else may use from now on."""
         self._end: _E = end
-        # Who sends or receives in several blocks, keeps others out meanwhile.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = asyncio.Lock()
         self._waiters: dict[asyncio.Future[None], int] = {}
         self._sleep = _Sleep(end, self._wake)
@@ -120,8 +121,33 @@ class _End(Generic[_E]):
                 raise
             raise TimedOut("nothing came in time") from None
 
+    @contextlib.asynccontextmanager
+    async def _alone(self, timeout: float | None) -> AsyncIterator[None]:
+        """Who sends or receives in several blocks, keeps others out meanwhile."""
+        self._move()
+        turn = self._turn
+        try:
+            async with asyncio.timeout(timeout):
+                await turn.acquire()
+        except TimeoutError:
+            raise TimedOut("another task is sending or receiving in several blocks") from None
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _move(self) -> None:
+        """To the loop that runs: those that waited in another one, which was closed perhaps, are
+        not woken any more."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._sleep.end()
+            self._waiters = {}
+            self._loop, self._turn = loop, asyncio.Lock()
+
     async def _wait(self, interest: int) -> None:
         """Until there may be something to find."""
+        self._move()
         waiter = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = interest
         try:
@@ -185,7 +211,7 @@ class Reader(_End[_brigade.Reader]):
         await self._send(_objects.sent(obj, self.block_size, tag), timeout)
 
     async def _send(self, sent: Iterator[_steps.Part], timeout: float | None) -> None:
-        async with self._turn:
+        async with self._alone(timeout):
             part = next(sent)
             part.send(await self.empty_block(timeout))
             try:
@@ -251,7 +277,7 @@ class Writer(_End[_brigade.Writer]):
     async def _receive(
         self, what: Callable[..., _steps.Receiving[_T]], timeout: float | None, *arguments: Any
     ) -> _T:
-        async with self._turn:
+        async with self._alone(timeout):
             steps, begun = _steps.begin(self._end, what, *arguments)
             while True:
                 try:
@@ -332,14 +358,34 @@ def join(name: str, **options: Any) -> _Joining:
 async def _in_thread(
     call: Callable[[], _T], undo: Callable[[_T], object], stop: Callable[[], object] = lambda: None
 ) -> _T:
-    """What `call` returns, from a thread; cancelled, it is stopped, and undone if it was too late."""
-    running = asyncio.get_running_loop().run_in_executor(None, call)
+    """What `call` returns, from a thread; cancelled, it is stopped, and undone if it was too late.
+
+    The thread is its own: the loop's executor has few, and partners may wait for one another."""
+    started = _started(call)
     try:
-        return await asyncio.shield(running)
+        return await asyncio.shield(asyncio.wrap_future(started))
     except asyncio.CancelledError:
         stop()
-        running.add_done_callback(lambda done: None if done.cancelled() or done.exception() else undo(done.result()))
+        # Not by the loop, which may be closed by then.
+        started.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
         raise
+
+
+def _started(call: Callable[[], _T]) -> concurrent.futures.Future[_T]:
+    """Runs `call` in a thread that the interpreter's end does not wait for."""
+    future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=run, name="brigade.aio.join", daemon=True).start()
+    return future
 
 
 class _LoopSleep:
@@ -359,7 +405,9 @@ class _LoopSleep:
     def end(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None:
-            loop.remove_reader(self._fd)
+            # One that was closed has let go of it.
+            if not loop.is_closed():
+                loop.remove_reader(self._fd)
             self._end.disarm()
 
 

@@ -345,6 +345,60 @@ def test_a_loop_that_ends_while_a_task_waits_leaves_nothing(name: str) -> None:
     assert writer.held == 0
 
 
+def test_a_loop_that_is_closed_while_a_task_waits_leaves_nothing(name: str) -> None:
+    """Nobody has cancelled the tasks, and they are still known."""
+    reader, writer = pair(name)
+    end = aio.Writer(writer)
+    loop = asyncio.new_event_loop()
+    waiting = [loop.create_task(end.data_block()), loop.create_task(end.recv_array())]
+    loop.run_until_complete(asyncio.sleep(0.02))
+    loop.close()
+
+    async def again() -> None:
+        receiving = asyncio.ensure_future(end.data_block(LIMIT))
+        await asyncio.sleep(0.02)
+        reader.send(b"later", tag=5)
+        block = await receiving
+        assert block is not None and block.tag == 5
+        block.done()
+        brigade.send_array(reader, np.arange(3))
+        array = await end.recv_array(LIMIT)
+        assert array is not None and array.tolist() == [0, 1, 2]
+
+    run(again())
+    for task in waiting:
+        # It will never be done.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_more_joins_wait_than_an_executor_has_threads(name: str) -> None:
+    async def test() -> None:
+        count = 40
+        readers = [asyncio.ensure_future(join(f"{name}-{number}", "reader")) for number in range(count)]
+        await asyncio.sleep(0.1)
+        writers = [asyncio.ensure_future(join(f"{name}-{number}", "writer")) for number in range(count)]
+        await asyncio.gather(*readers, *writers)
+
+    run(test())
+
+
+def test_who_waits_for_another_task_has_a_deadline(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        first = asyncio.ensure_future(writer.recv_array())
+        await asyncio.sleep(0.02)
+        for timeout in (0, 0.02):
+            with pytest.raises(brigade.TimedOut):
+                await writer.recv_array(timeout)
+        await reader.send_array(np.arange(3))
+        array = await first
+        assert array is not None and array.tolist() == [0, 1, 2]
+        del array, first
+        await close(reader, writer)
+
+    run(test())
+
+
 def test_nothing_is_done_while_nothing_comes(name: str) -> None:
     async def test() -> None:
         reader, writer = await both(name)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import signal
 import struct
+import threading
+import weakref
 from typing import Any
 
 import brigade
@@ -15,6 +18,7 @@ from conftest import LIMIT, Start, join_reader, join_writer
 from pairs import beside, pair
 
 FIELDS = np.dtype([("a", "<i4"), ("b", [("c", "<f8"), ("d", "<U3")]), ("e", "<i2", (2, 2))])
+DATED = np.dtype([("at", "M8[s]"), ("value", "<f4")])
 
 ARRAYS: list[Any] = [
     np.arange(12, dtype="f4").reshape(3, 4),
@@ -29,12 +33,16 @@ ARRAYS: list[Any] = [
     np.arange(3).astype("m8[ms]"),
     np.arange(6).astype("m8[ms]").reshape(2, 3).T,
     np.array([(1, (2.5, "x"), [[1, 2], [3, 4]]), (2, (0, ""), 0)], dtype=FIELDS),
+    np.array([("2026-01-01", 1), ("2026-01-02", 2)], dtype=DATED),
+    np.array([("2026-01-01", 1), ("2026-01-02", 2)], dtype=DATED)[::-1],
+    np.array([(1,), (2,)], dtype=[(("a title", "a"), "<i4")]),
     np.asfortranarray(np.arange(6).reshape(2, 3)),
     np.arange(20)[::3],
     np.arange(24).reshape(2, 3, 4).T,
     [[1, 2], [3, 4]],
     np.array(["water", "fire"] * 500),
     np.zeros(500, dtype=FIELDS),
+    np.zeros(500, dtype=DATED),
     np.arange(5000).astype("m8[ms]").reshape(2, -1).T,
 ]
 
@@ -140,6 +148,12 @@ LIES: list[tuple[bytes, int]] = [
     (header({"descr": "<f8", "shape": [1 << 70]}), KIND),
     (header({"descr": "<f8", "shape": [0] * 65}), KIND),
     (header({"descr": "<f8", "shape": ["1"]}), KIND),
+    (bytes(8) + header({"descr": "<f8", "shape": ["1"]}), KIND),
+    (bytes(8) + header({"descr": "<f8", "shape": [True]}), KIND),
+    (bytes(8) + header({"descr": "<f8", "shape": [1.5]}), KIND),
+    (bytes(8) + header({"descr": "<f8", "shape": "1"}), KIND),
+    (header({"descr": "<f8", "shape": [0, 1 << 70]}), KIND),
+    (header({"descr": "|V0", "shape": [1 << 70]}), KIND),
     (header({"descr": "<f8"}), KIND),
     (header({"descr": "|O", "shape": [0]}), KIND),
     (header({"descr": [["a", "|O"]], "shape": [0]}), KIND),
@@ -167,7 +181,7 @@ def test_what_cannot_be_an_array_is_an_error_and_the_next_one_arrives(
     assert came is not None and came.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("parts", [[b"x" * 8], [b"x" * 8, b"y" * 9], [b"x" * 17], []])
+@pytest.mark.parametrize("parts", [[b"x" * 8], [b"x" * 8, b"y" * 9], [b"x" * 17], [b"", b"x" * 16], []])
 def test_parts_that_are_not_what_the_header_says_are_an_error(
     name: str, parts: list[bytes]
 ) -> None:
@@ -263,6 +277,70 @@ def test_who_is_interrupted_in_the_middle_gets_the_array_by_the_next_call(
     assert brigade.recv_array(writer, LIMIT) is None
     writer.finish()
     reader.end()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_is_told_while_a_thread_receives(name: str, start: Start) -> None:
+    other = start(
+        """
+        # Not by the thread, at the fork.
+        import numpy
+        writer = brigade.join(name, side="writer", **BLOCKS)
+        threading.Thread(target=lambda: brigade.recv_array(writer), daemon=True).start()
+        time.sleep(0.2)
+        if os.fork() == 0:
+            try:
+                brigade.recv_array(writer)
+            except brigade.InvalidUse:
+                os._exit(7)
+            os._exit(1)
+        say(os.waitstatus_to_exitcode(os.wait()[1]))
+        """
+    )
+    reader = join_reader(name)
+    assert other.hear() == "7"
+    reader.abort("seen")
+    other.end()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no alarm")
+def test_a_signal_handler_that_receives_in_the_middle_is_told(name: str) -> None:
+    reader, writer = pair(name)
+    told: list[str] = []
+
+    def handle(*_: object) -> None:
+        try:
+            brigade.recv_array(writer)
+        except brigade.InvalidUse as error:
+            told.append(str(error))
+        reader.send(bytes(8), kind=KIND)
+
+    reader.send(header({"descr": "<f8", "shape": [1]}), kind=KIND, more=True)
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        came = brigade.recv_array(writer)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert came is not None and came.tolist() == [0]
+    assert told == ["this thread is in a call of the same end already"]
+
+
+def test_a_writer_that_was_interrupted_in_the_middle_is_collected(name: str) -> None:
+    reader, writer = pair(name)
+    reader.send(header({"descr": "<f8", "shape": [1]}), kind=KIND, more=True)
+    aborting = threading.Timer(0.2, writer.abort)
+    aborting.start()
+    try:
+        brigade.recv_array(writer)
+    except brigade.Aborted:
+        pass
+    aborting.join(LIMIT)
+    gone = weakref.ref(writer)
+    del writer, aborting
+    gc.collect()
+    assert gone() is None
 
 
 def test_threads_that_send_and_receive_in_several_blocks_take_turns(name: str) -> None:

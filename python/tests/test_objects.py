@@ -75,6 +75,34 @@ def test_what_cannot_be_pickled_sends_nothing(name: str) -> None:
         brigade.recv_object(writer, LIMIT)
 
 
+class Sends:
+    """Sends something when it is pickled, and says what came of that."""
+
+    def __init__(self, reader: brigade.Reader) -> None:
+        self.reader = reader
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        try:
+            brigade.send_object(self.reader, "within")
+        except brigade.InvalidUse as error:
+            return str, (str(error),)
+        return str, ("it was sent",)
+
+
+def test_what_is_pickled_cannot_send_through_the_same_end(name: str) -> None:
+    reader, writer = pair(name)
+    brigade.send_object(reader, Sends(reader), timeout=LIMIT)
+    assert brigade.recv_object(writer, LIMIT) == "this thread is in a call of the same end already"
+
+
+def test_parts_that_are_empty_are_an_error(name: str) -> None:
+    """Else there would be no end to them."""
+    reader, writer = pair(name)
+    reader.send(b"", kind=0xFF02, more=True)
+    with pytest.raises(ValueError, match="empty"):
+        brigade.recv_object(writer, LIMIT)
+
+
 FOOT = struct.pack("<I4s", 0, b"BRO1")
 
 
