@@ -58,7 +58,11 @@ def received(writer: Writer, max_bytes: int) -> _steps.Receiving[Any]:
     buffers = []
     for length in lengths:
         buffers.append((yield from _buffer(writer, length)) if length else b"")
-    return pickle.loads(message[:end], buffers=buffers)
+    try:
+        return pickle.loads(message[:end], buffers=buffers)
+    except (pickle.UnpicklingError, EOFError) as error:
+        # Not the end of the data.
+        raise _broken("it cannot be unpickled") from error
 
 
 def _buffer(writer: Writer, length: int) -> _steps.Receiving[Any]:
