@@ -128,9 +128,9 @@ impl Memory {
         } else {
             ProtFlags::READ
         };
-        // Populated at once: one fault for each page, on the way of the data,
-        // costs several times as much.
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // Page by page, when first used: to populate all at once takes as long if all is
+        // used, and the milliseconds of a whole pool if one block is.
+        let flags = MapFlags::SHARED;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, flags, file, 0)? };
         Ok(Memory {
@@ -169,5 +169,38 @@ impl Drop for Memory {
         // SAFETY: exactly what `map` mapped, and nothing refers to it any more.
         // Failing is impossible for such arguments, and could not be helped.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it"
+)]
+mod tests {
+    use super::*;
+
+    /// Bytes of `memory` that this process has mapped (proc_pid_smaps(5)).
+    fn mapped_bytes(memory: &Memory) -> u64 {
+        let map = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let start = format!("{:08x}-", memory.start().addr());
+        let mut lines = map.lines().skip_while(|line| !line.starts_with(&start));
+        let kib = lines.find_map(|line| line.strip_prefix("Rss:"));
+        let kib = kib.unwrap().trim().strip_suffix(" kB").unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
+    #[test]
+    fn all_of_a_region_is_allocated_and_only_what_is_used_of_it_is_mapped() {
+        const SIZE: u64 = 4 << 20;
+        let memory = Memory::create(SIZE).unwrap();
+        let stat = rustix::fs::fstat(memory.file().unwrap()).unwrap();
+        assert!(stat.st_blocks as u64 * 512 >= SIZE);
+        assert_eq!(mapped_bytes(&memory), 0);
+        // SAFETY: the first byte of a region that is this test's own.
+        unsafe { memory.start().write(1) };
+        assert!((1..SIZE).contains(&mapped_bytes(&memory)));
+        let theirs = memory.whole().unwrap();
+        assert_eq!(mapped_bytes(&theirs), 0);
     }
 }
