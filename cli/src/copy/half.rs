@@ -78,6 +78,14 @@ pub(crate) fn run(
             let message = format!("the reader is at this copy already; {JOIN_IT}");
             Failure::new(Exit::Failed, message)
         }
+        // Of a small source, --both has fewer blocks than whoever waits.
+        Error::Refused {
+            reason: Refusal::OtherGeometry { .. },
+            ..
+        } if start_partner => {
+            let message = format!("another process is at this copy already; {JOIN_IT}");
+            Failure::new(Exit::TooManyInstances, message)
+        }
         error => error.into(),
     })?;
     let side = seat.side();

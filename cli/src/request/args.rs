@@ -50,9 +50,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "256K", value_parser = size)]
     pub(crate) block_size: usize,
 
-    /// Number of blocks
-    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_BLOCKS)]
-    pub(crate) blocks: usize,
+    /// Number of blocks [default: 16; with --both no more than a small SOURCE fills, and one]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) blocks: Option<usize>,
 
     /// Give up if no partner has come after this time: 30, 1.5s, 2min [default: wait for ever]
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -15,7 +15,7 @@ use crate::request::expected::Expected;
 use crate::request::misuse;
 use crate::request::same::{refuse_same_backup, refuse_same_file};
 use crate::request::settings::Settings;
-use crate::sys;
+use crate::sys::{self, Kind};
 use crate::visible;
 
 /// All that a half needs to know.
@@ -59,7 +59,7 @@ impl Plan {
         if let (Some(source), Some(Endpoint::Path(path))) = (&source, &mut destination) {
             enter_directory(path, source.file_name())?;
         }
-        let settings = Settings::of(args);
+        let mut settings = Settings::of(args);
         if settings.resume {
             refuse_streams(source.as_ref(), destination.as_ref())?;
         }
@@ -74,6 +74,9 @@ impl Plan {
             (&source, &destination, backup)
         {
             refuse_same_backup(source, destination, suffix)?;
+        }
+        if args.both && args.blocks.is_none() && !settings.may_be_gone_on_with() {
+            settings.blocks = blocks_for(source.as_ref(), &settings);
         }
         let side = match (args.both, args.role) {
             (true, _) | (_, Some(RoleArg::Reader)) => Some(Side::Reader),
@@ -149,6 +152,20 @@ fn split(args: &Args) -> Result<(Option<&OsString>, Option<&OsString>), Failure>
         ([destination], Some(RoleArg::Writer)) => Ok((None, Some(destination))),
         _ => Err(usage("SOURCE and DESTINATION are needed; see --help")),
     }
+}
+
+/// As many blocks as a small file fills, and one more; to make all takes longer than to copy
+/// it. One that grows meanwhile only has fewer of them on their way at a time.
+fn blocks_for(source: Option<&Endpoint>, settings: &Settings) -> usize {
+    let Some(Endpoint::Path(path)) = source else {
+        return settings.blocks;
+    };
+    let facts = sys::facts_at(path).ok();
+    let len = facts.and_then(|facts| (facts.kind == Kind::File).then_some(facts.len));
+    let full = len.and_then(|len| len.checked_div(settings.block_size as u64));
+    let needed = full.map(|full| full.saturating_add(2));
+    let needed = needed.and_then(|needed| usize::try_from(needed).ok());
+    needed.map_or(settings.blocks, |needed| needed.min(settings.blocks))
 }
 
 /// What goes by is not there to be gone on with.

@@ -69,7 +69,7 @@ impl Settings {
     pub(crate) fn of(args: &Args) -> Settings {
         Settings {
             block_size: args.block_size,
-            blocks: args.blocks,
+            blocks: args.blocks.unwrap_or(DEFAULT_BLOCKS),
             sync: !args.no_sync,
             verify: args.verify,
             resume: args.resume,
@@ -98,6 +98,11 @@ impl Settings {
             None if self.no_clobber => OnExisting::Keep,
             None => OnExisting::Replace,
         }
+    }
+
+    /// Whether another process may go on with this copy: that must find the usual pool.
+    pub(crate) fn may_be_gone_on_with(&self) -> bool {
+        self.resume || self.takeover.is_some()
     }
 
     /// Whether the Reader hashes what it reads.

@@ -46,6 +46,38 @@ fn files_of_all_sizes_arrive_with_both_and_by_hand() {
 }
 
 #[test]
+fn with_both_a_small_source_gets_no_more_blocks_than_it_fills_and_one_more() {
+    let both = ["--both", "--no-sync", "-v"];
+    let cases: [(usize, usize, &[&str]); 9] = [
+        (0, 2, &[]),
+        (1, 2, &[]),
+        (256 * 1024, 3, &[]),
+        (1024 * 1024 + 1, 6, &[]),
+        (5 * 1024 * 1024, 16, &[]),
+        (BLOCK + 1, 3, &["--block-size=4K"]),
+        // What was asked for, and what another process may join.
+        (1, 16, &["--blocks=16"]),
+        (1, 16, &["--takeover=1min"]),
+        (1, 16, &["--resume"]),
+    ];
+    for (size, blocks, options) in cases {
+        let place = Place::new();
+        let data = noise(size);
+        place.file("a", &data);
+        let both = match options {
+            // Which needs what it had on disk.
+            ["--resume"] => &["--both", "-v"],
+            _ => &both[..],
+        };
+        let args = [both, options, &["a", "b"]].concat();
+        let said = Half::start(place.brigade(args)).end().expect(0).said;
+        assert!(said.contains(&format!("({blocks} blocks of ")), "{said}");
+        assert!(std::fs::read(place.path("b")).unwrap() == data, "{size}");
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
 fn streams_of_all_sizes_arrive_in_files_and_files_in_streams() {
     for size in SIZES {
         let place = Place::new();

@@ -259,7 +259,7 @@ fn halves_of_different_geometry_are_refused_with_both_named() {
 #[test]
 fn both_does_not_pair_with_a_stranger_that_waits_under_its_name() {
     let place = Place::new();
-    place.file("a", "water");
+    place.file("a", noise(4 << 20));
     let name = place.name();
     let writer = ["--as", "writer", "--name", &name, "other"];
     let writer = Half::start(place.brigade(writer));
@@ -268,6 +268,24 @@ fn both_does_not_pair_with_a_stranger_that_waits_under_its_name() {
     both.end().expect_line(3, &["at this copy already"]);
     writer.end().expect(4);
     assert!(!place.path("mine").exists() && !place.path("other").exists());
+}
+
+#[test]
+fn a_stranger_that_both_meets_with_fewer_blocks_waits_on_for_whom_it_wants() {
+    let place = Place::new();
+    place.file("a", "water");
+    let name = place.name();
+    let writer = ["--as", "writer", "--name", &name, "other"];
+    let writer = Half::start(place.brigade(writer));
+    writer.hear("waiting");
+    let both = Half::start(place.brigade(["--both", "--name", &name, "a", "mine"]));
+    let expected = ["another process is at this copy already", "without --both"];
+    both.end().expect_line(3, &expected);
+    let reader = ["--as", "reader", "--name", &name, "a"];
+    Half::start(place.brigade(reader)).end().expect(0);
+    writer.end().expect(0);
+    assert_eq!(std::fs::read(place.path("other")).unwrap(), b"water");
+    assert!(!place.path("mine").exists());
 }
 
 #[test]
