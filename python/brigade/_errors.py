@@ -95,3 +95,8 @@ class Unsupported(Error):
 
 class Os(Error, OSError):
     """The system refused something else; `errno` says what it said."""
+
+
+for _kind in (Error, *Error.__subclasses__()):
+    # By the name that a program catches, in what is printed of one that it does not.
+    _kind.__module__ = "brigade"

@@ -1,6 +1,7 @@
 """Arrow record batches from another process, here one in Rust, read where they lie.
 
-    cargo run --release --manifest-path python/examples/batches/Cargo.toml my-batches
+    pip install pyarrow
+    cargo run --manifest-path python/examples/batches/Cargo.toml my-batches &
     python python/examples/batches.py my-batches
 
 Each block has one message of a stream in Arrow's IPC format: the first the schema, each other one a record

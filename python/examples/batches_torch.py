@@ -1,6 +1,7 @@
 """Batches for PyTorch: a worker process loads and augments them, right into blocks of brigade, and the training
 loop has them as tensors where they lie. Beside it the same with PyTorch's own DataLoader and its worker process.
 
+    pip install torch
     python python/examples/batches_torch.py 4
 
 runs so many epochs with each, in turn, and says how many batches a second it were. Both give the same batches,

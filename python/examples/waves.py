@@ -1,5 +1,6 @@
 """Samples of a wave, which numpy computes right into blocks. Whoever sums them up is c/examples/waves.c.
 
+    pip install numpy
     python python/examples/waves.py my-waves 100
 
 The last thing is a letter with the sum, as numpy has it. If the other process has found another one, it gives

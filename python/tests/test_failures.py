@@ -212,3 +212,10 @@ def test_the_system_s_own_error_has_its_number(tmp_path: object) -> None:
         brigade.join(f"{tmp_path}/not/there/name", timeout=0)
     assert isinstance(failed.value, brigade.Os)
     assert failed.value.errno == 2
+
+
+def test_an_exception_is_printed_by_the_name_that_catches_it() -> None:
+    kinds: list[type[brigade.Error]] = [brigade.Error, *brigade.Error.__subclasses__()]
+    assert len(kinds) > 15
+    for kind in kinds:
+        assert kind.__module__ == "brigade" and getattr(brigade, kind.__name__) is kind

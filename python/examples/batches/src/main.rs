@@ -1,7 +1,8 @@
 //! Record batches for `../batches.py`, which reads them where they lie.
 //!
 //! ```text
-//! cargo run --release --manifest-path python/examples/batches/Cargo.toml my-batches
+//! pip install pyarrow
+//! cargo run --manifest-path python/examples/batches/Cargo.toml my-batches &
 //! python python/examples/batches.py my-batches
 //! ```
 //!
