@@ -17,11 +17,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::{Error, Monitor, Partner, Reader, Writer};
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::errors::raised;
+use crate::lock::{MappedMutexGuard, Mutex, MutexGuard};
 use crate::wait::{Limit, SLICE, Slices, wait};
 
 /// A Reader or a Writer.

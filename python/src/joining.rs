@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::{BothWays, Error, Role, Seat};
-use parking_lot::{Condvar, Mutex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::raised;
+use crate::lock::Mutex;
 use crate::options;
 use crate::reader::Reader;
 use crate::wait::{Limit, wait};
@@ -22,7 +23,7 @@ use crate::writer::Writer;
 
 /// Joining, which a thread of its own does: it cannot be interrupted in all of its steps.
 struct Joining<T> {
-    state: Mutex<State<T>>,
+    state: std::sync::Mutex<State<T>>,
     changed: Condvar,
 }
 
@@ -34,14 +35,21 @@ struct State<T> {
     joined: Option<Result<T, Error>>,
 }
 
+const DEFECT: Error = Error::InvalidUse("a defect of brigade: joining panicked");
+
 const INTERRUPTED: &str = "it was interrupted before it had a partner";
 
 /// How long an interrupted call waits until the name is free again.
 const LEAVING: Duration = Duration::from_millis(40);
 
 impl<T> Joining<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        // Nobody panics with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_seated(&self, monitor: engine::Monitor) {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         match state.is_cancelled {
             true => monitor.abort(INTERRUPTED),
             false => state.seat = Some(monitor),
@@ -49,35 +57,43 @@ impl<T> Joining<T> {
     }
 
     fn has_joined(&self, joined: Result<T, Error>) {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         let is_wanted = !state.is_cancelled;
         state.joined = is_wanted.then_some(joined);
         self.changed.notify_all();
     }
 
     fn wait_until(&self, until: Option<Instant>) -> Result<T, Error> {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         loop {
             if let Some(joined) = state.joined.take() {
                 return joined;
             }
-            match until {
-                None => self.changed.wait(&mut state),
-                Some(until) if self.changed.wait_until(&mut state, until).timed_out() => {
-                    return state.joined.take().unwrap_or(Err(Error::TimedOut));
-                }
-                Some(_) => {}
-            }
+            let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
+            state = match rest {
+                Some(Duration::ZERO) => return Err(Error::TimedOut),
+                Some(rest) => self.changed_within(state, rest),
+                None => (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
+    fn changed_within<'s>(
+        &self,
+        state: MutexGuard<'s, State<T>>,
+        limit: Duration,
+    ) -> MutexGuard<'s, State<T>> {
+        let waited = self.changed.wait_timeout(state, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn cancel(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         state.is_cancelled = true;
         if let Some(monitor) = state.seat.take() {
             monitor.abort(INTERRUPTED);
         }
-        self.changed.wait_for(&mut state, LEAVING);
+        let mut state = self.changed_within(state, LEAVING);
         // What has come meanwhile is nobody's.
         let joined = state.joined.take();
         drop(state);
@@ -92,7 +108,7 @@ pub(crate) fn join_in_thread<T: Send + 'static>(
     join: impl FnOnce(&dyn Fn(engine::Monitor)) -> Result<T, Error> + Send + 'static,
 ) -> PyResult<T> {
     let joining = Arc::new(Joining {
-        state: Mutex::new(State {
+        state: std::sync::Mutex::new(State {
             is_cancelled: false,
             seat: None,
             joined: None,
@@ -103,8 +119,10 @@ pub(crate) fn join_in_thread<T: Send + 'static>(
     thread::Builder::new()
         .name("brigade join".into())
         .spawn(move || {
-            let joined = join(&|monitor| theirs.is_seated(monitor));
-            theirs.has_joined(joined);
+            let join = || join(&|monitor| theirs.is_seated(monitor));
+            // Else somebody would wait for this thread for ever.
+            let joined = panic::catch_unwind(AssertUnwindSafe(join));
+            theirs.has_joined(joined.unwrap_or(Err(DEFECT)));
         })?;
     let joined = wait(py, Limit::Forever, |until| {
         match joining.wait_until(until) {

@@ -13,6 +13,7 @@ mod buffers;
 mod errors;
 mod held;
 mod joining;
+mod lock;
 mod monitor;
 mod options;
 mod reader;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{Error, Label, Monitor, Options};
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::raised;
 use crate::held::Held;
 use crate::joining::join_in_thread;
+use crate::lock::Mutex;
 use crate::options;
 use crate::reader::Reader;
 use crate::tell;

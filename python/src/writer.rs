@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use engine::{DataBlock as Token, Error, Newest, OwnedDataBlock};
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -12,6 +11,7 @@ use crate::blocks::DataBlock;
 use crate::buffers::Bytes;
 use crate::errors::raised;
 use crate::held::{Call, Held, Sole, reason};
+use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::takeover::Survivor;
 use crate::tell;

@@ -798,3 +798,43 @@ def test_whoever_sees_a_block_keeps_it(name: str, start: Start, way: str) -> Non
         gc.collect()
         block.send(0)
     other.end()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("call", ["join", "letter"])
+def test_a_forked_child_has_sessions_of_its_own_whatever_the_parents_threads_wait_for(
+    start: Start, call: str
+) -> None:
+    parent = start(
+        f"""
+        import itertools
+        from concurrent.futures import ThreadPoolExecutor
+        numbers = itertools.count()
+        def pair():
+            of = f"{{name}}-{{os.getpid()}}-{{next(numbers)}}"
+            with ThreadPoolExecutor(1) as other:
+                reader = other.submit(brigade.join, of, side="reader", **BLOCKS)
+                writer = brigade.join(of, side="writer", **BLOCKS)
+                return reader.result(), writer
+        reader, writer = pair()
+        waits = {{"join": lambda: brigade.join(name), "letter": reader.letter}}[{call!r}]
+        for _ in range(3 if {call!r} == "letter" else 1):
+            threading.Thread(target=waits, daemon=True).start()
+        time.sleep(0.2)
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                for _ in range(5):
+                    reader, writer = pair()
+                    senders = [threading.Thread(target=reader.send, args=(b"",)) for _ in range(4)]
+                    for sender in senders: sender.start()
+                    for _ in senders: writer.data_block(30).done()
+                    for sender in senders: sender.join()
+                os._exit(0)
+            say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(0)
+        """,
+        "-W",
+        "ignore",
+    )
+    assert parent.end().split() == ["0"] * 5
