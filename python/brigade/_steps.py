@@ -62,25 +62,26 @@ _turns: WeakKeyDictionary[Reader | Writer, _Turn] = WeakKeyDictionary()
 
 
 @contextmanager
-def _turn(end: Reader | Writer, timeout: float | None) -> Iterator[None]:
-    turn = _turns.setdefault(end, _Turn())
+def turn(end: Reader | Writer, timeout: float | None = None) -> Iterator[None]:
+    """Keeps other threads out, that would send or receive in several blocks, too."""
+    mine = _turns.setdefault(end, _Turn())
     # A signal's handler, or what is pickled, may call the end, too.
-    if turn.thread == threading.get_ident():
+    if mine.thread == threading.get_ident():
         raise InvalidUse("this thread is in a call of the same end already")
-    if not turn.lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)):
+    if not mine.lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)):
         raise TimedOut("another thread is sending or receiving in several blocks")
     try:
-        turn.thread = threading.get_ident()
+        mine.thread = threading.get_ident()
         yield
     finally:
-        turn.thread = 0
-        turn.lock.release()
+        mine.thread = 0
+        mine.lock.release()
 
 
 def send(reader: Reader, sent: Iterator[Part], timeout: float | None) -> None:
     """Sends all parts; `timeout` is for the first block. If that stops in the middle, the
     session is given up: the Writer could not tell what is missing."""
-    with _turn(reader, timeout):
+    with turn(reader, timeout):
         part = next(sent)
         part.send(reader.empty_block(timeout))
         try:
@@ -128,7 +129,7 @@ def receive(
     writer: Writer, what: Callable[..., Receiving[T]], timeout: float | None, *arguments: Any
 ) -> T:
     """What comes; `timeout` is for the first block."""
-    with _turn(writer, timeout):
+    with turn(writer, timeout):
         steps, begun = begin(writer, what, *arguments)
         while True:
             try:

@@ -1,10 +1,12 @@
-"""Both ends as raw streams of bytes, for `io`, `shutil`, `tarfile` and the like."""
+"""Both ends as raw streams of bytes, for `io`, `shutil`, `tarfile` and the like. Several threads may use
+one."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
 
+from . import _steps
 from ._buffer import Buffer
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class SendStream(io.RawIOBase):
 
     def write(self, data: Buffer, /) -> int:
         self._checkClosed()
-        with memoryview(data) as view, view.cast("B") as rest:
+        with _steps.turn(self._reader), memoryview(data) as view, view.cast("B") as rest:
             size = self._reader.block_size
             for start in range(0, len(rest), size):
                 with rest[start : start + size] as piece:
@@ -60,7 +62,7 @@ class ReceiveStream(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         if self.closed:
             raise ValueError("read of a closed stream")
-        with memoryview(buffer) as view, view.cast("B") as room:
+        with _steps.turn(self._writer), memoryview(buffer) as view, view.cast("B") as room:
             # An empty block is not the end.
             while room and not self._rest:
                 self._let_go()
@@ -70,12 +72,12 @@ class ReceiveStream(io.RawIOBase):
                 self._rest = memoryview(self._block)
             count = min(len(room), len(self._rest))
             room[:count] = self._rest[:count]
-        self._rest, read = self._rest[count:], self._rest
-        read.release()
-        self._offset += count
-        if not self._rest:
-            self._let_go()
-        return count
+            self._rest, read = self._rest[count:], self._rest
+            read.release()
+            self._offset += count
+            if not self._rest:
+                self._let_go()
+            return count
 
     def _let_go(self) -> None:
         self._rest.release()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import brigade
 import pytest
 from conftest import LIMIT, Start, join_reader, join_writer
+from pairs import beside, pair
 
 ECHO = """
 with brigade.join(name, side="writer", **BLOCKS) as writer:
@@ -116,8 +119,6 @@ def test_both_ways_at_once(name: str, start: Start) -> None:
 
 
 def test_a_process_is_invited(name: str) -> None:
-    import sys
-
     script = "import brigade\nwith brigade.accept() as w:\n    assert [bytes(b) for b in w] == [b'1']"
     child, reader = brigade.invite([sys.executable, "-P", "-c", script], side="reader", timeout=LIMIT)
     with reader:
@@ -148,6 +149,32 @@ def test_streams_carry_any_number_of_bytes(name: str, start: Start, size: int) -
         with io.BufferedWriter(reader.stream(), 4096) as stream:
             shutil.copyfileobj(io.BytesIO(data), stream, 1000)
     assert other.end() == hashlib.sha256(data).hexdigest()
+
+
+def test_threads_that_read_one_stream_get_every_byte_once(name: str) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader, writer = pair(name)
+        stream, came = writer.stream(), []
+
+        def read() -> None:
+            while piece := stream.read(100):
+                came.append(piece)
+
+        reading = [beside(read) for _ in range(4)]
+        sent = reader.stream()
+        for number in range(1000):
+            sent.write(bytes([number % 251]) * 250)
+        reader.close()
+        for thread in reading:
+            thread.join(LIMIT)
+            assert not thread.is_alive()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sum(len(piece) for piece in came) == 250_000
+    assert sorted(b"".join(came)) == sorted(bytes(number % 251 for number in range(1000)) * 250)
+    writer.finish()
 
 
 def test_sessions_are_seen_from_outside(name: str, start: Start) -> None:
