@@ -82,13 +82,19 @@ def send(reader: Reader, sent: Iterator[Part], timeout: float | None) -> None:
     """Sends all parts; `timeout` is for the first block. If that stops in the middle, the
     session is given up: the Writer could not tell what is missing."""
     with turn(reader, timeout):
-        part = next(sent)
-        part.send(reader.empty_block(timeout))
+        part: Part | None = next(sent)
+        in_the_middle = False
         try:
-            for part in sent:
-                part.send(reader.empty_block())
+            while part is not None:
+                block = reader.empty_block(None if in_the_middle else timeout)
+                following = next(sent, None)
+                # Before it is sent: who is interrupted then cannot know whether it was.
+                in_the_middle = in_the_middle or following is not None
+                part.send(block)
+                part = following
         except BaseException:
-            reader.abort(BROKEN_OFF)
+            if in_the_middle:
+                reader.abort(BROKEN_OFF)
             raise
 
 
