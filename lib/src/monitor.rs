@@ -108,7 +108,8 @@ impl Monitor {
 
     /// How long this end has waited for its partner so far: for empty blocks or for
     /// data, and at the end for the verdict. Waits of some microseconds, which do not
-    /// sleep, are not counted.
+    /// sleep, are not counted; nor are those for which somebody else sleeps: `poll_…` (all
+    /// that a task waits for), and [`Reader::arm`](crate::Reader::arm).
     ///
     /// The end that waits much is the faster one: what the other one reads from or
     /// writes to is the bottleneck.
