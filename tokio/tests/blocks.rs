@@ -8,6 +8,10 @@
 
 mod common;
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use brigade::Seat;
@@ -15,8 +19,8 @@ use brigade_tokio::{
     AsyncReader, AsyncWriter, BothWays, Error, Filled, Interest, Label, OwnedDataBlock,
     OwnedEmptyBlock, Role, accept, join, join_both_ways, wait, wait_both_ways,
 };
-use common::{expect_numbers, in_both, options, pair, place, send_number};
-use futures_util::{FutureExt, SinkExt, StreamExt, TryStreamExt, sink, stream};
+use common::{bounded, expect_numbers, in_both, options, pair, place, runtimes, send_number};
+use futures_util::{FutureExt, SinkExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -441,35 +445,34 @@ fn a_seat_that_was_taken_is_waited_for() {
 
 #[test]
 fn who_is_always_ready_lets_other_tasks_run() {
-    in_both(|| async {
-        let (mut reader, mut writer) = pair(8, 2).await;
-        // With one thread, the other end runs only if this one lets it.
-        let draining = tokio::spawn(async move {
-            let mut sink = sink::drain();
-            let blocks = (&mut writer).map_err(|error| panic!("{error}"));
-            blocks.forward(&mut sink).await.unwrap();
-            writer.finish().unwrap();
+    bounded(|| {
+        const BLOCKS: u64 = 4096;
+        // In a runtime of one thread, they run only if they are let.
+        let [runtime, _] = runtimes();
+        runtime.block_on(async {
+            let (mut reader, mut writer) = pair(8, BLOCKS as usize).await;
+            let turns = Arc::new(AtomicU64::new(0));
+            let counted = Arc::clone(&turns);
+            let counting = tokio::spawn(poll_fn(move |cx| -> Poll<()> {
+                counted.fetch_add(1, Ordering::Relaxed);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }));
+            let both = tokio::spawn(async move {
+                let turn = || turns.load(Ordering::Relaxed);
+                let first = turn();
+                for number in 0..BLOCKS {
+                    send_number(&mut reader, number).await.unwrap();
+                }
+                let sent = turn();
+                for number in 0..BLOCKS {
+                    assert_eq!(writer.data_block().await.unwrap().unwrap().tag(), number);
+                }
+                [sent - first, turn() - sent]
+            });
+            let turns = both.await.unwrap();
+            counting.abort();
+            assert!(turns.iter().all(|turns| *turns > 10), "{turns:?}");
         });
-        let mut ticks = 0;
-        let ticking = async {
-            loop {
-                tokio::task::yield_now().await;
-                ticks += 1;
-            }
-        };
-        let sending = async {
-            for number in 0..5000 {
-                // Asked for again and again: as good as always ready.
-                let block = reader.empty_block().await.unwrap();
-                reader.send_block(block, 0, number).unwrap();
-            }
-            reader.finish().await.unwrap();
-        };
-        tokio::select! {
-            _ = ticking => unreachable!(),
-            _ = sending => {}
-        }
-        assert!(ticks > 10, "{ticks}");
-        draining.await.unwrap();
     });
 }
