@@ -139,7 +139,8 @@ impl Reader {
     }
 
     /// As [`Monitor::watch`](crate::Monitor::watch), for a task: what is left to be received or
-    /// given back does not matter to it, and the Writer does not notice.
+    /// given back does not matter to it, and the Writer does not notice. What other threads
+    /// have done with detached blocks is passed on meanwhile.
     ///
     /// # Errors
     ///
@@ -232,7 +233,8 @@ impl Writer {
     }
 
     /// As [`Monitor::watch`](crate::Monitor::watch), for a task: what is left to be received or
-    /// given back does not matter to it, and the Reader does not notice.
+    /// given back does not matter to it, and the Reader does not notice. What other threads
+    /// have done with detached blocks is passed on meanwhile.
     ///
     /// # Errors
     ///

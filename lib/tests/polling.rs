@@ -347,6 +347,77 @@ fn a_block_that_comes_home_wakes_the_end_that_a_task_waits_for() {
 }
 
 #[test]
+fn who_waits_for_the_end_alone_passes_on_what_other_threads_are_done_with() {
+    bounded(|| {
+        let (reader, writer) = pair(8, 1);
+        let (task, mut silent) = (Task::new(), Said::default());
+        // They are done with it during the wait...
+        let block = reader.empty_block().unwrap().detach();
+        assert!(reader.poll_end(&mut silent, &mut task.cx()).is_pending());
+        let sending = std::thread::spawn(move || block.send(8, 1));
+        sending.join().unwrap().unwrap();
+        assert!(is_readable!(reader));
+        let poll = reader.poll_end(&mut Said::rung(), &mut task.cx());
+        assert!(poll.is_pending() && task.wakes() == 0);
+        assert!(!is_readable!(reader));
+        let block = writer.try_data_block().unwrap().unwrap().detach();
+        assert!(writer.poll_end(&mut silent, &mut task.cx()).is_pending());
+        std::thread::spawn(move || drop(block)).join().unwrap();
+        assert!(is_readable!(writer));
+        let poll = writer.poll_end(&mut Said::rung(), &mut task.cx());
+        assert!(poll.is_pending() && task.wakes() == 0);
+        assert!(!is_readable!(writer));
+        // ...and before it.
+        let block = reader.try_empty_block().unwrap().unwrap().detach();
+        block.send(8, 2).unwrap();
+        assert!(reader.poll_end(&mut silent, &mut task.cx()).is_pending());
+        let block = writer.try_data_block().unwrap().unwrap().detach();
+        drop(block);
+        assert!(writer.poll_end(&mut silent, &mut task.cx()).is_pending());
+        assert!(reader.try_empty_block().unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_wait_that_is_ready_wakes_the_task_for_one_for_the_end_which_then_passes_blocks_on() {
+    bounded(|| {
+        let (reader, writer) = pair(8, 2);
+        let (task, mut silent) = (Task::new(), Said::default());
+        assert!(writer.poll_end(&mut silent, &mut task.cx()).is_pending());
+        let poll = writer.poll_data_block(&mut silent, &mut task.cx());
+        assert!(poll.is_pending());
+        send(&reader, b"water", 0);
+        let block = ready(writer.poll_data_block(&mut silent, &mut task.cx()));
+        let block = block.unwrap().detach();
+        assert_eq!(task.wakes(), 1);
+        assert!(
+            writer
+                .poll_end(&mut Said::rung(), &mut task.cx())
+                .is_pending()
+        );
+        assert!(!is_readable!(writer));
+        std::thread::spawn(move || drop(block)).join().unwrap();
+        assert!(is_readable!(writer));
+        assert!(
+            writer
+                .poll_end(&mut Said::rung(), &mut task.cx())
+                .is_pending()
+        );
+        assert!(!is_readable!(writer));
+        // If the one for the end was dropped, the task is woken once for nothing; and after
+        // that, nobody rings for a block that comes home.
+        for (tag, wakes) in [(1, 1), (2, 0)] {
+            send(&reader, b"water", tag);
+            let block = ready(writer.poll_data_block(&mut silent, &mut task.cx()));
+            let block = block.unwrap().detach();
+            assert_eq!(task.wakes(), wakes);
+            std::thread::spawn(move || drop(block)).join().unwrap();
+            assert!(!is_readable!(writer));
+        }
+    });
+}
+
+#[test]
 fn what_others_have_sent_goes_when_it_is_passed_on_and_a_block_that_is_attached_at_once() {
     bounded(|| {
         let (reader, writer) = pair(8, 3);

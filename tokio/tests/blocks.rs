@@ -22,6 +22,7 @@ use brigade_tokio::{
 use common::{bounded, expect_numbers, in_both, options, pair, place, runtimes, send_number};
 use futures_util::{FutureExt, SinkExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 #[test]
@@ -216,6 +217,38 @@ fn blocks_are_filled_and_drained_by_other_tasks_while_their_ends_wait() {
         assert_eq!(draining.await.unwrap(), BLOCKS * (BLOCKS - 1) / 2);
         writer.finish().unwrap();
         sending.await.unwrap();
+    });
+}
+
+#[test]
+fn blocks_that_other_tasks_are_done_with_are_passed_on_while_their_end_watches() {
+    in_both(|| async {
+        let (mut reader, mut writer) = pair(8, 1).await;
+        let block = reader.empty_block().await.unwrap();
+        let working = tokio::spawn(async move {
+            yield_now().await;
+            block.send(8, 1).unwrap();
+        });
+        let watching = tokio::spawn(async move { reader.watch().await });
+        let block = writer.data_block().await.unwrap().unwrap();
+        assert_eq!(block.tag(), 1);
+        working.await.unwrap();
+        drop((block, writer));
+        watching.await.unwrap().unwrap_err();
+
+        let (mut reader, mut writer) = pair(8, 1).await;
+        send_number(&mut reader, 1).await.unwrap();
+        let block = writer.data_block().await.unwrap().unwrap();
+        let working = tokio::spawn(async move {
+            yield_now().await;
+            drop(block);
+        });
+        let watching = tokio::spawn(async move { writer.watch().await });
+        // There is no other one.
+        let block = reader.empty_block().await.unwrap();
+        working.await.unwrap();
+        drop((block, reader));
+        watching.await.unwrap().unwrap_err();
     });
 }
 

@@ -61,7 +61,8 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) rung: Cell<bool>,
     /// What pending polls wait for; if anything, this end is armed for all of it.
     pub(super) polled: Cell<Interest>,
-    /// A pending poll waits for the end of the session, for which nothing is armed.
+    /// A pending poll waits for the end of the session. Nothing is armed for it, but blocks
+    /// that come home wake it.
     pub(super) watched: Cell<bool>,
     origin: Origin,
 }

@@ -67,18 +67,19 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         let must_wake = match found {
             Poll::Pending => !is_armed,
             Poll::Ready(_) => {
-                let lost = others != Interest::NOTHING && (word.is_used || !is_armed);
-                lost | (word.is_used && self.watched.replace(false))
+                let is_lost = word.is_used || !is_armed;
+                let is_watched = self.watched.replace(false);
+                if word.is_used || is_watched {
+                    // The word may have been of the partner's death, for which others look
+                    // when they arm the end; and who waits for the end of the session has
+                    // blocks come home to a sleeper, which this end is no more.
+                    self.withdraw();
+                } else if is_armed {
+                    self.stop_waiting(interest);
+                }
+                is_watched || (others != Interest::NOTHING && is_lost)
             }
         };
-        match (&found, word.is_used) {
-            (Poll::Pending, _) => {}
-            // The word may have been of the partner's death, for which others look when they
-            // arm the end.
-            (Poll::Ready(_), true) => self.withdraw(),
-            (Poll::Ready(_), false) if is_armed => self.stop_waiting(interest),
-            (Poll::Ready(_), false) => {}
-        }
         if must_wake {
             word.cx.waker().wake_by_ref();
         }
@@ -161,7 +162,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     /// Waits for the end of the session and for nothing else, so that the partner has nothing
-    /// to ring for.
+    /// to ring for. Detached blocks that come home are passed on.
     pub(crate) fn poll_end(
         &self,
         readiness: &mut dyn Readiness,
@@ -173,6 +174,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             if let Some(ended) = self.ended().transpose() {
                 return Poll::Ready(ended);
             }
+            self.pool.set_asleep();
+            self.bring_home();
             match readiness.poll_ready(cx) {
                 Poll::Pending if others => break,
                 Poll::Pending => return Poll::Pending,
