@@ -235,7 +235,8 @@ impl AsyncReader {
     }
 
     /// Waits until a call that does not wait (`try_…`, here and by [`AsyncReader::get_ref`]) would
-    /// find something that `interest` asks for: to wait for blocks and letters at once, say.
+    /// find something that `interest` asks for: to wait for blocks and letters at once, say. If
+    /// that is blocks, a sink that was ready is not any more: the block that it had is found.
     ///
     /// Cancel-safe.
     ///
@@ -243,6 +244,10 @@ impl AsyncReader {
     ///
     /// As [`AsyncReader::empty_block`].
     pub async fn ready(&mut self, interest: Interest) -> Result<(), Error> {
+        if interest | Interest::BLOCKS == interest {
+            // So that whichever call looks for it finds it.
+            self.reserved = None;
+        }
         self.end
             .wait(|reader, signal, cx| reader.poll_interest(interest, signal, cx))
             .await

@@ -192,6 +192,9 @@ impl AsyncWriter {
     ///
     /// As [`AsyncWriter::data_block`].
     pub async fn ready(&mut self, interest: Interest) -> Result<(), Error> {
+        if interest | Interest::BLOCKS == interest {
+            self.refuse_with_rest()?;
+        }
         self.end
             .wait(|writer, signal, cx| writer.poll_interest(interest, signal, cx))
             .await

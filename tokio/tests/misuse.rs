@@ -13,9 +13,10 @@ use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
-use brigade_tokio::Error;
+use brigade_tokio::{Error, Interest};
 use common::{bounded, in_both, pair, place, runtimes, send_number};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, SinkExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
 #[track_caller]
@@ -87,6 +88,34 @@ fn a_verdict_while_another_task_has_a_block_is_none() {
         drop(block);
         let reason = partner_aborted(reader.verdict().await);
         assert!(reason.contains("given back"), "{reason}");
+    });
+}
+
+#[test]
+fn to_wait_for_a_block_that_a_sink_or_a_stream_has_is_no_wait_for_ever() {
+    in_both(|| async {
+        let (mut reader, mut writer) = pair(8, 1).await;
+        // A sink that is ready has the only block.
+        poll_fn(|cx| SinkExt::<&[u8]>::poll_ready_unpin(&mut reader, cx))
+            .await
+            .unwrap();
+        writer.post(0, b"letter").await.unwrap();
+        reader.ready(Interest::LETTERS).await.unwrap();
+        reader.start_send_unpin(&b"12345678"[..]).unwrap();
+        drop(writer.data_block().await.unwrap().unwrap());
+        writer.get_ref().pass_on();
+        poll_fn(|cx| SinkExt::<&[u8]>::poll_ready_unpin(&mut reader, cx))
+            .await
+            .unwrap();
+        reader.ready(Interest::BLOCKS).await.unwrap();
+        let block = reader.get_ref().try_empty_block().unwrap().unwrap();
+        block.send(8, 0).unwrap();
+        // A stream has begun to read it.
+        writer.stream().read_exact(&mut [0; 1]).await.unwrap();
+        invalid_use(writer.ready(Interest::BLOCKS).await);
+        invalid_use(writer.ready(Interest::LETTERS | Interest::BLOCKS).await);
+        reader.post(0, b"letter").await.unwrap();
+        writer.ready(Interest::LETTERS).await.unwrap();
     });
 }
 
@@ -194,7 +223,7 @@ fn who_waits_is_not_polled_while_nothing_happens() {
         let (mut reader, mut writer) = pair(8, 4).await;
         // What nobody takes is no reason to look again and again.
         reader.post(0, b"unread").await.unwrap();
-        let _ = writer.ready(brigade_tokio::Interest::LETTERS).await;
+        let _ = writer.ready(Interest::LETTERS).await;
         let mut polls = 0;
         {
             let mut waiting = pin!(writer.data_block());
