@@ -191,6 +191,14 @@ impl Reader {
         Some(self.token(block))
     }
 
+    /// For streams, which take bytes before they send them: an error if they could not be sent,
+    /// since the end of the data was said or the session given up.
+    #[doc(hidden)]
+    pub fn check_open(&self) -> Result<(), Error> {
+        let end = &self.end;
+        end.can_publish("bytes written after the end of the data")
+    }
+
     #[inline(always)]
     pub(crate) fn token(&self, block: Block) -> EmptyBlock<'_> {
         EmptyBlock {

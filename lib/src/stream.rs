@@ -74,9 +74,7 @@ impl<R: Borrow<Reader>> Write for SendStream<R> {
         }
         let reader = self.reader.borrow();
         // Else it would take what can never be sent.
-        reader
-            .end()
-            .can_publish("bytes written after the end of the data")?;
+        reader.check_open()?;
         let block = match &mut self.block {
             Some(block) => block,
             None => self.block.insert(reader.empty_block()?.into_block()),

@@ -23,7 +23,6 @@ pub struct AsyncReader {
     pub(crate) reserved: Option<OwnedEmptyBlock>,
     /// What a stream has taken and not sent.
     pub(crate) filling: Option<Filling>,
-    is_closed: bool,
 }
 
 impl AsyncReader {
@@ -41,7 +40,6 @@ impl AsyncReader {
             end: Watched::new(reader)?,
             reserved: None,
             filling: None,
-            is_closed: false,
         })
     }
 
@@ -164,13 +162,6 @@ impl AsyncReader {
         }
     }
 
-    pub(crate) fn refuse_if_closed(&self) -> Result<(), Error> {
-        match self.is_closed {
-            true => Err(Error::InvalidUse("bytes written after the end of the data")),
-            false => Ok(()),
-        }
-    }
-
     /// Says that no more data will come: see [`Reader::close`]. Never waits.
     ///
     /// # Errors
@@ -179,9 +170,7 @@ impl AsyncReader {
     pub fn close(&mut self) -> Result<(), Error> {
         self.send_filling()?;
         self.reserved = None;
-        self.end.end().close()?;
-        self.is_closed = true;
-        Ok(())
+        self.end.end().close()
     }
 
     /// Waits, after [`AsyncReader::close`], until the Writer has drained everything and given its
@@ -193,6 +182,11 @@ impl AsyncReader {
     ///
     /// As there.
     pub async fn verdict(&mut self) -> Result<Delivered, Error> {
+        if self.filling.is_some() {
+            return Err(Error::InvalidUse(
+                "a stream was forgotten before the end of the data",
+            ));
+        }
         self.end
             .wait(|reader, signal, cx| reader.poll_verdict(signal, cx))
             .await

@@ -81,7 +81,7 @@ impl<R: BorrowMut<AsyncReader> + Unpin> AsyncWrite for SendStream<R> {
         let SendStream { reader, offset } = &mut *self;
         let reader = reader.borrow_mut();
         // Else it would take what can never be sent.
-        reader.refuse_if_closed()?;
+        reader.get_ref().check_open()?;
         if reader.filling.is_none() {
             let block = ready!(reader.poll_empty_block(cx))?;
             let (len, offset) = (0, *offset);

@@ -151,6 +151,43 @@ fn nothing_is_written_after_the_end_of_the_data() {
 }
 
 #[test]
+fn whoever_has_said_the_end_or_given_up_no_stream_takes_bytes_that_cannot_arrive() {
+    in_both(|| async {
+        let (mut reader, mut writer) = pair(8, 2).await;
+        reader.get_ref().close().unwrap();
+        let error = reader.stream().write_all(b"lost").await.unwrap_err();
+        assert!(invalid_use(&error), "{error:?}");
+        assert!(writer.data_block().await.unwrap().is_none());
+        writer.finish().unwrap();
+        assert_eq!(reader.verdict().await.unwrap().bytes, 0);
+
+        let (mut reader, _writer) = pair(8, 2).await;
+        reader.monitor().abort("enough");
+        let error = reader.stream().write_all(b"lost").await.unwrap_err();
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        assert!(matches!(inner, Some(Error::Aborted { .. })), "{error:?}");
+    });
+}
+
+#[test]
+fn bytes_that_a_forgotten_stream_took_are_sent_or_there_is_no_verdict() {
+    in_both(|| async {
+        let (mut reader, mut writer) = pair(8, 2).await;
+        let mut stream = reader.stream();
+        stream.write_all(b"lost").await.unwrap();
+        std::mem::forget(stream);
+        // Not by the call that sends them first.
+        reader.get_ref().close().unwrap();
+        assert!(writer.data_block().await.unwrap().is_none());
+        writer.finish().unwrap();
+        for _ in 0..2 {
+            let error = reader.verdict().await.unwrap_err();
+            assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
+        }
+    });
+}
+
+#[test]
 fn a_partner_that_gives_up_is_an_error_of_the_stream() {
     in_both(|| async {
         let (mut reader, writer) = pair(1, 1).await;
