@@ -31,7 +31,8 @@
 //! # Cancelling
 //!
 //! All futures here are cancel-safe: dropped before it is ready, one has taken no block and no letter,
-//! and posted none; so they may be used in `select!` again and again. Dropped, [`join()`] gives its place up.
+//! and posted none; so they may be used in `select!` again and again. Dropped, [`join()`] gives its place up, and
+//! [`wait`] that of its seat.
 //!
 //! # The end, failure and death
 //!

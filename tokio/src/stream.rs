@@ -51,13 +51,14 @@ impl<R: BorrowMut<AsyncReader>> SendStream<R> {
         SendStream { reader, offset: 0 }
     }
 
-    /// Sends what is left, and finishes the session: see [`AsyncReader::finish`]. A stream that owns
-    /// its Reader gives up with it if this is dropped before it is ready.
+    /// Sends what is left, and finishes the session: see [`AsyncReader::finish`].
+    ///
+    /// Cancel-safe.
     ///
     /// # Errors
     ///
     /// As there.
-    pub async fn finish(mut self) -> Result<Delivered, Error> {
+    pub async fn finish(&mut self) -> Result<Delivered, Error> {
         self.reader.borrow_mut().finish().await
     }
 }
@@ -134,7 +135,7 @@ impl<W: BorrowMut<AsyncWriter>> ReceiveStream<W> {
     /// # Errors
     ///
     /// As there.
-    pub fn finish(mut self) -> Result<Delivered, Error> {
+    pub fn finish(&mut self) -> Result<Delivered, Error> {
         self.writer.borrow_mut().finish()
     }
 }

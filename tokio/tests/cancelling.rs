@@ -14,6 +14,7 @@ use brigade_tokio::{
 };
 use common::{LIMIT, bounded, in_both, options, pair, place, runtimes, send_number, until};
 use futures_util::{FutureExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
@@ -298,6 +299,27 @@ fn letters_and_the_verdict_are_not_lost_with_a_wait_for_them() {
         };
         verdict.unwrap();
         posting.await.unwrap();
+    });
+}
+
+#[test]
+fn a_stream_that_has_the_reader_in_it_waits_for_the_verdict_as_often_as_it_takes() {
+    in_both(|| async {
+        let (reader, writer) = pair(8, 2).await;
+        let mut sending = reader.into_stream();
+        sending.write_all(b"all").await.unwrap();
+        for _ in 0..2 {
+            assert!(sending.finish().now_or_never().is_none());
+        }
+        let mut receiving = writer.into_stream();
+        // Before the end was seen.
+        let error = receiving.finish().unwrap_err();
+        assert!(matches!(error, Error::InvalidUse(_)), "{error:?}");
+        let mut all = Vec::new();
+        receiving.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"all");
+        receiving.finish().unwrap();
+        assert_eq!(sending.finish().await.unwrap().bytes, 3);
     });
 }
 
