@@ -2,7 +2,8 @@
 //!
 //! A back end offers `Signal::new(handle)`, whose caller sees to it that the handle stays open
 //! until the value was dropped. It fails with what the system says, and may panic outside of a
-//! runtime. `Signal` is [`brigade::Readiness`], `Send`, `Sync` and `Unpin`.
+//! runtime. `Signal` is [`brigade::Readiness`], `Send`, `Sync` and `Unpin`. Dropped in a forked
+//! child, it MUST change nothing for its parent.
 #![expect(unsafe_code, reason = "a signal refers to a handle beside it")]
 
 use std::future::poll_fn;
