@@ -80,7 +80,7 @@ fn prepare(
     if start_partner {
         if !seat.is_first() {
             let message = format!("the writer is at this copy already; {JOIN_IT}");
-            return Err(Failure::new(Exit::TooManyInstances, message));
+            return Err(Failure::new(Exit::Failed, message));
         }
         child::start(plan, Side::Writer, RESTARTS, events)?;
     } else if seat.is_first() {

@@ -265,7 +265,7 @@ fn both_does_not_pair_with_a_stranger_that_waits_under_its_name() {
     let writer = Half::start(place.brigade(writer));
     writer.hear("waiting");
     let both = Half::start(place.brigade(["--both", "--name", &name, "a", "mine"]));
-    both.end().expect_line(3, &["at this copy already"]);
+    both.end().expect_line(1, &["at this copy already"]);
     writer.end().expect(4);
     assert!(!place.path("mine").exists() && !place.path("other").exists());
 }
