@@ -23,7 +23,7 @@ use crate::sys;
 use crate::talk::agreement::Step;
 use crate::talk::greeting::Greeting;
 use crate::talk::wire;
-use crate::tell::progress::Progress;
+use crate::tell::progress::{Progress, Vacancy};
 use crate::tell::{json as event, output};
 use crate::tree::SUBTREE_BYTES;
 use crate::units;
@@ -678,17 +678,25 @@ impl Supervisor<'_> {
     }
 
     /// What is shown of it: while a place is held, how far the two had come, and how long it
-    /// is held yet.
+    /// is held yet; while somebody is here for it, how much of that this one has looked at.
     fn shown(&self) -> Option<Progress> {
         let Some(lost) = &self.lost else {
             return self.progress();
         };
+        let side = self.side?.other();
+        let then = lost.progress.clone().or_else(|| self.progress())?;
         let limit = self.plan.settings.takeover.unwrap_or_default();
         let left = limit.saturating_sub(lost.since.elapsed());
+        let (vacancy, written) = match (self.meets_another, side) {
+            (false, _) => (Vacancy::Held(left), then.written),
+            (true, Side::Reader) => (Vacancy::Met, then.written),
+            (true, Side::Writer) => (Vacancy::Met, self.progress()?.written),
+        };
         Some(Progress {
             elapsed: self.started?.elapsed(),
-            held: Some((self.side?.other(), left)),
-            ..lost.progress.clone().or_else(|| self.progress())?
+            vacancy: Some((side, vacancy)),
+            written,
+            ..then
         })
     }
 

@@ -134,7 +134,7 @@ fn lines(progress: &Progress, pace: &Pace, room: usize) -> Vec<String> {
 
 fn speed(progress: &Progress, pace: &Pace, and: impl Fn(String) -> String) -> (String, String) {
     match pace.stalled() {
-        _ if progress.held.is_some() => ("waiting".to_owned(), "waiting".to_owned()),
+        _ if progress.vacancy.is_some() => ("waiting".to_owned(), "waiting".to_owned()),
         Some(since) => {
             let words = format!("stalled for {}", duration(since));
             (words.clone(), words)
@@ -251,6 +251,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tell::progress::Vacancy;
 
     fn progress(elapsed: u64, done: u64) -> Progress {
         Progress {
@@ -311,7 +312,10 @@ mod tests {
     #[test]
     fn while_a_place_is_held_the_bar_says_for_whom_and_how_long_yet() {
         let now = Progress {
-            held: Some((brigade::Side::Writer, Duration::from_millis(125_900))),
+            vacancy: Some((
+                brigade::Side::Writer,
+                Vacancy::Held(Duration::from_millis(125_900)),
+            )),
             ..progress(30, 900 << 20)
         };
         let pace = pace(&[progress(0, 0), now.clone()]);

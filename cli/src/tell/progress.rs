@@ -34,8 +34,17 @@ pub(crate) struct Progress {
     pub(crate) limit_rate: Option<u64>,
     /// How long in all this half has had no partner, since one had died.
     pub(crate) alone: Duration,
-    /// Whose place is held now, and how long yet.
-    pub(crate) held: Option<(Side, Duration)>,
+    /// Whose place is empty now.
+    pub(crate) vacancy: Option<(Side, Vacancy)>,
+}
+
+/// A place of which the one that had it died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vacancy {
+    /// It is held so long yet.
+    Held(Duration),
+    /// Somebody is here for it, and is yet to agree with the other half.
+    Met,
 }
 
 impl Progress {
@@ -107,13 +116,27 @@ impl Progress {
     /// What the figures say beside the bar, the longest first, if the source is read
     /// with this many bytes in a second.
     pub(crate) fn words(&self, rate: f64) -> Vec<String> {
-        if let Some((side, left)) = self.held {
-            let left = duration(Duration::from_secs(left.as_secs()));
-            return vec![
-                format!("waiting for a new {side}; its place is held for another {left}"),
-                format!("waiting for a new {side}: {left}"),
-                format!("waiting for a new {side}"),
-            ];
+        match self.vacancy {
+            None => {}
+            Some((side, Vacancy::Held(left))) => {
+                let left = duration(Duration::from_secs(left.as_secs()));
+                return vec![
+                    format!("waiting for a new {side}; its place is held for another {left}"),
+                    format!("waiting for a new {side}: {left}"),
+                    format!("waiting for a new {side}"),
+                ];
+            }
+            Some((side, Vacancy::Met)) => {
+                let looked = match side {
+                    Side::Reader => String::new(),
+                    Side::Writer => format!(": {}", bytes(self.written)),
+                };
+                return vec![
+                    format!("a new {side} is here, and looks at what was copied{looked}"),
+                    format!("a new {side} is here{looked}"),
+                    format!("a new {side} is here"),
+                ];
+            }
         }
         if self.verified() > 0 {
             let (verified, read) = (bytes(self.verified()), bytes(self.read));

@@ -504,6 +504,29 @@ fn whoever_meets_a_slow_newcomer_is_not_stuck() {
 }
 
 #[test]
+fn while_a_newcomer_looks_at_what_was_copied_the_bar_says_so_and_how_far_it_is() {
+    let place = Place::new();
+    place.file("a", noise(SIZE));
+    let copy = Copy {
+        place: &place,
+        options: &["--progress=always", SLOW],
+        source: "a",
+    };
+    let reader = bereft(&copy, Writer);
+    reader.hear("waiting for a new writer; its place is held for another 5");
+    let options = brigade::Options::new()
+        .side(brigade::Side::Writer)
+        .greeting(GREETING);
+    let newcomer = brigade::join(&place.name(), &options).unwrap();
+    let newcomer = newcomer.into_writer().unwrap();
+    newcomer.monitor().set_figure(WRITTEN, 3 << 20);
+    reader.hear("a new writer is here, and looks at what was copied: 3.0 MiB");
+    drop(newcomer);
+    let told = count(&reader, "waiting for a new writer; ");
+    wait_to_hear(&reader, "waiting for a new writer; ", told + 1);
+}
+
+#[test]
 fn a_writer_that_hashes_what_another_one_wrote_shows_how_far_it_is() {
     let place = Place::new();
     let data = noise(SIZE);
