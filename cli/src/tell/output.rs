@@ -52,6 +52,17 @@ enum Item {
     Drain(Sender<()>),
 }
 
+/// Why the wait for what was said last has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Drained {
+    /// It was written, or will never be.
+    All,
+    /// Nobody reads.
+    Stuck,
+    /// The thread that writes has not had its turn.
+    NoTurn,
+}
+
 /// Decides how this process speaks. Without it, in text.
 pub(crate) fn start(json: bool) {
     let _ = OUTPUT.set(Output::new(json));
@@ -177,16 +188,19 @@ impl Output {
         }
     }
 
-    fn drain(&self) {
+    fn drain(&self) -> Drained {
         let since = Instant::now();
         let (sender, drained) = channel();
         self.send(Item::Drain(sender));
         while drained.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            let is_stuck = self.state.writing.load(Ordering::Relaxed);
-            if is_stuck || since.elapsed() >= PATIENCE_FOR_A_TURN {
-                return;
+            if self.state.writing.load(Ordering::Relaxed) {
+                return Drained::Stuck;
+            }
+            if since.elapsed() >= PATIENCE_FOR_A_TURN {
+                return Drained::NoTurn;
             }
         }
+        Drained::All
     }
 }
 
@@ -266,9 +280,7 @@ mod tests {
         assert!(written.join().is_ok());
         let (output, _items) = Output::without_thread(false);
         output.state.writing.store(true, Ordering::Relaxed);
-        let since = Instant::now();
-        output.drain();
-        assert!(since.elapsed() < PATIENCE_FOR_A_TURN);
+        assert_eq!(output.drain(), Drained::Stuck);
     }
 
     #[test]
