@@ -221,15 +221,16 @@ fn check_same_source(first: &SourceFacts, facts: &SourceFacts) -> Result<(), Fai
     if first.identity.is_none() || first.identity != facts.identity {
         return failed("its source is another one than when the copy began");
     }
+    // Before what ends the copy: what may be but another option, and another reader has right.
+    if first.options != facts.options || first.size.is_some() != facts.size.is_some() {
+        return failed("it was started with other options");
+    }
     let times = |facts: &SourceFacts| (facts.size, facts.modified, facts.changed);
     if times(first) != times(facts) {
         // No other Reader finds it as it was.
         let message =
             "the source has changed since the copy began, so no reader can go on; copy it again";
         return Err(Failure::new(Exit::SourceChanged, message));
-    }
-    if first.options != facts.options {
-        return failed("it was started with other options");
     }
     Ok(())
 }
@@ -378,4 +379,44 @@ fn check_options(settings: &Settings, facts: &SourceFacts) -> Result<(), Failure
         return Err(started_without("--preserve=xattr"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Loss;
+
+    #[test]
+    fn a_reader_that_may_only_have_other_options_does_not_end_the_copy() {
+        let first = SourceFacts {
+            size: Some(1),
+            identity: Some((1, 2)),
+            options: Some("some".to_owned()),
+            ..SourceFacts::default()
+        };
+        let told = |facts: SourceFacts| {
+            let failure = check_same_source(&first, &facts).err();
+            failure.map(|told| (told.code, told.loss, told.message.contains("other options")))
+        };
+        let other_options = [
+            SourceFacts {
+                size: Some(2),
+                options: Some("others".to_owned()),
+                ..first.clone()
+            },
+            SourceFacts {
+                size: None,
+                ..first.clone()
+            },
+        ];
+        for facts in other_options {
+            let unfit = (Exit::Failed as u8, Some(Loss::Unfit), true);
+            assert_eq!(told(facts), Some(unfit));
+        }
+        let changed = told(SourceFacts {
+            size: Some(2),
+            ..first.clone()
+        });
+        assert_eq!(changed, Some((Exit::SourceChanged as u8, None, false)));
+    }
 }
