@@ -239,12 +239,9 @@ impl<'p> Partners<'p> {
     pub(super) fn to_unfit(&self, failure: &Failure) -> String {
         let is_own = |monitor: &Monitor| monitor.partner().is_some_and(|of| of.is_own_user());
         let greeting = self.vacancy.as_ref().map(|vacancy| &vacancy.greeting);
-        match greeting.and_then(|greeting| greeting.run.as_ref()) {
-            Some(run) if self.monitor.as_ref().is_some_and(is_own) => {
-                format!("{}; run: {run}", failure.message)
-            }
-            _ => failure.message.clone(),
-        }
+        let run = greeting.and_then(|greeting| greeting.run.as_ref());
+        let run = run.filter(|_| self.monitor.as_ref().is_some_and(is_own));
+        with_command(&failure.message, run.map(String::as_str))
     }
 
     /// With --both, another process in the place of the one that died.
@@ -258,6 +255,17 @@ impl<'p> Partners<'p> {
     }
 }
 
+/// What the library cuts a reason to, in bytes.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// `why`, and what to type, if there is room for all of it: a command of which the end is
+/// missing looks like a whole one.
+fn with_command(why: &str, run: Option<&str>) -> String {
+    let told = run.map(|run| format!("{why}; run: {run}"));
+    let whole = told.filter(|told| told.len() <= REASON_BYTES_MAX);
+    whole.unwrap_or_else(|| why.to_owned())
+}
+
 /// What to type for who takes the place of the partner of `monitor`, which was `side`.
 pub(super) fn successor_command(plan: &Plan, side: Side, monitor: &Monitor) -> String {
     // What another user says is no part of a command that this one types.
@@ -269,7 +277,14 @@ pub(super) fn successor_command(plan: &Plan, side: Side, monitor: &Monitor) -> S
             Side::Writer => greeting.destination,
         }
     });
+    let path = path.filter(|path| is_as_given(path));
     plan.successor_command.line(path.as_deref())
+}
+
+/// Whether a path that is told as it can be shown is surely the one that was given: what
+/// cannot be shown is `?`, or `\xff` ([`Greeting`]).
+fn is_as_given(shown: &str) -> bool {
+    !shown.contains('?') && !shown.contains(r"\x")
 }
 
 /// Watches over a partner in a thread of its own, since the half's may be stuck in a read or
@@ -305,4 +320,30 @@ fn is_no_loss(error: &Error, writer: &Monitor) -> bool {
     let reader_died =
         matches!(error, Error::PartnerDied { partner, .. } if partner.side() == Side::Reader);
     reader_died && writer.partner_figures()[wire::ALL_READ] == wire::ALL_SENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_has_no_room_is_left_out_whole() {
+        let run = "brigade a b";
+        let room = REASON_BYTES_MAX - "; run: ".len() - run.len();
+        let why = "w".repeat(room);
+        assert_eq!(with_command(&why, Some(run)), format!("{why}; run: {run}"));
+        let why = "w".repeat(room + 1);
+        assert_eq!(with_command(&why, Some(run)), why);
+        assert_eq!(with_command("why", None), "why");
+    }
+
+    #[test]
+    fn no_command_has_a_path_that_is_only_what_can_be_shown_of_another_one() {
+        for path in ["/a/b", "-", "/ä b/'c'", r"C:\a\b"] {
+            assert!(is_as_given(path), "{path}");
+        }
+        for path in ["/a?b", r"/a\xff"] {
+            assert!(!is_as_given(path), "{path}");
+        }
+    }
 }
