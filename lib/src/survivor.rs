@@ -75,6 +75,19 @@ impl Writer {
     /// Reader was found dead. [`Error::ProtocolViolation`] if what the Reader shows cannot
     /// be. The Writer is dropped then.
     pub fn into_survivor(self) -> Result<Survivor, Error> {
+        self.check_lost()?;
+        let end = self.end();
+        // What came home is given back: the old Reader may live, and ask what was.
+        end.bring_home();
+        let lone = end.lone();
+        end.leave("it goes on with another reader");
+        Ok(Survivor { lone })
+    }
+
+    /// For who must not lose the Writer to a call that refuses: an error if
+    /// [`Writer::into_survivor`] would be one.
+    #[doc(hidden)]
+    pub fn check_lost(&self) -> Result<(), Error> {
         let end = self.end();
         if end.has_ended() {
             return Err(Error::InvalidUse("the verdict was given"));
@@ -90,11 +103,7 @@ impl Writer {
                 "not all that the reader had sent was taken",
             ));
         }
-        // What came home is given back: the old Reader may live, and ask what was.
-        end.bring_home();
-        let lone = end.lone();
-        end.leave("it goes on with another reader");
-        Ok(Survivor { lone })
+        Ok(())
     }
 
     /// As [`Writer::into_survivor`], but it is this process that leaves the Reader, though

@@ -208,13 +208,20 @@ impl Reader {
     /// [`Error::ProtocolViolation`] if what it gave back cannot be. The Reader is dropped
     /// then.
     pub fn into_unreturned(self) -> Result<Unreturned, Error> {
-        self.end().find_lost()?;
+        self.check_lost()?;
         let closed = self.end().pool().is_closed();
         self.end().close_home();
         self.take_all_back()?;
         let lone = self.end().lone();
         let is_ending = matches!(self.end().partner_ended(), Ok(false));
         Ok(Unreturned::new(self, closed, lone, is_ending))
+    }
+
+    /// For who must not lose the Reader to a call that refuses: an error if it is one for
+    /// which [`Reader::into_unreturned`] would be refused as invalid use.
+    #[doc(hidden)]
+    pub fn check_lost(&self) -> Result<(), Error> {
+        self.end().find_lost()
     }
 
     /// As [`Reader::into_unreturned`], but it is this process that leaves the Writer, though

@@ -192,7 +192,8 @@ class Reader:
 
     def stream(self) -> SendStream: ...
     def into_unreturned(self) -> Unreturned:
-        """After the Writer was lost: what was sent and not given back. This end is left."""
+        """After the Writer was lost: what was sent and not given back. This end is left, unless that raises
+        `InvalidUse`."""
 
     def dismiss(self, reason: str, code: int = 0) -> Unreturned:
         """As `into_unreturned`, of a Writer that is still there, and gets `reason`."""
@@ -299,7 +300,8 @@ class Writer:
     def fileno(self) -> int: ...
     def stream(self) -> ReceiveStream: ...
     def into_survivor(self) -> Survivor:
-        """After the Reader was lost, and all that it had sent was taken. This end is left."""
+        """After the Reader was lost, and all that it had sent was taken. This end is left, unless that raises
+        `InvalidUse`."""
 
     def dismiss(self, reason: str, code: int = 0) -> Survivor:
         """As `into_survivor`, of a Reader that is still there, and gets `reason`."""

@@ -320,6 +320,10 @@ impl Reader {
     /// After the Writer was lost: what was sent and not given back. This end is left.
     #[pyo3(name = "into_unreturned")]
     fn unreturned(&self, py: Python<'_>) -> PyResult<Unreturned> {
+        // What is refused leaves this end as it is.
+        let call = self.enter(py, Limit::Forever)?;
+        call.check_lost().map_err(|error| raised(py, error))?;
+        drop(call);
         let end = self.held.take(py)?;
         let unreturned = py.detach(|| end.into_unreturned());
         let unreturned = unreturned.map_err(|error| raised(py, error))?;

@@ -264,6 +264,10 @@ impl Writer {
     /// After the Reader was lost, and all that it had sent was taken. This end is left.
     #[pyo3(name = "into_survivor")]
     fn survivor(&self, py: Python<'_>) -> PyResult<Survivor> {
+        // What is refused leaves this end as it is.
+        let call = self.enter(py, Limit::Forever)?;
+        call.check_lost().map_err(|error| raised(py, error))?;
+        drop(call);
         let end = self.held.take(py)?;
         let survivor = py.detach(|| end.into_survivor());
         Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))

@@ -103,19 +103,45 @@ def test_a_partner_that_is_not_fit_is_dismissed(name: str, start: Start) -> None
     second.end()
 
 
-def test_who_is_not_lost_is_not_left(name: str, start: Start) -> None:
+def test_who_is_not_lost_is_not_left_and_the_session_goes_on(name: str, start: Start) -> None:
     other = start(
         """
-        try:
-            brigade.join(name, side="writer", **BLOCKS).data_block()
-        except brigade.PartnerAborted as error:
-            say("told")
+        with brigade.join(name, side="writer", **BLOCKS) as writer:
+            try:
+                writer.into_survivor()
+            except brigade.InvalidUse as error:
+                say(error)
+            say(*(bytes(block) for block in writer))
         """
     )
-    reader = brigade.join(name, side="reader", **KEEPING)
-    with pytest.raises(brigade.InvalidUse, match="still there"):
-        reader.into_unreturned()
-    assert other.end() == "told"
+    with brigade.join(name, side="reader", **KEEPING) as reader:
+        assert "still there" in other.hear()
+        with pytest.raises(brigade.InvalidUse, match="still there"):
+            reader.into_unreturned()
+        reader.send(b"water")
+    assert other.end() == "b'water'"
+
+
+def test_a_writer_that_has_not_taken_all_can_take_it_yet_and_go_on(name: str, start: Start) -> None:
+    first = start(
+        """
+        reader = brigade.join(name, side="reader", **BLOCKS)
+        reader.send(b"one")
+        reader.post(b"")
+        time.sleep(60)
+        """
+    )
+    writer = brigade.join(name, side="writer", **KEEPING)
+    assert writer.letter(LIMIT)
+    first.kill()
+    with pytest.raises(brigade.PartnerDied):
+        writer.letter(LIMIT)
+    with pytest.raises(brigade.InvalidUse, match="not all"):
+        writer.into_survivor()
+    block = writer.data_block()
+    assert block is not None and bytes(block) == b"one"
+    block.done()
+    writer.into_survivor()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no signal to a single process")
