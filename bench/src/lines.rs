@@ -42,7 +42,10 @@ pub fn parent(way: &str, what: &str, count: u64) -> Outcome<(Box<dyn Line>, Chil
             };
             (Box::new(line), child)
         }
-        _ => socket::parent(&place, spawn)?,
+        _ => {
+            let (socket, child) = socket::accept(&place, spawn)?;
+            (Box::new(Socket(socket)), child)
+        }
     })
 }
 
@@ -55,7 +58,7 @@ pub fn child(way: &str, place: &str) -> Outcome<Box<dyn Line>> {
             from: std::io::stdin(),
             to: std::io::stdout(),
         }),
-        _ => socket::child(place)?,
+        _ => Box::new(Socket(socket::connect(place)?)),
     })
 }
 
@@ -192,53 +195,55 @@ fn hear_from(from: &mut impl Read) -> Outcome<Message> {
     Ok(message)
 }
 
+struct Socket(socket::Stream);
+
+impl Line for Socket {
+    fn say(&mut self, message: &Message) -> Outcome<()> {
+        Ok(self.0.write_all(message)?)
+    }
+
+    fn hear(&mut self) -> Outcome<Message> {
+        hear_from(&mut self.0)
+    }
+
+    fn end(self: Box<Self>) -> Outcome<()> {
+        Ok(())
+    }
+}
+
 #[cfg(unix)]
-mod socket {
+pub mod socket {
     use super::*;
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    struct Socket(UnixStream);
+    pub type Stream = UnixStream;
 
-    impl Line for Socket {
-        fn say(&mut self, message: &Message) -> Outcome<()> {
-            Ok(self.0.write_all(message)?)
-        }
-
-        fn hear(&mut self) -> Outcome<Message> {
-            hear_from(&mut self.0)
-        }
-
-        fn end(self: Box<Self>) -> Outcome<()> {
-            Ok(())
-        }
-    }
-
-    pub fn parent(
-        place: &str,
-        spawn: impl FnOnce() -> Outcome<Child>,
-    ) -> Outcome<(Box<dyn Line>, Child)> {
+    pub fn accept(place: &str, spawn: impl FnOnce() -> Outcome<Child>) -> Outcome<(Stream, Child)> {
         let listener = UnixListener::bind(place)?;
         let child = spawn()?;
         let (stream, _) = listener.accept()?;
         std::fs::remove_file(place)?;
-        Ok((Box::new(Socket(stream)), child))
+        Ok((stream, child))
     }
 
-    pub fn child(place: &str) -> Outcome<Box<dyn Line>> {
-        Ok(Box::new(Socket(UnixStream::connect(place)?)))
+    pub fn connect(place: &str) -> Outcome<Stream> {
+        Ok(UnixStream::connect(place)?)
     }
 }
 
 /// The standard library knows such sockets on Unix alone.
 #[cfg(not(unix))]
-mod socket {
+pub mod socket {
     use super::*;
 
-    pub fn parent(_: &str, _: impl FnOnce() -> Outcome<Child>) -> Outcome<(Box<dyn Line>, Child)> {
+    /// None is ever made.
+    pub type Stream = std::fs::File;
+
+    pub fn accept(_: &str, _: impl FnOnce() -> Outcome<Child>) -> Outcome<(Stream, Child)> {
         Err("no Unix sockets here".into())
     }
 
-    pub fn child(_: &str) -> Outcome<Box<dyn Line>> {
+    pub fn connect(_: &str) -> Outcome<Stream> {
         Err("no Unix sockets here".into())
     }
 }

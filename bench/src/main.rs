@@ -66,6 +66,9 @@ fn all(rounds: usize) -> Outcome<()> {
 /// One run of one rival, with a child process at the other end. For a throughput the
 /// seconds per block, for a latency those of each message.
 fn measure(what: &str, size: usize, count: u64) -> Outcome<Vec<f64>> {
+    if let Some(way) = tasks::Way::named(what) {
+        return tasks::ask(way, count);
+    }
     match latency::Case::named(what) {
         Some(case) => latency::measure(&case, count),
         None => Ok(vec![throughput::measure(what, size, count)?]),

@@ -56,7 +56,7 @@ fn latency(rounds: usize) -> Outcome<()> {
     let mut medians = [const { Vec::new() }; 2];
     for _ in 0..rounds {
         for (medians, way) in medians.iter_mut().zip([Way::Pipe, Way::Blocks]) {
-            medians.push(quantile(&ask(way)?, 0.5));
+            medians.push(quantile(&ask(way, QUESTIONS)?, 0.5));
         }
     }
     let [pipe, blocks] = medians;
@@ -149,13 +149,13 @@ fn one_block() -> Options {
 }
 
 /// Seconds that each question took to be answered.
-fn ask(way: Way) -> Outcome<Vec<f64>> {
+pub fn ask(way: Way, count: u64) -> Outcome<Vec<f64>> {
     let place = partner::place();
-    let child = partner::spawn(way.name(), &place, 0, QUESTIONS)?;
+    let child = partner::spawn(way.name(), &place, 0, count)?;
     let runtime = runtime("task")?;
     match way {
-        Way::Pipe => runtime.block_on(ask_by_pipe(child)),
-        Way::Blocks => runtime.block_on(ask_by_blocks(child, &place)),
+        Way::Pipe => runtime.block_on(pipe::ask(child, count, ASLEEP)),
+        Way::Blocks => runtime.block_on(ask_by_blocks(child, &place, count)),
     }
 }
 
@@ -167,12 +167,12 @@ pub fn child(way: Way, place: &str, count: u64) -> Outcome<()> {
     }
 }
 
-async fn ask_by_blocks(child: Child, place: &str) -> Outcome<Vec<f64>> {
+async fn ask_by_blocks(child: Child, place: &str, count: u64) -> Outcome<Vec<f64>> {
     let both = brigade_tokio::join_both_ways(place, &one_block()).await?;
     let _ = std::fs::remove_file(format!("{place}.lock"));
     let (mut reader, mut writer) = (both.reader, both.writer);
     let mut seconds = Vec::new();
-    for _ in 0..QUESTIONS {
+    for _ in 0..count {
         thread::sleep(ASLEEP);
         let start = Instant::now();
         say(&mut reader, &[7; size_of::<Message>()]).await?;
@@ -216,10 +216,6 @@ async fn end(mut reader: AsyncReader, mut writer: AsyncWriter) -> Outcome<()> {
     writer.finish()?;
     reader.verdict().await?;
     Ok(())
-}
-
-async fn ask_by_pipe(child: Child) -> Outcome<Vec<f64>> {
-    pipe::ask(child, QUESTIONS, ASLEEP).await
 }
 
 #[cfg(unix)]

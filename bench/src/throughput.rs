@@ -10,6 +10,7 @@ use brigade::Options;
 use crate::Outcome;
 use crate::bare::Bare;
 use crate::figures::{ratios, spread};
+use crate::lines::socket;
 use crate::{partner, tasks};
 
 /// Block sizes in bytes.
@@ -21,15 +22,18 @@ const POOL: usize = 4 << 20;
 /// At most this many blocks, so that the queues, too, stay in the cache.
 const BLOCKS_MAX: usize = 1024;
 
+/// With fewer, the two ends could not work at the same time.
+const BLOCKS_MIN: usize = 2;
+
 pub fn blocks(size: usize) -> usize {
-    (POOL / size).min(BLOCKS_MAX)
+    (POOL / size).clamp(BLOCKS_MIN, BLOCKS_MAX)
 }
 
 /// How many blocks a run moves: some tenths of a second.
 fn count(size: usize) -> u64 {
     let bytes: u64 = match size {
-        64 => 1 << 30,
-        4096 => 4 << 30,
+        ..1024 => 1 << 30,
+        1024..65536 => 4 << 30,
         _ => 8 << 30,
     };
     bytes / size as u64
@@ -106,9 +110,14 @@ macro_rules! with_size {
     ($size:expr, $function:ident($($argument:expr),*)) => {
         match $size {
             64 => $function::<64>($($argument),*),
+            256 => $function::<256>($($argument),*),
+            1024 => $function::<1024>($($argument),*),
             4096 => $function::<4096>($($argument),*),
+            16384 => $function::<16384>($($argument),*),
             65536 => $function::<65536>($($argument),*),
+            262144 => $function::<262144>($($argument),*),
             1048576 => $function::<1048576>($($argument),*),
+            4194304 => $function::<4194304>($($argument),*),
             _ => Err("no such block size".into()),
         }
     };
@@ -136,6 +145,7 @@ fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
         "brigade" => drain_brigade::<SIZE>(&place, count),
         "owned" => drain_owned::<SIZE>(&place, count),
         "pipe" => drain_pipe::<SIZE>(&place, count),
+        "socket" => drain_socket::<SIZE>(&place, count),
         "task" | "task-multi" => tasks::drain::<SIZE>(rival, &place, count),
         _ => Err("no such rival".into()),
     }
@@ -150,7 +160,8 @@ fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> 
         }
         "brigade" => fill_brigade::<SIZE>(place, &data, count),
         "owned" => fill_owned::<SIZE>(place, &data, count),
-        "pipe" => fill_pipe(&data, count),
+        "pipe" => fill_stream(std::io::stdout().lock(), &data, count),
+        "socket" => fill_stream(socket::connect(place)?, &data, count),
         "task" | "task-multi" => tasks::fill::<SIZE>(rival, place, &data, count),
         _ => Err("no such rival".into()),
     }
@@ -220,25 +231,36 @@ fn drain_owned<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> 
     Ok(took)
 }
 
-fn fill_pipe(data: &[u8], count: u64) -> Outcome<()> {
-    let mut out = std::io::stdout().lock();
+fn fill_stream(mut to: impl Write, data: &[u8], count: u64) -> Outcome<()> {
     for _ in 0..count {
-        out.write_all(black_box(data))?;
+        to.write_all(black_box(data))?;
     }
     Ok(())
+}
+
+fn drain_stream<const SIZE: usize>(from: &mut impl Read, count: u64) -> Outcome<Duration> {
+    let mut out = vec![0u8; SIZE];
+    from.read_exact(&mut out)?;
+    let start = Instant::now();
+    for _ in 1..count {
+        from.read_exact(&mut out)?;
+        black_box(&out);
+    }
+    Ok(start.elapsed())
 }
 
 fn drain_pipe<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
     let mut child = partner::spawn("pipe", place, SIZE, count)?;
     let mut pipe = child.stdout.take().ok_or("no pipe")?;
-    let mut out = vec![0u8; SIZE];
-    pipe.read_exact(&mut out)?;
-    let start = Instant::now();
-    for _ in 1..count {
-        pipe.read_exact(&mut out)?;
-        black_box(&out);
-    }
-    let took = start.elapsed();
+    let took = drain_stream::<SIZE>(&mut pipe, count)?;
+    partner::wait(child)?;
+    Ok(took)
+}
+
+fn drain_socket<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+    let spawn = || partner::spawn("socket", place, SIZE, count);
+    let (mut socket, child) = socket::accept(place, spawn)?;
+    let took = drain_stream::<SIZE>(&mut socket, count)?;
     partner::wait(child)?;
     Ok(took)
 }
