@@ -1,0 +1,29 @@
+//! ipc-channel's channel of bytes.
+
+use std::time::Duration;
+
+use ipc_channel::ipc::{IpcBytesReceiver, IpcOneShotServer, IpcSender, bytes_channel};
+
+use crate::{Outcome, copy_out, spawn, wait};
+
+pub fn drain(size: usize, count: u64) -> Outcome<Duration> {
+    let (server, name) = IpcOneShotServer::<IpcBytesReceiver>::new()?;
+    let child = spawn("ipc-channel", &name, size, count)?;
+    let (_, receiver) = server.accept()?;
+    let took = copy_out(size, count, |look| {
+        look(&receiver.recv()?);
+        Ok(())
+    })?;
+    wait(child)?;
+    Ok(took)
+}
+
+pub fn fill(name: &str, size: usize, count: u64) -> Outcome<()> {
+    let data = vec![7u8; size];
+    let (sender, receiver) = bytes_channel()?;
+    IpcSender::connect(name.to_owned())?.send(receiver)?;
+    for _ in 0..count {
+        sender.send(&data)?;
+    }
+    Ok(())
+}
