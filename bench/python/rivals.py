@@ -2,11 +2,13 @@
 
     pip install -r bench/python/requirements.txt    # and brigade's own package
     python bench/python/rivals.py [--rounds N] [--seconds S] [--sizes BYTES...] [LINK...]
+    python bench/python/rivals.py --run LINK BYTES SECONDS
 
 One process copies a numpy array into the link, the other copies it out into an array of
 its own. The rivals take turns within each round, and ratios are taken round by round:
 what else the machine does then hits them alike. A rival that is not installed is named and
-skipped.
+skipped. The second form is a single run, for `bench/run`, which has a rotation of its own: it
+prints bytes per second.
 """
 
 from __future__ import annotations
@@ -92,9 +94,10 @@ def run(name: str, size: int, seconds: float) -> float:
 def measure(name: str, size: int, seconds: float) -> float | None:
     """[`run`] in a fresh process that does not outlive its time; None if it is not installed."""
     command = [sys.executable, __file__, "--run", name, str(size), str(seconds)]
-    ran = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, timeout=seconds + 3 * PATIENCE)
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 3 * PATIENCE)
     if ran.returncode == NOT_INSTALLED:
         return None
+    sys.stderr.write(ran.stderr)
     ran.check_returncode()
     return float(ran.stdout)
 
@@ -129,13 +132,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="BYTES")
     parser.add_argument("--against", default="brigade", metavar="LINK", help="what the ratios are of")
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs=3, metavar=("LINK", "BYTES", "SECONDS"), help="one run")
     args = parser.parse_args()
     if args.run:
         name, size, seconds = args.run
         try:
             print(run(name, int(size), float(seconds)))
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            print(error, file=sys.stderr)
             sys.exit(NOT_INSTALLED)
         return
     names = args.links or list(LINKS)

@@ -7,10 +7,12 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// The value that `share` of the others are below.
+/// The value that `share` of the others are below; between two of them if need be.
 pub fn quantile(values: &[f64], share: f64) -> f64 {
-    let last = (values.len() - 1) as f64;
-    sorted(values)[(last * share).round() as usize]
+    let sorted = sorted(values);
+    let at = (sorted.len() - 1) as f64 * share;
+    let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    below + (above - below) * at.fract()
 }
 
 pub fn median(values: &[f64]) -> f64 {

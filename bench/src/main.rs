@@ -7,12 +7,13 @@
 //! cargo run --release --manifest-path bench/Cargo.toml -- [ROUNDS [BLOCK_SIZE...]]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
+//! bench/run [--quick] [--only TABLE...]
 //! ```
 //!
 //! The first measures throughput (with blocks of those sizes) and, without a size,
 //! latency; the second compares this build with another one of this benchmark at PATH,
 //! which may be that of another commit; the third compares tasks of Tokio with threads, and with
-//! Tokio's pipes.
+//! Tokio's pipes; the last puts these and other rivals into one report.
 
 mod against;
 mod bare;
@@ -20,6 +21,8 @@ mod figures;
 mod latency;
 mod lines;
 mod partner;
+#[cfg(unix)]
+mod report;
 mod tasks;
 mod throughput;
 
@@ -40,6 +43,8 @@ fn main() -> Outcome<()> {
             }
             Ok(())
         }
+        #[cfg(unix)]
+        ["report", ref args @ ..] => report::report(args),
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),
         ["--tasks"] => tasks::all(ROUNDS_AGAINST),
         ["--tasks", rounds] => tasks::all(rounds.parse()?),

@@ -1,0 +1,511 @@
+//! What is measured: tables of cases of rivals.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::figures::{median, quantile};
+use crate::report::Places;
+use crate::report::rotation::{Case, Figure, Pace, Rival, Unit, Work};
+
+/// One section of the report.
+pub struct Table {
+    pub title: &'static str,
+    /// What is done, for who reads the figures.
+    pub about: &'static str,
+    pub cases: Vec<Case>,
+    pub pace: Pace,
+}
+
+/// Names of all tables, in the order of the report.
+pub const TABLES: [&str; 8] = [
+    "ring",
+    "wake",
+    "turns",
+    "copy",
+    "start",
+    "verify",
+    "tasks",
+    "languages",
+];
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    pub is_quick: bool,
+    pub rounds: Option<usize>,
+}
+
+impl Scale {
+    /// `rounds` of the whole, unless its minutes are over before.
+    fn pace(self, rounds: usize, minutes: u64) -> Pace {
+        let (rounds, seconds) = match self.is_quick {
+            true => (ROUNDS_LEAST, 0),
+            false => (rounds, minutes * 60),
+        };
+        Pace {
+            rounds: self.rounds.unwrap_or(rounds),
+            least: ROUNDS_LEAST,
+            budget: Duration::from_secs(seconds),
+        }
+    }
+
+    /// No table begins later than so long after the first.
+    pub fn last_start(self) -> Duration {
+        Duration::from_secs(self.either(120, 24 * 60))
+    }
+
+    fn either<T>(self, quick: T, whole: T) -> T {
+        match self.is_quick {
+            true => quick,
+            false => whole,
+        }
+    }
+}
+
+/// With fewer rounds quartiles say nothing.
+const ROUNDS_LEAST: usize = 11;
+
+/// About how long a run of a throughput takes: longer than it takes to start it, and
+/// shorter than the machine stays the same.
+const AIM: Duration = Duration::from_millis(25);
+
+const SIZES: [usize; 9] = [
+    64,
+    256,
+    1 << 10,
+    4 << 10,
+    16 << 10,
+    64 << 10,
+    256 << 10,
+    1 << 20,
+    4 << 20,
+];
+const SIZES_QUICK: [usize; 3] = [64, 4 << 10, 256 << 10];
+
+pub fn table(name: &'static str, places: &Places, scale: Scale) -> Table {
+    match name {
+        "ring" => ring(scale),
+        "wake" => wake(scale),
+        "turns" => turns(scale),
+        "copy" => copy(places, scale),
+        "start" => start(places, scale),
+        "verify" => verify(places, scale),
+        "languages" => languages(scale),
+        _ => tasks(scale),
+    }
+}
+
+fn ring(scale: Scale) -> Table {
+    let sizes = scale.either(&SIZES_QUICK[..], &SIZES[..]);
+    let case = |&size: &usize| {
+        let mut rivals = vec![
+            counted("brigade", &[BENCH, "measure", "brigade"], size),
+            counted("bare ring", &[BENCH, "measure", "bare"], size),
+            counted("brigade, detached", &[BENCH, "measure", "owned"], size),
+            counted("pipe", &[BENCH, "measure", "pipe"], size),
+            counted("Unix socket", &[BENCH, "measure", "socket"], size),
+        ];
+        for rival in ["iceoryx2", "ipc-channel"] {
+            rivals.push(counted(rival, &[RIVALS, "measure", rival], size));
+        }
+        throughput(size, rivals)
+    };
+    Table {
+        title: "Blocks copied in by one process, and out by the other",
+        about: "One process copies the same bytes into each block, the other copies them out; 4 MiB, but at most \
+                1024 blocks and at least two, lie between them where that can be chosen. The bare ring is the limit: two counters in shared \
+                memory, no sleeping, no checks, no deaths; when both processes are not running at the same time, it spins in vain. iceoryx2 \
+                is asked again and again as in its own benchmark; brigade sleeps when there is nothing to do.",
+        cases: sizes.iter().map(case).collect(),
+        pace: scale.pace(31, 7),
+    }
+}
+
+fn wake(scale: Scale) -> Table {
+    let count = scale.either(40, 200);
+    let rival = |name: &str, way: &str| Rival {
+        name: name.into(),
+        work: Work::Counted {
+            command: words(&[BENCH, "measure", &format!("wake-{way}"), "0"]),
+            count,
+            aim: None,
+            of: |seconds| vec![quantile(seconds, 0.5), quantile(seconds, 0.99)],
+        },
+    };
+    let figures = ["p50", "p99"].map(|name| Figure {
+        name,
+        unit: Unit::Seconds,
+        is_compared: true,
+    });
+    Table {
+        title: "One way to a partner asleep for 2 ms",
+        about: "From the call that says 64 bytes to the return of the call that waited for them, in the other process, which \
+                has slept for 2 ms. Medians and 99th percentiles of each run (200 messages; quick: 40).",
+        cases: vec![Case {
+            name: "64 bytes".into(),
+            figures: figures.to_vec(),
+            rivals: ways(rival),
+            limit: limit(64),
+        }],
+        pace: scale.pace(31, 2),
+    }
+}
+
+fn turns(scale: Scale) -> Table {
+    let rival = |name: &str, way: &str| Rival {
+        name: name.into(),
+        work: Work::Counted {
+            command: words(&[BENCH, "measure", &format!("turns-{way}"), "0"]),
+            count: 500,
+            aim: Some(AIM),
+            of: |seconds| vec![median(seconds)],
+        },
+    };
+    Table {
+        title: "There and back, again and again",
+        about: "64 bytes to a partner that answers at once: the time of a round trip.",
+        cases: vec![Case {
+            name: "64 bytes".into(),
+            figures: vec![time_of("round trip")],
+            rivals: ways(rival),
+            limit: limit(64),
+        }],
+        pace: scale.pace(41, 1),
+    }
+}
+
+fn ways(rival: impl Fn(&str, &str) -> Rival) -> Vec<Rival> {
+    let ways = [
+        ("brigade, blocks", "blocks"),
+        ("brigade, letters", "letters"),
+        ("pipe", "pipe"),
+        ("Unix socket", "socket"),
+    ];
+    ways.map(|(name, way)| rival(name, way)).into()
+}
+
+fn copy(places: &Places, scale: Scale) -> Table {
+    let mut cases = vec![copies("tmpfs", places, &places.work.join("copy"), scale)];
+    if let Some(directory) = &places.directory {
+        let name = format!("to {}", places.directory_name);
+        cases.push(copies(&name, places, &directory.join("copy"), scale));
+    }
+    Table {
+        title: "A file copied, warm, and not synced",
+        about: "1 GiB (quick: 128 MiB) of random bytes on tmpfs, each to a new file; times per GiB. Processor time is that of all processes of the copy. \
+                brigade's two halves are processes that copy through shared memory, `--no-sync` because the others do not sync \
+                either.",
+        cases,
+        pace: scale.pace(21, 6),
+    }
+}
+
+fn copies(name: &str, places: &Places, to: &Path, scale: Scale) -> Case {
+    let source = path(&source(places, scale));
+    let to_path = path(to);
+    let to_name = to_path.as_str();
+    let shell = |script: String| words(&["sh", "-c", &script]);
+    let commands = [
+        (
+            "brigade",
+            words(&[BRIGADE, "--both", "--no-sync", "-q", &source, to_name]),
+        ),
+        ("cp", words(&["cp", &source, to_name])),
+        (
+            "dd bs=256K",
+            words(&[
+                "dd",
+                "bs=256K",
+                "status=none",
+                &format!("if={source}"),
+                &format!("of={to_name}"),
+            ]),
+        ),
+        (
+            "mbuffer",
+            words(&[
+                "mbuffer", "-q", "-s", "256k", "-m", "4M", "-i", &source, "-o", to_name,
+            ]),
+        ),
+        (
+            "buffer",
+            words(&[
+                "buffer", "-s", "256k", "-m", "4m", "-i", &source, "-o", to_name,
+            ]),
+        ),
+        ("cat | cat", shell(format!("cat {source} | cat >{to_name}"))),
+        ("rsync", words(&["rsync", &source, to_name])),
+        ("pv", shell(format!("pv -q {source} >{to_name}"))),
+    ];
+    let share = scale.either(0.125, 1.0);
+    Case {
+        name: name.into(),
+        figures: vec![
+            time_of("time"),
+            time_of("processor time"),
+            Figure {
+                is_compared: false,
+                ..time_of("user")
+            },
+            Figure {
+                is_compared: false,
+                ..time_of("system")
+            },
+        ],
+        rivals: commands
+            .into_iter()
+            .map(|(name, command)| timed(name, command, 1, share, to))
+            .collect(),
+        limit: limit(64 << 10),
+    }
+}
+
+/// The file to copy; `run` has made both.
+fn source(places: &Places, scale: Scale) -> PathBuf {
+    places.work.join(scale.either("source-128M", "source-1G"))
+}
+
+fn start(places: &Places, scale: Scale) -> Table {
+    let to = places.work.join("copy");
+    let (source, to_name) = (path(&places.work.join("source-1K")), path(&to));
+    let ours = words(&[BRIGADE, "--both", "--no-sync", "-q", &source, &to_name]);
+    Table {
+        title: "A file of 1 KiB: what it costs to start",
+        about: "The mean of ten copies in a row. brigade starts two processes, which meet, and renames what they made.",
+        cases: vec![Case {
+            name: "1 KiB".into(),
+            figures: vec![time_of("time"), time_of("processor time")],
+            rivals: vec![
+                timed("brigade", ours, 10, 1.0, &to),
+                timed("cp", words(&["cp", &source, &to_name]), 10, 1.0, &to),
+            ],
+            limit: limit(64 << 10),
+        }],
+        pace: scale.pace(101, 1),
+    }
+}
+
+fn verify(places: &Places, scale: Scale) -> Table {
+    let to = places.work.join("copy");
+    let (source, to_name) = (path(&source(places, scale)), path(&to));
+    let ours = words(&[
+        BRIGADE,
+        "--both",
+        "--no-sync",
+        "--verify",
+        "-q",
+        &source,
+        &to_name,
+    ]);
+    let hashes = |options: &str| {
+        let script = format!("cp {source} {to_name} && b3sum {options}{source} {to_name}");
+        words(&["sh", "-c", &script])
+    };
+    let share = scale.either(0.125, 1.0);
+    Table {
+        title: "A copy that is compared with what was read",
+        about: "1 GiB (quick: 128 MiB) on tmpfs, times per GiB: `--verify` hashes what it reads and reads again what it wrote; beside it, `cp`, and then `b3sum` \
+                of both files, which hashes with a thread for each processor and maps the files, and the same with one thread.",
+        cases: vec![Case {
+            name: "tmpfs".into(),
+            figures: vec![time_of("time"), time_of("processor time")],
+            rivals: vec![
+                timed("brigade --verify", ours, 1, share, &to),
+                timed("cp && b3sum", hashes(""), 1, share, &to),
+                timed(
+                    "the same, one thread",
+                    hashes("--num-threads 1 "),
+                    1,
+                    share,
+                    &to,
+                ),
+            ],
+            limit: limit(64 << 10),
+        }],
+        pace: scale.pace(21, 3),
+    }
+}
+
+fn languages(scale: Scale) -> Table {
+    let mut cases = Vec::new();
+    for &size in scale.either(&[64, 64 << 10][..], &[64, 4 << 10, 64 << 10, 1 << 20][..]) {
+        let mut case = throughput(
+            size,
+            vec![
+                counted("Rust", &[BENCH, "measure", "brigade"], size),
+                counted("C", &[RING_IN_C, "measure", "brigade"], size),
+            ],
+        );
+        case.name = format!("C, {}", case.name);
+        cases.push(case);
+    }
+    for &size in scale.either(&[1 << 20][..], &[64 << 10, 1 << 20, 6_000_000][..]) {
+        let rivals_quick = ["brigade", "shared-memory", "pipe"];
+        let rivals = [
+            "brigade",
+            "brigade-copies",
+            "brigade-asyncio",
+            "shared-memory",
+            "pipe",
+            "arrow",
+            "iceoryx2",
+            "iceoryx2-events",
+        ];
+        let rivals = scale.either(&rivals_quick[..], &rivals[..]);
+        let seconds = scale.either("0.1", "0.3");
+        let rival = |&name: &&str| Rival {
+            name: name.into(),
+            work: Work::Rate {
+                command: words(&[
+                    PYTHON,
+                    "bench/python/rivals.py",
+                    "--run",
+                    name,
+                    &size.to_string(),
+                    seconds,
+                ]),
+                bytes: size,
+            },
+        };
+        cases.push(Case {
+            name: format!("Python, {}", bytes(size)),
+            figures: vec![rate_of(size)],
+            rivals: rivals.iter().map(rival).collect(),
+            limit: limit(size.min(1 << 20).next_power_of_two()),
+        });
+    }
+    Table {
+        title: "The same from C and from Python",
+        about: "C: the ring's table, by a program in C through the shared library. Python: numpy arrays copied into the link and out of it; \
+                `bench/python/links.py` shows how each rival is used.",
+        cases,
+        pace: scale.pace(15, 5),
+    }
+}
+
+fn tasks(scale: Scale) -> Table {
+    let mut cases = Vec::new();
+    for &size in scale.either(&[64 << 10][..], &[4 << 10, 64 << 10, 1 << 20][..]) {
+        cases.push(throughput(
+            size,
+            vec![
+                counted("brigade, threads", &[BENCH, "measure", "brigade"], size),
+                counted("tasks, one thread", &[BENCH, "measure", "task"], size),
+                counted(
+                    "tasks, several threads",
+                    &[BENCH, "measure", "task-multi"],
+                    size,
+                ),
+            ],
+        ));
+    }
+    let count = scale.either(20, 100);
+    let asked = |name: &str, what: &str| Rival {
+        name: name.into(),
+        work: Work::Counted {
+            command: words(&[BENCH, "measure", what, "0"]),
+            count,
+            aim: None,
+            of: |seconds| vec![median(seconds)],
+        },
+    };
+    cases.push(Case {
+        name: "asked, asleep for 2 ms".into(),
+        figures: vec![time_of("there and back")],
+        rivals: vec![
+            asked("brigade's blocks", "asked-blocks"),
+            asked("Tokio's pipe", "asked-pipe"),
+        ],
+        limit: limit(64),
+    });
+    Table {
+        title: "Tasks of Tokio",
+        about: "The ring's table by tasks; and a question to a task that has waited for 2 ms, with its answer.",
+        cases,
+        pace: scale.pace(31, 2),
+    }
+}
+
+/// The programs that measure, as seen from the project's folder.
+const BENCH: &str = "bench/target/release/brigade-bench";
+const RIVALS: &str = "bench/rivals/target/release/brigade-rivals";
+const RING_IN_C: &str = "bench/target/c/ring";
+pub const PYTHON: &str = "bench/target/python/bin/python";
+pub const BRIGADE: &str = "target/release/brigade";
+
+fn throughput(size: usize, rivals: Vec<Rival>) -> Case {
+    Case {
+        name: bytes(size),
+        figures: vec![rate_of(size)],
+        rivals,
+        limit: limit(size),
+    }
+}
+
+/// The bare ring; blocks of this size.
+fn limit(size: usize) -> Rival {
+    counted("bare ring", &[BENCH, "measure", "bare"], size)
+}
+
+fn counted(name: &str, command: &[&str], size: usize) -> Rival {
+    let mut command = words(command);
+    command.push(size.to_string());
+    Rival {
+        name: name.into(),
+        work: Work::Counted {
+            command,
+            count: (FIRST_BYTES / size as u64).clamp(FIRST_LEAST, FIRST_MOST),
+            aim: Some(AIM),
+            of: |seconds| vec![median(seconds)],
+        },
+    }
+}
+
+/// How much the first run moves, by which the next ones are set.
+const FIRST_BYTES: u64 = 16 << 20;
+const FIRST_LEAST: u64 = 16;
+const FIRST_MOST: u64 = 64 << 10;
+
+fn timed(name: &str, command: Vec<String>, times: u32, share: f64, to: &Path) -> Rival {
+    Rival {
+        name: name.into(),
+        work: Work::Timed {
+            command,
+            times,
+            share,
+            fresh: vec![to.to_owned()],
+        },
+    }
+}
+
+fn time_of(name: &'static str) -> Figure {
+    Figure {
+        name,
+        unit: Unit::Seconds,
+        is_compared: true,
+    }
+}
+
+fn rate_of(size: usize) -> Figure {
+    Figure {
+        name: "rate",
+        unit: Unit::BytesPerSecond(size),
+        is_compared: true,
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.into()).collect()
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+pub fn bytes(size: usize) -> String {
+    match size {
+        _ if size.is_multiple_of(1 << 20) => format!("{} MiB", size >> 20),
+        _ if size.is_multiple_of(1 << 10) => format!("{} KiB", size >> 10),
+        _ => format!("{size} B"),
+    }
+}
