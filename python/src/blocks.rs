@@ -78,13 +78,10 @@ impl<B> Slot<B> {
         }
     }
 
-    /// The block itself, if it is there and nobody sees its bytes.
-    fn take_if_unseen(&self) -> Option<B> {
+    /// As [`Slot::take`]: `None` if somebody sees the block's bytes.
+    fn take_if_unseen(&self) -> Option<Option<B>> {
         let mut inside = self.lock();
-        match inside.views {
-            0 => inside.block.take(),
-            _ => None,
-        }
+        (inside.views == 0).then(|| inside.block.take())
     }
 
     /// The same without a question, when nobody can have a view.
@@ -283,12 +280,16 @@ impl DataBlock {
         self.slot.hold(py, |block| Place::of(block))
     }
 
-    /// Gives it back, unless its bytes are seen.
-    pub(crate) fn done_if_unseen(&self) {
-        if let Some(block) = self.slot.take_if_unseen() {
+    /// Gives it back, unless its bytes are seen; whether it is back.
+    pub(crate) fn done_if_unseen(&self) -> bool {
+        let Some(block) = self.slot.take_if_unseen() else {
+            return false;
+        };
+        if let Some(block) = block {
             drop(block);
             self.held.take_home();
         }
+        true
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use engine::{DataBlock as Token, Error, Newest, OwnedDataBlock};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::blocks::DataBlock;
 use crate::buffers::Bytes;
@@ -27,6 +27,9 @@ pub(crate) struct Writer {
     held: Arc<Held<End>>,
     /// What has come of a message whose call did not wait for the rest.
     message: Sole<Vec<u8>>,
+    /// The last block of a loop, if it was seen when the data ended: the loop's variable still
+    /// has it.
+    last: Mutex<Option<Py<PyWeakrefReference>>>,
 }
 
 impl Writer {
@@ -34,6 +37,7 @@ impl Writer {
         Writer {
             held: Held::new(end),
             message: Sole::new(Vec::new()),
+            last: Mutex::new(None),
         }
     }
 
@@ -185,6 +189,12 @@ impl Writer {
     /// Says that everything was drained and is good, after the end of the data. NotGivenBack if blocks are
     /// still held, or seen by an array.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let last = self.last.lock().take();
+        if let Some(last) = last
+            && let Some(last) = last.bind(py).upgrade_as::<DataBlock>()?
+        {
+            last.get().done_if_unseen();
+        }
         let call = self.enter(py, Limit::Forever)?;
         let delivered = call.finish().map_err(|error| raised(py, error))?;
         self.held.is_over.store(true, Ordering::Relaxed);
@@ -338,16 +348,24 @@ impl Blocks {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<DataBlock>>> {
+        // The lock is let go of before anything is collected.
         let last = self.last.lock().take();
-        if let Some(last) = &last {
-            last.get().done_if_unseen();
-        }
-        drop(last);
-        let block = self.writer.get().wait_for_block(py, Limit::Forever)?;
-        let block = block.map(|block| Py::new(py, block)).transpose()?;
-        let last = block.as_ref().map(|block| block.clone_ref(py));
-        let another = std::mem::replace(&mut *self.last.lock(), last);
+        // Still seen: but perhaps not any more when the verdict is given.
+        let seen = match last {
+            Some(last) if !last.get().done_if_unseen() => {
+                Some(PyWeakrefReference::new(last.bind(py))?.unbind())
+            }
+            _ => None,
+        };
+        let writer = self.writer.get();
+        let Some(block) = writer.wait_for_block(py, Limit::Forever)? else {
+            let another = std::mem::replace(&mut *writer.last.lock(), seen);
+            drop(another);
+            return Ok(None);
+        };
+        let block = Py::new(py, block)?;
+        let another = self.last.lock().replace(block.clone_ref(py));
         drop(another);
-        Ok(block)
+        Ok(Some(block))
     }
 }

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import brigade
+import numpy
 import pytest
-from conftest import LIMIT, Start, join_reader, join_writer
+from conftest import LIMIT, Start, join_reader, join_writer, seen
 
 SOON = 10.0
 """Seconds within which the death of a partner is known, and a signal is heeded, on the busiest machine; a tenth
@@ -219,3 +221,41 @@ def test_an_exception_is_printed_by_the_name_that_catches_it() -> None:
     assert len(kinds) > 15
     for kind in kinds:
         assert kind.__module__ == "brigade" and getattr(brigade, kind.__name__) is kind
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_whenever_a_reader_is_killed_all_that_came_is_whole_and_stays(
+    name: str, start: Start, moment: int
+) -> None:
+    """Four threads fill its blocks, some of which are seen until after its death."""
+    other = start(
+        """
+        reader = brigade.join(name, side="reader", **BLOCKS)
+        lock, sent = threading.Lock(), 0
+        def fill():
+            global sent
+            while True:
+                block = reader.empty_block()
+                with lock:
+                    block.copy_from(sent.to_bytes(8, "little") * 512)
+                    block.send(tag=sent)
+                    sent += 1
+        for _ in range(3):
+            threading.Thread(target=fill, daemon=True).start()
+        fill()
+        """
+    )
+    kept: list[tuple[int, numpy.ndarray[Any, Any]]] = []
+    count = 0
+    with pytest.raises(brigade.PartnerDied) as died, join_writer(name) as writer:
+        killer = threading.Timer(0.05 * moment, other.kill)
+        killer.start()
+        for block in writer:
+            assert block.tag == count and bytes(block) == count.to_bytes(8, "little") * 512
+            if len(kept) < 2 and count % 7 == 5:
+                kept.append((count, seen(block)))
+            count += 1
+    killer.join()
+    assert died.value.delivered is not None and died.value.delivered.blocks <= count
+    for number, array in kept:
+        assert array.tobytes() == number.to_bytes(8, "little") * 512

@@ -194,6 +194,21 @@ def test_a_data_block_cannot_be_written_to(name: str, start: Start) -> None:
     other.end()
 
 
+def test_the_variable_of_a_loop_does_not_keep_its_last_block(name: str, start: Start) -> None:
+    other = start(SOURCE.format(count=3))
+    with join_writer(name) as writer:
+        for block in writer:
+            array = seen(block)
+        assert array[0] == 2 and writer.held == 1
+        del array
+        # The variable has it yet; the end of `with` gives it back.
+        assert writer.held == 1
+    assert len(block) == 4096
+    with pytest.raises(brigade.InvalidUse):
+        block.tobytes()
+    other.end()
+
+
 def test_what_is_not_sent_is_empty_again(name: str, start: Start) -> None:
     other = start(SINK)
     with join_reader(name) as reader:

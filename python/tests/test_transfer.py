@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import sys
+import tempfile
 
 import brigade
 import pytest
@@ -207,3 +210,33 @@ def test_the_newest_block_says_how_many_were_passed_over(name: str, start: Start
         newest.done()
         block.done()
     reader.end()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes another user")
+def test_another_user_s_blocks_are_seen_as_copies_that_last(start: Start) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        path = pathlib.Path(directory, "name")
+        other = start(
+            f"""
+            os.setuid(1)
+            with brigade.join("{path}", side="reader", allow_users=["0"], **BLOCKS) as reader:
+                block = reader.empty_block()
+                view = memoryview(block)
+                view[:5] = b"first"
+                reader.send(b"other")
+                view.release()
+                block.send(5)
+            """
+        )
+        with brigade.join(path, side="writer", allow_users=["1"], block_size=4096, block_count=4) as writer:
+            assert not writer.partner.is_own_user and writer.partner.user_id == 1
+            views = []
+            room = bytearray(5)
+            for block in writer:
+                assert block.copy_to(room) == len(block) == 5
+                views.append((bytes(room), memoryview(block)))
+            assert [data for data, _ in views] == [b"other", b"first"]
+            assert all(view == data for data, view in views)
+            views.clear()
+        other.end()
