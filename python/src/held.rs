@@ -361,6 +361,35 @@ impl<T> Drop for Taken<'_, T> {
     }
 }
 
+/// What a call had found when a signal's handler raised an exception: the interpreter drops
+/// what the call returns then. It is for the next call.
+pub(crate) struct Kept<T>(Mutex<Option<T>>);
+
+impl<T> Kept<T> {
+    pub(crate) fn new() -> Kept<T> {
+        Kept(Mutex::new(None))
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        self.0.lock().take()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_none()
+    }
+
+    /// `found`, after a wait: unless a handler raises, and then it is kept.
+    pub(crate) fn unless_interrupted(&self, py: Python<'_>, found: T) -> PyResult<T> {
+        match py.check_signals() {
+            Ok(()) => Ok(found),
+            Err(raised) => {
+                *self.0.lock() = Some(found);
+                Err(raised)
+            }
+        }
+    }
+}
+
 /// Somebody wants to be let in, as long as it is there.
 struct Wants<'h>(&'h AtomicUsize);
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::{EmptyBlock as Token, Error, Label};
+use engine::{EmptyBlock as Token, Error, Label, Letter};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -11,7 +11,7 @@ use pyo3::types::PyType;
 use crate::blocks::EmptyBlock;
 use crate::buffers::{Bytes, LONG};
 use crate::errors::raised;
-use crate::held::{Call, Held, Sole, reason};
+use crate::held::{Call, Held, Kept, Sole, reason};
 use crate::monitor::Monitor;
 use crate::takeover::Unreturned;
 use crate::tell;
@@ -27,6 +27,7 @@ pub(crate) struct Reader {
     held: Arc<Held<End>>,
     /// The calls that send what may be several blocks.
     sending: Sole<()>,
+    kept_letter: Kept<Letter>,
 }
 
 impl Reader {
@@ -34,6 +35,7 @@ impl Reader {
         Reader {
             held: Held::new(end),
             sending: Sole::new(()),
+            kept_letter: Kept::new(),
         }
     }
 
@@ -284,12 +286,19 @@ impl Reader {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let limit = Limit::new(timeout)?;
         let call = self.enter(py, limit)?;
+        if let Some(kept) = self.kept_letter.take() {
+            return tell::letter(py, kept).map(Some);
+        }
         let found = match call.try_letter().map_err(|error| raised(py, error))? {
             None if !call.have_letters_ended() => {
-                call.wait(py, limit, |end, until| match until {
+                let waited = call.wait(py, limit, |end, until| match until {
                     Some(until) => end.letter_until(until),
                     None => end.letter(),
-                })?
+                })?;
+                match waited {
+                    Some(letter) => Some(self.kept_letter.unless_interrupted(py, letter)?),
+                    None => None,
+                }
             }
             found => found,
         };

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::{DataBlock as Token, Error, Newest, OwnedDataBlock};
+use engine::{DataBlock as Token, Error, Label, Letter, Newest, OwnedDataBlock};
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::blocks::DataBlock;
 use crate::buffers::Bytes;
 use crate::errors::raised;
-use crate::held::{Call, Held, Sole, reason};
+use crate::held::{Call, Held, Kept, Sole, reason};
 use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::takeover::Survivor;
@@ -27,16 +27,28 @@ pub(crate) struct Writer {
     held: Arc<Held<End>>,
     /// What has come of a message whose call did not wait for the rest.
     message: Sole<Vec<u8>>,
+    kept_block: Kept<(OwnedDataBlock, usize)>,
+    kept_message: Kept<(Label, Vec<u8>)>,
+    kept_letter: Kept<Letter>,
     /// The last block of a loop, if it was seen when the data ended: the loop's variable still
     /// has it.
     last: Mutex<Option<Py<PyWeakrefReference>>>,
 }
+
+const BLOCK_FIRST: Error = Error::InvalidUse(
+    "an interrupted call has kept a block: call data_block or newest_block first",
+);
+const MESSAGE_FIRST: Error =
+    Error::InvalidUse("an interrupted call has kept a message: call message first");
 
 impl Writer {
     pub(crate) fn new(end: End) -> Writer {
         Writer {
             held: Held::new(end),
             message: Sole::new(Vec::new()),
+            kept_block: Kept::new(),
+            kept_message: Kept::new(),
+            kept_letter: Kept::new(),
             last: Mutex::new(None),
         }
     }
@@ -47,7 +59,10 @@ impl Writer {
 
     /// The next block, or the newest one; `None` at the end of the data.
     fn wait_for_block(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
-        let call = self.enter(py, limit)?;
+        let call = self.enter_for_blocks(py, limit)?;
+        if let Some(kept) = self.kept_block.take() {
+            return Ok(self.taken(Some(kept)));
+        }
         let found = match limit {
             Limit::Not => call.try_data_block(),
             _ => call.look_for_data_block(),
@@ -57,31 +72,67 @@ impl Writer {
             Some(block) => Some(block),
             None if call.at_end() => None,
             None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
-            None => call.wait(py, limit, |end, until| match until {
-                Some(until) => Ok(end.data_block_until(until)?.map(Token::detach)),
-                None => Ok(end.data_block()?.map(Token::detach)),
-            })?,
+            None => {
+                let waited = call.wait(py, limit, |end, until| match until {
+                    Some(until) => Ok(end.data_block_until(until)?.map(Token::detach)),
+                    None => Ok(end.data_block()?.map(Token::detach)),
+                })?;
+                return self.taken_after_wait(py, waited.map(|block| (block, 0)));
+            }
         };
         Ok(self.taken(block.map(|block| (block, 0))))
     }
 
-    fn wait_for_newest(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
+    fn enter_for_blocks(&self, py: Python<'_>, limit: Limit) -> PyResult<Call<'_, End>> {
         let call = self.enter(py, limit)?;
+        match self.kept_message.is_empty() {
+            true => Ok(call),
+            false => Err(raised(py, MESSAGE_FIRST)),
+        }
+    }
+
+    fn wait_for_newest(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
+        let call = self.enter_for_blocks(py, limit)?;
         let found = call.try_newest_block();
         let detached = |newest: Newest<'_>| (newest.block.detach(), newest.skipped);
         let found = found.map(|found| found.map(detached));
-        let newest = match found.map_err(|error| raised(py, error))? {
-            Some(newest) => Some(newest),
-            None if call.at_end() => None,
-            None => call.wait(py, limit, |end, until| {
-                let newest = match until {
-                    Some(until) => end.newest_block_until(until)?,
-                    None => end.newest_block()?,
-                };
-                Ok(newest.map(detached))
-            })?,
+        let found = found.map_err(|error| raised(py, error))?;
+        let newest = match (found, self.kept_block.take()) {
+            (Some((newest, skipped)), Some((_, before))) => Some((newest, skipped + before + 1)),
+            (None, None) if !call.at_end() => {
+                let waited = call.wait(py, limit, |end, until| {
+                    let newest = match until {
+                        Some(until) => end.newest_block_until(until)?,
+                        None => end.newest_block()?,
+                    };
+                    Ok(newest.map(detached))
+                })?;
+                return self.taken_after_wait(py, waited);
+            }
+            (found, kept) => found.or(kept),
         };
         Ok(self.taken(newest))
+    }
+
+    /// The end itself, to go on with another Reader: once all that this one has sent was taken.
+    fn take_end(&self, py: Python<'_>) -> PyResult<End> {
+        match (self.kept_block.is_empty(), self.kept_message.is_empty()) {
+            (false, _) => Err(raised(py, BLOCK_FIRST)),
+            (_, false) => Err(raised(py, MESSAGE_FIRST)),
+            _ => self.held.take(py),
+        }
+    }
+
+    fn taken_after_wait(
+        &self,
+        py: Python<'_>,
+        found: Option<(OwnedDataBlock, usize)>,
+    ) -> PyResult<Option<DataBlock>> {
+        let found = match found {
+            Some(found) => Some(self.kept_block.unless_interrupted(py, found)?),
+            None => None,
+        };
+        Ok(self.taken(found))
     }
 
     /// A block and how many older ones were passed over for it, or the end.
@@ -162,21 +213,26 @@ impl Writer {
         let limit = Limit::new(timeout)?;
         self.held.check_here(py)?;
         let mut message = self.message.take(py, limit)?;
-        let whole = &mut *message;
-        let found = self
-            .enter(py, limit)?
-            .wait(py, limit, |end, until| match until {
-                Some(until) => end.message_until(whole, max_bytes, until),
-                None => end.message(whole, max_bytes),
-            })?;
-        if found.is_none() {
-            self.held.has_ended.store(true, Ordering::Relaxed);
+        if let Some((label, whole)) = self.kept_message.take() {
+            return tell::message(py, label, &whole).map(Some);
         }
-        // It may be large, and is not kept.
+        let whole = &mut *message;
+        let call = self.enter(py, limit)?;
+        if !self.kept_block.is_empty() {
+            return Err(raised(py, BLOCK_FIRST));
+        }
+        let found = call.wait(py, limit, |end, until| match until {
+            Some(until) => end.message_until(whole, max_bytes, until),
+            None => end.message(whole, max_bytes),
+        })?;
+        // It may be large: it does not stay.
         let whole = std::mem::take(&mut *message);
-        found
-            .map(|label| tell::message(py, label, &whole))
-            .transpose()
+        let Some(label) = found else {
+            self.held.has_ended.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let (label, whole) = self.kept_message.unless_interrupted(py, (label, whole))?;
+        tell::message(py, label, &whole).map(Some)
     }
 
     fn __iter__(slf: Py<Self>) -> Blocks {
@@ -239,12 +295,19 @@ impl Writer {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let limit = Limit::new(timeout)?;
         let call = self.enter(py, limit)?;
+        if let Some(kept) = self.kept_letter.take() {
+            return tell::letter(py, kept).map(Some);
+        }
         let found = match call.try_letter().map_err(|error| raised(py, error))? {
             None if !call.have_letters_ended() => {
-                call.wait(py, limit, |end, until| match until {
+                let waited = call.wait(py, limit, |end, until| match until {
                     Some(until) => end.letter_until(until),
                     None => end.letter(),
-                })?
+                })?;
+                match waited {
+                    Some(letter) => Some(self.kept_letter.unless_interrupted(py, letter)?),
+                    None => None,
+                }
             }
             found => found,
         };
@@ -278,7 +341,7 @@ impl Writer {
         let call = self.enter(py, Limit::Forever)?;
         call.check_lost().map_err(|error| raised(py, error))?;
         drop(call);
-        let end = self.held.take(py)?;
+        let end = self.take_end(py)?;
         let survivor = py.detach(|| end.into_survivor());
         Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))
     }
@@ -286,7 +349,7 @@ impl Writer {
     /// As `into_survivor`, of a Reader that is still there, and gets `reason`.
     #[pyo3(signature = (reason, code=0))]
     fn dismiss(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<Survivor> {
-        let end = self.held.take(py)?;
+        let end = self.take_end(py)?;
         let survivor = py.detach(|| end.dismiss(code, reason));
         Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))
     }

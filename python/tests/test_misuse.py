@@ -6,12 +6,14 @@ import ctypes
 import gc
 import os
 import pickle
+import signal
 import struct
 import sys
 import sysconfig
 import threading
 import time
 import weakref
+from typing import Any
 
 import brigade
 import numpy
@@ -853,3 +855,69 @@ def test_a_forked_child_has_sessions_of_its_own_whatever_the_parents_threads_wai
         "ignore",
     )
     assert parent.end().split() == ["0"] * 5
+
+
+class Enough(Exception):
+    """What a signal's handler raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no such timer")
+@pytest.mark.parametrize("what", ["block", "iteration", "newest", "message", "letter"])
+def test_a_handler_that_raises_while_something_comes_loses_nothing(
+    name: str, start: Start, what: str
+) -> None:
+    """The interpreter drops what a call returns when a signal's handler has raised."""
+    other = start(
+        """
+        what = sys.stdin.readline().strip()
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            for number in range(300):
+                time.sleep(0.003)
+                if what == "letter":
+                    reader.post(str(number).encode(), timeout=30)
+                else:
+                    reader.send(str(number).encode(), tag=number, timeout=30)
+        """
+    )
+    other.tell(what)
+
+    def stop(*_: object) -> None:
+        raise Enough
+
+    seen: list[int] = []
+    passed_over = interrupted = 0
+    writer = join_writer(name)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        found: Any = True
+        while found is not None:
+            try:
+                if what == "letter":
+                    found = writer.letter(LIMIT)
+                elif what == "message":
+                    found = writer.message(100, LIMIT)
+                elif what == "newest":
+                    found = writer.newest_block(LIMIT)
+                elif what == "block":
+                    found = writer.data_block(LIMIT)
+                else:
+                    found = next(iter(writer), None)
+                # From here on it is here: not to lose it is this loop's affair.
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                if found is not None:
+                    seen.append(int(bytes(found)))
+                    passed_over += found.skipped if what == "newest" else 0
+                signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+            except Enough:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 10
+    # Between the call and the next line there is a moment, as with any call of Python's.
+    assert len(seen) + passed_over >= 300 - interrupted // 10
+    assert seen == sorted(set(seen))
+    assert writer.data_block(LIMIT) is None
+    writer.finish()
+    other.end()
