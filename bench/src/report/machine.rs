@@ -27,6 +27,18 @@ pub struct Moment {
     pub ticks: u64,
 }
 
+impl Moment {
+    /// By the load of the last minute.
+    pub fn is_busier_than(&self, processors: usize) -> bool {
+        let load = self
+            .load
+            .split(',')
+            .next()
+            .and_then(|load| load.parse::<f64>().ok());
+        load.is_some_and(|load| load > processors as f64)
+    }
+}
+
 pub fn moment() -> Outcome<Moment> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let stat = std::fs::read_to_string("/proc/stat")?;

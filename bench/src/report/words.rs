@@ -17,6 +17,12 @@ two differ by more than half, the machine was another one at the end of the roun
 the columns \"moved\", apart from the others.
 ";
 
+const BUSY: &str = "\
+**More programs wanted to run than there are processors.** Then the two processes of a rival seldom run at the same time, and what spins (the \
+bare ring, iceoryx2) spends its time slices waiting for a partner that does not run, while what sleeps gives its own away: the bare ring is \
+no limit here, and the ratios say how the rivals fare on a busy machine. What they can do at best is to be measured on an idle one.
+";
+
 const NOT_MEASURED: &str = "\
 - What is durable: copies that wait for a disk, slow devices, `--resume` and takeovers after deaths.
 - Ends that come in bursts, and pools of other sizes than 4 MiB.
@@ -72,7 +78,7 @@ fn write_machine(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         text,
         "{} with {} processors, {} of memory, Linux {}. Load (1, 5, 15 minutes) at the begin, {}: {}; at the end, {}: {}. The host took \
-         {:.1} % of the processors' time for others. In {moved} of {} rounds the bare ring moved.\n\n| What | Version |\n|---|---|",
+         {:.1} % of the processors' time for others. In {moved} of {} rounds the bare ring moved.\n",
         machine.processor,
         machine.processors,
         machine.memory,
@@ -84,6 +90,10 @@ fn write_machine(text: &mut String, report: &Report) -> std::fmt::Result {
         stolen * 100.0,
         rounds().count()
     )?;
+    if begin.is_busier_than(machine.processors) || end.is_busier_than(machine.processors) {
+        writeln!(text, "{BUSY}")?;
+    }
+    writeln!(text, "| What | Version |\n|---|---|")?;
     for (name, version) in &machine.versions {
         writeln!(text, "| {name} | {version} |")?;
     }
