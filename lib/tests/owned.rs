@@ -663,6 +663,22 @@ fn what_was_sent_before_the_reader_gave_up_arrives() {
 }
 
 #[test]
+fn what_is_sent_after_the_reader_gave_up_does_not_arrive() {
+    bounded(|| {
+        let (reader, writer) = pair(64, 1);
+        let block = reader.empty_block().unwrap().detach();
+        reader.monitor().abort("enough");
+        // Whoever has the block need not know yet.
+        let _ = block.send(64, 9);
+        reader.pass_on();
+        assert!(matches!(
+            writer.data_block(),
+            Err(Error::PartnerAborted { .. })
+        ));
+    });
+}
+
+#[test]
 fn a_block_that_was_lent_by_its_number_is_there_once_and_counts_as_held() {
     bounded(|| {
         let (reader, writer) = pair(8, 2);

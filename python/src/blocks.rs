@@ -175,6 +175,7 @@ impl EmptyBlock {
         if len > self.place.len {
             return Err(PyValueError::new_err("the length is beyond the block"));
         }
+        self.held.check_not_over(py)?;
         let Some(block) = self.slot.take()? else {
             return Err(raised(py, SPENT));
         };

@@ -139,6 +139,24 @@ impl<E: End> Held<E> {
         }
     }
 
+    /// That this process has not given the session up.
+    #[inline]
+    pub(crate) fn check_not_over(&self, py: Python<'_>) -> PyResult<()> {
+        match self.is_over.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => self.find_over(py),
+        }
+    }
+
+    #[cold]
+    fn find_over(&self, py: Python<'_>) -> PyResult<()> {
+        let monitor = &self.facts.monitor;
+        match py.detach(|| monitor.watch_until(Instant::now())) {
+            Ok(()) | Err(Error::TimedOut) => Ok(()),
+            Err(error) => Err(raised(py, error)),
+        }
+    }
+
     /// Lets a call of this thread into the end, once no other one is in it.
     #[inline]
     pub(crate) fn enter<'h>(&'h self, py: Python<'_>, limit: Limit) -> PyResult<Call<'h, E>> {

@@ -225,7 +225,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
         for (block, errand) in self.pool.take_home() {
             match self.pair.side {
-                Side::Reader if errand == UNSENT => {
+                // Nothing follows this end's last word: after a verdict or an abort.
+                Side::Reader if errand == UNSENT || !self.is_running() => {
                     self.pool.put_back(block);
                     continue;
                 }
