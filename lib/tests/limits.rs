@@ -63,6 +63,7 @@ fn assert_succeeds(output: &Output) {
 fn the_process_that_other_tests_start() {
     match std::env::var(TASK).as_deref() {
         Ok("few files") => few_files(),
+        Ok("few files to look with") => few_files_to_look_with(),
         Ok("few files for a survivor") => few_files_for_a_survivor(),
         Ok("join with few files") => join_with_few_files(),
         Ok("many sessions") => many_sessions(),
@@ -180,6 +181,32 @@ fn few_files() {
         }
     }
     panic!("a pair needs more than 40 descriptors");
+}
+
+#[test]
+fn with_too_few_descriptors_nobody_says_that_there_are_no_sessions() {
+    assert_does("few files to look with");
+}
+
+fn few_files_to_look_with() {
+    let (_directory, name) = place();
+    let _pair = pair(&name).unwrap();
+    let is_found = || Ok::<_, Error>(brigade::sessions()?.iter().any(|it| it.block_count() == 16));
+    assert!(is_found().unwrap());
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let mut failures = 0;
+    // One of those is the directory's, which was counted and is closed by now.
+    for more in 0..10 {
+        limit(Resource::Nofile, open - 1 + more);
+        match is_found() {
+            Ok(is_found) => assert!(is_found, "{more} more"),
+            Err(error) => {
+                assert!(matches!(error, Error::Os { .. }), "{more} more: {error}");
+                failures += 1;
+            }
+        }
+    }
+    assert!((1..10).contains(&failures), "{failures}");
 }
 
 #[test]

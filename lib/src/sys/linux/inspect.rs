@@ -29,12 +29,21 @@ pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
         if let Some(process_id) = number
             && is_own()
         {
-            // One that ends meanwhile is none.
-            let regions = own_regions(&path).unwrap_or_default();
+            let regions = match own_regions(&path) {
+                Err(error) if is_own_limit(&error) => return Err(failed(error)),
+                // One that ends meanwhile, or shows itself to nobody, is none.
+                regions => regions.unwrap_or_default(),
+            };
             found.extend(regions.into_iter().map(|memory| (process_id, memory)));
         }
     }
     Ok(found)
+}
+
+/// Whether it says nothing of the process that was looked at, but of this one.
+fn is_own_limit(error: &std::io::Error) -> bool {
+    let own = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| own.contains(&error))
 }
 
 /// The regions that the process at `path` has mapped writable: it alone can.
@@ -60,8 +69,12 @@ fn own_regions(path: &Path) -> std::io::Result<Vec<Memory>> {
                 .as_encoded_bytes()
                 .starts_with(REGION_LINK.as_bytes())
         });
-        if is_region && let Ok(memory) = open_first_page(&link, &files) {
-            regions.push(memory);
+        if is_region {
+            match open_first_page(&link, &files).map_err(std::io::Error::from) {
+                Ok(memory) => regions.push(memory),
+                Err(error) if is_own_limit(&error) => return Err(error),
+                Err(_) => {}
+            }
         }
     }
     Ok(regions)
