@@ -68,7 +68,7 @@ def join_both_ways(
 
 @overload
 def invite(
-    args: Sequence[str],
+    args: Sequence[str | os.PathLike[str]],
     *,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
@@ -77,7 +77,7 @@ def invite(
 ) -> tuple[Child, Reader]: ...
 @overload
 def invite(
-    args: Sequence[str],
+    args: Sequence[str | os.PathLike[str]],
     *,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
@@ -86,7 +86,7 @@ def invite(
 ) -> tuple[Child, Writer]: ...
 @overload
 def invite(
-    args: Sequence[str],
+    args: Sequence[str | os.PathLike[str]],
     *,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,

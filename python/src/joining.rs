@@ -265,7 +265,7 @@ impl Taken {
 }
 
 fn command(
-    arguments: &[OsString],
+    arguments: &[PathBuf],
     env: Option<HashMap<OsString, OsString>>,
     cwd: Option<PathBuf>,
 ) -> PyResult<Command> {
@@ -289,11 +289,12 @@ fn command(
 #[pyo3(signature = (args, *, env=None, cwd=None, **options))]
 pub(crate) fn invite(
     py: Python<'_>,
-    args: Vec<OsString>,
+    args: Vec<PathBuf>,
     env: Option<HashMap<OsString, OsString>>,
     cwd: Option<PathBuf>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<(Child, Py<PyAny>)> {
+    forget_those_that_ended();
     let mut command = command(&args, env, cwd)?;
     let invitation = engine::invite(&options::options(options)?);
     let invitation = invitation.map_err(|error| raised(py, error))?;
@@ -316,8 +317,12 @@ pub(crate) fn invite(
 #[pyclass(frozen, weakref, module = "brigade")]
 pub(crate) struct Child {
     pid: u32,
-    child: Mutex<std::process::Child>,
+    child: Arc<Mutex<std::process::Child>>,
 }
+
+/// Children whose objects are gone, and that have not ended: asked for at the next invitation, so
+/// that the system may forget those that have.
+static LEFT: Mutex<Vec<Arc<Mutex<std::process::Child>>>> = Mutex::new(Vec::new());
 
 /// How often a child that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -326,13 +331,14 @@ impl Child {
     fn new(child: std::process::Child) -> Child {
         Child {
             pid: child.id(),
-            child: Mutex::new(child),
+            child: Arc::new(Mutex::new(child)),
         }
     }
 
-    fn look(&self) -> PyResult<Option<i32>> {
-        let status = self.child.lock().try_wait()?;
-        Ok(status.map(returncode))
+    fn look(&self) -> Result<Option<i32>, Error> {
+        let status = self.child.lock().try_wait();
+        let failed = |source| failed("ask how the invited process ended", source);
+        Ok(status.map_err(failed)?.map(returncode))
     }
 
     fn end(&self) -> PyResult<()> {
@@ -351,21 +357,16 @@ impl Child {
     }
 
     /// How it ended, as `subprocess` says it; None if it has not.
-    fn poll(&self) -> PyResult<Option<i32>> {
-        self.look()
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        self.look().map_err(|error| raised(py, error))
     }
 
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<i32> {
         wait(py, Limit::new(timeout)?, |until| {
             loop {
-                let status = self.child.lock().try_wait();
-                let status = status.map_err(|source| Error::Os {
-                    operation: "ask how the invited process ended".into(),
-                    source,
-                })?;
-                if let Some(status) = status {
-                    return Ok(returncode(status));
+                if let Some(returncode) = self.look()? {
+                    return Ok(returncode);
                 }
                 if until.is_some_and(|until| until <= Instant::now()) {
                     return Err(Error::TimedOut);
@@ -375,8 +376,31 @@ impl Child {
         })
     }
 
-    fn kill(&self) -> PyResult<()> {
-        Ok(self.child.lock().kill()?)
+    fn kill(&self, py: Python<'_>) -> PyResult<()> {
+        let killed = self.child.lock().kill();
+        killed.map_err(|source| raised(py, failed("kill the invited process", source)))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // In a forked child, or if a fork came just then, it is not this process's affair.
+        if let (Ok(None), Some(mut left)) = (self.child.lock().try_wait(), LEFT.try_lock()) {
+            left.push(Arc::clone(&self.child));
+        }
+    }
+}
+
+fn forget_those_that_ended() {
+    if let Some(mut left) = LEFT.try_lock() {
+        left.retain(|child| matches!(child.lock().try_wait(), Ok(None)));
+    }
+}
+
+fn failed(operation: &str, source: std::io::Error) -> Error {
+    Error::Os {
+        operation: operation.into(),
+        source,
     }
 }
 

@@ -326,7 +326,8 @@ impl Reader {
         handle.map_err(|error| raised(py, error))
     }
 
-    /// After the Writer was lost: what was sent and not given back. This end is left.
+    /// After the Writer was lost: what was sent and not given back. This end is left, unless that raises
+    /// `InvalidUse`.
     #[pyo3(name = "into_unreturned")]
     fn unreturned(&self, py: Python<'_>) -> PyResult<Unreturned> {
         // What is refused leaves this end as it is.

@@ -334,7 +334,8 @@ impl Writer {
         handle.map_err(|error| raised(py, error))
     }
 
-    /// After the Reader was lost, and all that it had sent was taken. This end is left.
+    /// After the Reader was lost, and all that it had sent was taken. This end is left, unless that raises
+    /// `InvalidUse`.
     #[pyo3(name = "into_survivor")]
     fn survivor(&self, py: Python<'_>) -> PyResult<Survivor> {
         // What is refused leaves this end as it is.

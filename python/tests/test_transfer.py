@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import sys
 import tempfile
+import time
+from pathlib import Path
 
 import brigade
 import pytest
@@ -121,6 +122,24 @@ def test_both_ways_at_once(name: str, start: Start) -> None:
     assert {end() for end in said} == {"True from the second", "False from the first"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+def test_invited_processes_that_nobody_asks_for_do_not_stay_in_the_systems_table() -> None:
+    # It is there yet when its object is gone.
+    script = "import brigade, time\nwith brigade.accept(): pass\ntime.sleep(0.2)"
+    pids = []
+    for _ in range(3):
+        child, reader = brigade.invite([Path(sys.executable), "-P", "-c", script], timeout=LIMIT)
+        pids.append(child.pid)
+        with pytest.raises(brigade.PartnerAborted), reader:
+            pass
+        del child
+        place = Path(f"/proc/{pids[-1]}/stat")
+        while place.exists() and place.read_text().split()[2] != "Z":
+            time.sleep(0.001)
+    # Each was asked for by the next invitation, but for the last one.
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids[:-1])
+
+
 def test_a_process_is_invited(name: str) -> None:
     script = "import brigade\nwith brigade.accept() as w:\n    assert [bytes(b) for b in w] == [b'1']"
     child, reader = brigade.invite([sys.executable, "-P", "-c", script], side="reader", timeout=LIMIT)
@@ -216,7 +235,7 @@ def test_the_newest_block_says_how_many_were_passed_over(name: str, start: Start
 def test_another_user_s_blocks_are_seen_as_copies_that_last(start: Start) -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o777)
-        path = pathlib.Path(directory, "name")
+        path = Path(directory, "name")
         other = start(
             f"""
             os.setuid(1)
