@@ -101,7 +101,7 @@ fn a_source_that_was_changed_is_not_gone_on_with_and_nobody_is_waited_for() {
 #[test]
 fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
     type Change = fn(&Place);
-    let changes: [(Change, &str); 5] = [
+    let changes: &[(Change, &str)] = &[
         (
             |place| std::fs::remove_file(place.path(PARTIAL)).unwrap(),
             "it is gone",
@@ -122,8 +122,10 @@ fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
             },
             "it is not the file that was written",
         ),
+        #[cfg(unix)]
         (
-            // Many file systems give it the same number.
+            // Many file systems give it the same number. Windows counts how often it was given; but
+            // Wine, where these tests may run, shows that of the system beneath.
             |place| {
                 std::fs::remove_file(place.path(PARTIAL)).unwrap();
                 drop(place.file(PARTIAL, noise(SIZE)));
@@ -135,7 +137,7 @@ fn a_partial_file_that_is_not_what_was_left_is_not_gone_on_with() {
             "it has another name, too",
         ),
     ];
-    for (change, why) in changes {
+    for &(change, why) in changes {
         let place = Place::new();
         place.file("a", noise(SIZE));
         place.file("b", "old");
