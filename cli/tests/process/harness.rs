@@ -254,6 +254,20 @@ pub(crate) struct Outcome {
     pub(crate) output: Vec<u8>,
 }
 
+/// Starts a process, which Wine now and then cannot when it does much else: "internal error".
+fn spawn(command: &mut Command) -> Child {
+    const INTERNAL_ERROR: i32 = 1359;
+    for _ in 0..20 {
+        match command.spawn() {
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            spawned => return spawned.unwrap(),
+        }
+    }
+    command.spawn().unwrap()
+}
+
 impl Half {
     pub(crate) fn start(mut command: Command) -> Half {
         command.stdout(Stdio::piped());
@@ -262,7 +276,7 @@ impl Half {
 
     /// Its standard output goes where `command` says.
     pub(crate) fn start_as_it_is(mut command: Command) -> Half {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = spawn(command.stderr(Stdio::piped()));
         let said = Arc::new(Mutex::new(String::new()));
         let mut stderr = child.stderr.take().unwrap();
         let listener = std::thread::spawn({
