@@ -81,8 +81,9 @@ def test_a_wait_that_is_cancelled_takes_nothing(name: str, start: Start) -> None
         with brigade.join(name, side="reader", **BLOCKS) as reader:
             for number in range(2000):
                 reader.send(b"", tag=number)
+                # Until the other one has caught up, and waits.
                 if number % 7 == 0:
-                    time.sleep(0.0005)
+                    time.sleep(0.003)
         """
     )
 
