@@ -17,7 +17,7 @@ fail() {
 built=target/packaging
 rm -rf "$built/package"
 cargo package --quiet --locked --allow-dirty --workspace --no-verify --target-dir "$built"
-for crate in brigade brigade-cli brigade-c; do
+for crate in brigade brigade-cli brigade-c brigade-tokio; do
     tar -xzf "$built/package/$crate"-[0-9]*.crate -C "$work"
     packed=$(echo "$work/$crate"-[0-9]*)
     for file in LICENSE-MIT LICENSE-APACHE; do
@@ -30,7 +30,7 @@ done
 cat >"$work/Cargo.toml" <<END
 [workspace]
 resolver = "3"
-members = ["brigade-[0-9]*", "brigade-cli-[0-9]*", "brigade-c-[0-9]*"]
+members = ["brigade-[0-9]*", "brigade-cli-[0-9]*", "brigade-c-[0-9]*", "brigade-tokio-[0-9]*"]
 [patch.crates-io]
 brigade = { path = "$(cd "$work" && echo brigade-[0-9]*)" }
 END
