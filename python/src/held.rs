@@ -16,51 +16,14 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::{Error, Monitor, Partner, Reader, Writer};
+use engine::{Error, Letter, Monitor, Partner};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use crate::both::End;
 use crate::errors::raised;
 use crate::lock::{MappedMutexGuard, Mutex, MutexGuard};
 use crate::wait::{Limit, SLICE, Slices, wait};
-
-/// A Reader or a Writer.
-pub(crate) trait End: Send {
-    fn bring_home(&self);
-    fn facts(&self) -> Facts;
-}
-
-impl End for Reader {
-    fn bring_home(&self) {
-        self.pass_on();
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            block_size: self.block_size(),
-            block_count: self.block_count(),
-            epoch: self.epoch(),
-            partner: self.partner().clone(),
-            monitor: self.monitor(),
-        }
-    }
-}
-
-impl End for Writer {
-    fn bring_home(&self) {
-        self.pass_on();
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            block_size: self.block_size(),
-            block_count: self.block_count(),
-            epoch: self.epoch(),
-            partner: self.partner().clone(),
-            monitor: self.monitor(),
-        }
-    }
-}
 
 /// What does not change as long as the end lives, and nobody has to wait for.
 pub(crate) struct Facts {
@@ -86,6 +49,7 @@ pub(crate) struct Held<E> {
     has_homecomers: AtomicBool,
     /// How many blocks Python has.
     lent: AtomicUsize,
+    pub(crate) kept_letter: Kept<Letter>,
     /// What has the blocks, once another end has taken this one's place.
     heir: OnceLock<Arc<Held<E>>>,
     /// The last word was said: no more data, or that the data has ended.
@@ -120,6 +84,7 @@ impl<E: End> Held<E> {
             waiters: AtomicUsize::new(0),
             has_homecomers: AtomicBool::new(false),
             lent: AtomicUsize::new(0),
+            kept_letter: Kept::new(),
             heir: OnceLock::new(),
             has_ended: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
@@ -259,7 +224,7 @@ impl<E: End> Held<E> {
             // Acquire: what has set it, and pushed a block before, is seen.
             self.has_homecomers.swap(false, Ordering::AcqRel);
             if let Some(end) = &*end {
-                end.bring_home();
+                end.pass_on();
             }
         }
     }

@@ -3,12 +3,13 @@
 //!
 //! `held` is what an end's object and its blocks share: who may call the end when, and how a
 //! block that was sent gets home; `wait` how calls wait, so that signals are heeded meanwhile;
-//! `buffers` the bytes that Python sees.
+//! `buffers` the bytes that Python sees; `both` the calls that both ends have.
 //!
 //! None of the objects here has one that could lead back to it, nor takes attributes: so there
 //! are no cycles of theirs for the garbage collector.
 
 mod blocks;
+mod both;
 mod buffers;
 mod errors;
 mod held;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::{EmptyBlock as Token, Error, Label, Letter};
+use engine::{EmptyBlock as Token, Error, Label};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -11,11 +11,11 @@ use pyo3::types::PyType;
 use crate::blocks::EmptyBlock;
 use crate::buffers::{Bytes, LONG};
 use crate::errors::raised;
-use crate::held::{Call, Held, Kept, Sole, reason};
+use crate::held::{Call, Held, Sole, reason};
 use crate::monitor::Monitor;
 use crate::takeover::Unreturned;
 use crate::tell;
-use crate::wait::{self, Limit};
+use crate::wait::Limit;
 
 type End = engine::Reader;
 
@@ -27,7 +27,6 @@ pub(crate) struct Reader {
     held: Arc<Held<End>>,
     /// The calls that send what may be several blocks.
     sending: Sole<()>,
-    kept_letter: Kept<Letter>,
 }
 
 impl Reader {
@@ -35,7 +34,6 @@ impl Reader {
         Reader {
             held: Held::new(end),
             sending: Sole::new(()),
-            kept_letter: Kept::new(),
         }
     }
 
@@ -250,8 +248,7 @@ impl Reader {
 
     /// Raises PartnerDied or PartnerAborted, if it is so.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        let call = self.enter(py, Limit::Forever)?;
-        call.check().map_err(|error| raised(py, error))
+        self.held.check(py)
     }
 
     /// Gives up: the partner gets `reason`, and calls of other threads that wait fail with Aborted.
@@ -263,18 +260,7 @@ impl Reader {
     /// Posts a letter of at most 1016 bytes; waits while 16 lie unread.
     #[pyo3(signature = (data, kind=0, timeout=None))]
     fn post(&self, data: &Bound<'_, PyAny>, kind: u16, timeout: Option<f64>) -> PyResult<()> {
-        let py = data.py();
-        let limit = Limit::new(timeout)?;
-        let data = Bytes::of(data)?.to_vec();
-        let call = self.enter(py, limit)?;
-        let is_posted = call.try_post(kind, &data);
-        if is_posted.map_err(|error| raised(py, error))? {
-            return Ok(());
-        }
-        call.wait(py, limit, |end, until| match until {
-            Some(until) => end.post_until(kind, &data, until),
-            None => end.post(kind, &data),
-        })
+        self.held.post(data, kind, timeout)
     }
 
     /// The partner's next letter; None if none will come any more.
@@ -284,46 +270,23 @@ impl Reader {
         py: Python<'py>,
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let limit = Limit::new(timeout)?;
-        let call = self.enter(py, limit)?;
-        if let Some(kept) = self.kept_letter.take() {
-            return tell::letter(py, kept).map(Some);
-        }
-        let found = match call.try_letter().map_err(|error| raised(py, error))? {
-            None if !call.have_letters_ended() => {
-                let waited = call.wait(py, limit, |end, until| match until {
-                    Some(until) => end.letter_until(until),
-                    None => end.letter(),
-                })?;
-                match waited {
-                    Some(letter) => Some(self.kept_letter.unless_interrupted(py, letter)?),
-                    None => None,
-                }
-            }
-            found => found,
-        };
-        found.map(|letter| tell::letter(py, letter)).transpose()
+        self.held.letter(py, timeout)
     }
 
     /// For who sleeps by other means. True: wait until `fileno` is readable, then `disarm`, and look by calls
     /// with `timeout=0`. False: look now.
     #[pyo3(signature = (interest=1))]
     fn arm(&self, py: Python<'_>, interest: u8) -> PyResult<bool> {
-        let interest = wait::interest(interest)?;
-        let call = self.enter(py, Limit::Forever)?;
-        call.arm(interest).map_err(|error| raised(py, error))
+        self.held.arm(py, interest)
     }
 
     fn disarm(&self, py: Python<'_>) -> PyResult<()> {
-        let call = self.enter(py, Limit::Forever)?;
-        call.disarm().map_err(|error| raised(py, error))
+        self.held.disarm(py)
     }
 
     /// The descriptor for `arm`, on Windows the handle. Nothing may be read from it.
     fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
-        let call = self.enter(py, Limit::Forever)?;
-        let handle = call.handle().map(wait::raw);
-        handle.map_err(|error| raised(py, error))
+        self.held.fileno(py)
     }
 
     /// After the Writer was lost: what was sent and not given back. This end is left, unless that raises
@@ -331,9 +294,7 @@ impl Reader {
     #[pyo3(name = "into_unreturned")]
     fn unreturned(&self, py: Python<'_>) -> PyResult<Unreturned> {
         // What is refused leaves this end as it is.
-        let call = self.enter(py, Limit::Forever)?;
-        call.check_lost().map_err(|error| raised(py, error))?;
-        drop(call);
+        self.held.check_lost(py)?;
         let end = self.held.take(py)?;
         let unreturned = py.detach(|| end.into_unreturned());
         let unreturned = unreturned.map_err(|error| raised(py, error))?;

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::{DataBlock as Token, Error, Label, Letter, Newest, OwnedDataBlock};
+use engine::{DataBlock as Token, Error, Label, Newest, OwnedDataBlock};
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::blocks::DataBlock;
-use crate::buffers::Bytes;
 use crate::errors::raised;
 use crate::held::{Call, Held, Kept, Sole, reason};
 use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::takeover::Survivor;
 use crate::tell;
-use crate::wait::{self, Limit};
+use crate::wait::Limit;
 
 type End = engine::Writer;
 
@@ -29,7 +28,6 @@ pub(crate) struct Writer {
     message: Sole<Vec<u8>>,
     kept_block: Kept<(OwnedDataBlock, usize)>,
     kept_message: Kept<(Label, Vec<u8>)>,
-    kept_letter: Kept<Letter>,
     /// The last block of a loop, if it was seen when the data ended: the loop's variable still
     /// has it.
     last: Mutex<Option<Py<PyWeakrefReference>>>,
@@ -48,7 +46,6 @@ impl Writer {
             message: Sole::new(Vec::new()),
             kept_block: Kept::new(),
             kept_message: Kept::new(),
-            kept_letter: Kept::new(),
             last: Mutex::new(None),
         }
     }
@@ -259,8 +256,7 @@ impl Writer {
 
     /// Raises PartnerDied or PartnerAborted, if it is so.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        let call = self.enter(py, Limit::Forever)?;
-        call.check().map_err(|error| raised(py, error))
+        self.held.check(py)
     }
 
     /// Gives up: the partner gets `reason`, and calls of other threads that wait fail with Aborted.
@@ -272,18 +268,7 @@ impl Writer {
     /// Posts a letter of at most 1016 bytes; waits while 16 lie unread.
     #[pyo3(signature = (data, kind=0, timeout=None))]
     fn post(&self, data: &Bound<'_, PyAny>, kind: u16, timeout: Option<f64>) -> PyResult<()> {
-        let py = data.py();
-        let limit = Limit::new(timeout)?;
-        let data = Bytes::of(data)?.to_vec();
-        let call = self.enter(py, limit)?;
-        let is_posted = call.try_post(kind, &data);
-        if is_posted.map_err(|error| raised(py, error))? {
-            return Ok(());
-        }
-        call.wait(py, limit, |end, until| match until {
-            Some(until) => end.post_until(kind, &data, until),
-            None => end.post(kind, &data),
-        })
+        self.held.post(data, kind, timeout)
     }
 
     /// The partner's next letter; None if none will come any more.
@@ -293,45 +278,22 @@ impl Writer {
         py: Python<'py>,
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let limit = Limit::new(timeout)?;
-        let call = self.enter(py, limit)?;
-        if let Some(kept) = self.kept_letter.take() {
-            return tell::letter(py, kept).map(Some);
-        }
-        let found = match call.try_letter().map_err(|error| raised(py, error))? {
-            None if !call.have_letters_ended() => {
-                let waited = call.wait(py, limit, |end, until| match until {
-                    Some(until) => end.letter_until(until),
-                    None => end.letter(),
-                })?;
-                match waited {
-                    Some(letter) => Some(self.kept_letter.unless_interrupted(py, letter)?),
-                    None => None,
-                }
-            }
-            found => found,
-        };
-        found.map(|letter| tell::letter(py, letter)).transpose()
+        self.held.letter(py, timeout)
     }
 
     /// As `Reader.arm`.
     #[pyo3(signature = (interest=1))]
     fn arm(&self, py: Python<'_>, interest: u8) -> PyResult<bool> {
-        let interest = wait::interest(interest)?;
-        let call = self.enter(py, Limit::Forever)?;
-        call.arm(interest).map_err(|error| raised(py, error))
+        self.held.arm(py, interest)
     }
 
     fn disarm(&self, py: Python<'_>) -> PyResult<()> {
-        let call = self.enter(py, Limit::Forever)?;
-        call.disarm().map_err(|error| raised(py, error))
+        self.held.disarm(py)
     }
 
     /// What an application's own loop waits for: a descriptor, on Windows a handle.
     fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
-        let call = self.enter(py, Limit::Forever)?;
-        let handle = call.handle().map(wait::raw);
-        handle.map_err(|error| raised(py, error))
+        self.held.fileno(py)
     }
 
     /// After the Reader was lost, and all that it had sent was taken. This end is left, unless that raises
@@ -339,9 +301,7 @@ impl Writer {
     #[pyo3(name = "into_survivor")]
     fn survivor(&self, py: Python<'_>) -> PyResult<Survivor> {
         // What is refused leaves this end as it is.
-        let call = self.enter(py, Limit::Forever)?;
-        call.check_lost().map_err(|error| raised(py, error))?;
-        drop(call);
+        self.held.check_lost(py)?;
         let end = self.take_end(py)?;
         let survivor = py.detach(|| end.into_survivor());
         Ok(Survivor::new(survivor.map_err(|error| raised(py, error))?))
