@@ -95,9 +95,8 @@ class BrigadeCopies(Brigade):
 
         writer = brigade.join(name, side="writer", **self._options(target.nbytes))
         meet()
-        while (block := writer.data_block(timeout=PATIENCE)) is not None:
+        for block in writer:
             block.copy_to(target)
-            block.done()
             yield None
         writer.finish()
 
