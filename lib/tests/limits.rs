@@ -115,17 +115,21 @@ fn pair(name: &str) -> Result<(Role, Role), Error> {
     })
 }
 
-/// The variables of a process that joins with so many more descriptors than it has.
+/// Limits on open files, from none at all to more than a pair needs. It is the number of a
+/// descriptor that is limited, not how many are open: a process may have been started with
+/// some whose numbers are high, and then those below are free.
+const FILES: std::ops::Range<u64> = 0..100;
+
+/// The variables of a process that joins with such a limit.
 const NAME: &str = "BRIGADE_TEST_NAME";
-const MORE: &str = "BRIGADE_TEST_MORE";
+const LIMIT: &str = "BRIGADE_TEST_LIMIT";
 
 /// What such a process ends with if it could not join.
 const COULD_NOT: i32 = 3;
 
 fn join_with_few_files() {
-    let (name, more) = (std::env::var(NAME).unwrap(), std::env::var(MORE).unwrap());
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
-    limit(Resource::Nofile, open + more.parse::<u64>().unwrap());
+    let (name, files) = (std::env::var(NAME).unwrap(), std::env::var(LIMIT).unwrap());
+    limit(Resource::Nofile, files.parse().unwrap());
     match join(&name, &Options::new().side(Side::Writer)) {
         Ok(Role::Writer(writer)) => {
             assert!(writer.data_block().unwrap().is_none());
@@ -145,9 +149,9 @@ fn a_joiner_that_lacks_a_descriptor_finds_out_before_it_is_let_in() {
         Role::Reader(reader) => reader.finish().map(drop),
         role => panic!("{role:?}"),
     });
-    for more in 0..40 {
+    for files in FILES {
         let mut joiner = command(None, "join with few files");
-        joiner.env(NAME, &name).env(MORE, more.to_string());
+        joiner.env(NAME, &name).env(LIMIT, files.to_string());
         let output = joiner.output().unwrap();
         if output.status.code() != Some(COULD_NOT) {
             assert_succeeds(&output);
@@ -164,10 +168,9 @@ fn with_too_few_descriptors_the_limit_is_named_whichever_call_it_hits() {
 
 fn few_files() {
     let (_directory, name) = place();
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
     let mut failures = 0;
-    for more in 0..40 {
-        limit(Resource::Nofile, open + more);
+    for files in FILES {
+        limit(Resource::Nofile, files);
         match pair(&name) {
             Ok(_) => {
                 assert!(failures > 5, "there were too few limits to hit");
@@ -175,12 +178,12 @@ fn few_files() {
             }
             Err(error) => {
                 let text = error.to_string();
-                assert!(text.contains("ulimit -n"), "{more} more: {text}");
+                assert!(text.contains("ulimit -n"), "{files}: {text}");
                 failures += 1;
             }
         }
     }
-    panic!("a pair needs more than 40 descriptors");
+    panic!("no limit was enough for a pair");
 }
 
 #[test]
@@ -193,20 +196,18 @@ fn few_files_to_look_with() {
     let _pair = pair(&name).unwrap();
     let is_found = || Ok::<_, Error>(brigade::sessions()?.iter().any(|it| it.block_count() == 16));
     assert!(is_found().unwrap());
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
     let mut failures = 0;
-    // One of those is the directory's, which was counted and is closed by now.
-    for more in 0..10 {
-        limit(Resource::Nofile, open - 1 + more);
+    for files in FILES {
+        limit(Resource::Nofile, files);
         match is_found() {
-            Ok(is_found) => assert!(is_found, "{more} more"),
+            Ok(is_found) => assert!(is_found, "{files}"),
             Err(error) => {
-                assert!(matches!(error, Error::Os { .. }), "{more} more: {error}");
+                assert!(matches!(error, Error::Os { .. }), "{files}: {error}");
                 failures += 1;
             }
         }
     }
-    assert!((1..10).contains(&failures), "{failures}");
+    assert!((1..FILES.end).contains(&failures), "{failures}");
 }
 
 #[test]
@@ -240,16 +241,15 @@ fn few_files_for_a_survivor() {
         let mut survivor = writer.into_survivor().unwrap();
         let all = getrlimit(Resource::Nofile);
         let mut failures = 0;
-        // It is the highest number that is limited, and some below are free.
-        for numbers in 0..100 {
-            limit(Resource::Nofile, numbers);
+        for files in FILES {
+            limit(Resource::Nofile, files);
             let error = survivor.rejoin(&name, &keeping()).unwrap_err();
             setrlimit(Resource::Nofile, all).unwrap();
             if matches!(error, Error::NoPartner { .. }) {
                 break;
             }
             let text = error.to_string();
-            assert!(text.contains("ulimit -n"), "{numbers}: {text}");
+            assert!(text.contains("ulimit -n"), "{files}: {text}");
             failures += 1;
             let left = std::fs::read_dir(directory.path()).unwrap().count();
             assert_eq!(left, 1, "the claim, or the seat");
