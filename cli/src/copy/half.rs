@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use brigade::{Error, Monitor, Options, Refusal, Seat, Side};
 
+use crate::copy::child::{self, Word};
 use crate::copy::partners::Partners;
 use crate::copy::{reading, writing};
 use crate::failure::{Exit, Failure};
@@ -61,14 +62,19 @@ pub(crate) enum Event {
 }
 
 /// Joins, and does this process's half; with --takeover, until `given_up` is set, with
-/// another partner if one dies.
-pub(crate) fn run(
+/// another partner if one dies. With --both there is a partner that waits for a word, or
+/// the reason why it could not be started.
+pub(super) fn run(
     plan: &Plan,
-    start_partner: bool,
+    word: Option<Result<Word, Failure>>,
     gate: &Arc<CommitGate>,
     events: &Sender<Event>,
     given_up: &Arc<AtomicBool>,
 ) -> Result<Report, Failure> {
+    let start_partner = word.is_some();
+    if plan.when_told {
+        child::wait_for_word()?;
+    }
     let seat = take_seat(plan);
     let seat = seat.map_err(|error| match error {
         Error::Refused {
@@ -96,7 +102,7 @@ pub(crate) fn run(
     });
     let partners = Partners::new(plan, side, start_partner, events, given_up);
     match side {
-        Side::Reader => reading::read(plan, start_partner, seat, events, partners),
+        Side::Reader => reading::read(plan, word, seat, events, partners),
         Side::Writer => writing::write(plan, gate, seat, events, partners),
     }
 }

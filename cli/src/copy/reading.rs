@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use brigade::{Reader, Seat, Side, Unreturned, at_step};
+use brigade::{Reader, Seat, Unreturned, at_step};
 
-use crate::copy::child;
+use crate::copy::child::Word;
 use crate::copy::half::{Event, JOIN_IT, missing};
-use crate::copy::partners::{Partners, RESTARTS};
+use crate::copy::partners::Partners;
 use crate::failure::{Exit, Failure, Loss};
 use crate::outcome::Report;
 use crate::reader::pump::{Filled, Pump};
@@ -23,13 +23,13 @@ use crate::talk::wire;
 
 pub(super) fn read(
     plan: &Plan,
-    start_partner: bool,
+    word: Option<Result<Word, Failure>>,
     seat: Seat,
     events: &Sender<Event>,
     mut partners: Partners<'_>,
 ) -> Result<Report, Failure> {
     let place = plan.source.as_ref().ok_or_else(|| missing("SOURCE"))?;
-    if let Err(failure) = prepare(plan, place, start_partner, &seat, events) {
+    if let Err(failure) = prepare(plan, place, word, &seat, events) {
         seat.abort(&failure.message);
         return Err(failure);
     }
@@ -67,7 +67,7 @@ pub(super) fn read(
 fn prepare(
     plan: &Plan,
     place: &Endpoint,
-    start_partner: bool,
+    word: Option<Result<Word, Failure>>,
     seat: &Seat,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
@@ -77,12 +77,12 @@ fn prepare(
         let facts = source.as_ref().map(Source::facts).unwrap_or_default();
         facts.check_resumable(&plan.source_words())?;
     }
-    if start_partner {
+    if let Some(word) = word {
         if !seat.is_first() {
             let message = format!("the writer is at this copy already; {JOIN_IT}");
             return Err(Failure::new(Exit::Failed, message));
         }
-        child::start(plan, Side::Writer, RESTARTS, events)?;
+        word?.tell();
     } else if seat.is_first() {
         if plan.started_by_both {
             let message = "the writer ended before this process took the reader's place";

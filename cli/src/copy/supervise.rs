@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use brigade::{Monitor, Partner, Side};
 
+use crate::copy::child::{self, Ahead, Word};
 use crate::copy::half::{self, Event};
 use crate::copy::partners::{RESTARTS, successor_command};
 use crate::copy::reading;
@@ -116,6 +117,8 @@ pub(crate) struct Supervisor<'p> {
     /// had waited for each other in the pairs before this one.
     alone: Duration,
     waited: [Duration; 2],
+    /// What the first one of these waits for before it joins.
+    word: Option<Word>,
     child: ChildState,
     /// How many this process has started.
     children: u32,
@@ -147,13 +150,20 @@ enum ChildState {
 
 /// Does this process's half of `plan`. The exit status.
 pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
+    // First of all: what follows is done while that process starts.
+    let ahead = voice
+        .both
+        .then(|| child::start_ahead(&plan, Side::Writer, RESTARTS));
     let (sender, events) = channel();
     let gate = Arc::new(CommitGate::default());
     let given_up = Arc::default();
-    if let Err(failure) = start_threads(&plan, voice, &gate, &given_up, sender) {
-        output::last_words(&failure);
-        return failure.code;
-    }
+    let word = match start_threads(&plan, ahead, &gate, &given_up, sender) {
+        Ok(word) => word,
+        Err(failure) => {
+            output::last_words(&failure);
+            return failure.code;
+        }
+    };
     let mut supervisor = Supervisor {
         plan: &plan,
         voice,
@@ -184,6 +194,7 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
         moved: (Progress::default(), Instant::now()),
         alone: Duration::ZERO,
         waited: [Duration::ZERO; 2],
+        word,
         child: ChildState::None,
         children: 0,
         pair_by: None,
@@ -208,14 +219,14 @@ pub(crate) fn run(plan: Plan, voice: Voice) -> u8 {
     }
 }
 
-/// What listens for signals, and the half itself.
+/// What listens for signals, and the half itself. The word that the process of --both waits for.
 fn start_threads(
     plan: &Plan,
-    voice: Voice,
+    ahead: Option<Result<Ahead, Failure>>,
     gate: &Arc<CommitGate>,
     given_up: &Arc<AtomicBool>,
     sender: Sender<Event>,
-) -> Result<(), Failure> {
+) -> Result<Option<Word>, Failure> {
     let ignored = sys::ignored_interruptions().unwrap_or_else(|error| {
         let why = reason(&error);
         output::warn(&format!(
@@ -231,9 +242,11 @@ fn start_threads(
     };
     sys::watch_interruptions(ignored, tell)
         .map_err(|error| Failure::system("watch for signals", &error))?;
+    let word = ahead.map(|ahead| ahead?.watch(&sender));
+    let told = word.as_ref().and_then(|word| word.as_ref().ok()).cloned();
     let (plan, gate, given_up) = (plan.clone(), Arc::clone(gate), Arc::clone(given_up));
     let run = move || {
-        let run = || half::run(&plan, voice.both, &gate, &sender, &given_up);
+        let run = || half::run(&plan, word, &gate, &sender, &given_up);
         let result =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
                 let message = "the copy was ended by an internal error";
@@ -244,7 +257,7 @@ fn start_threads(
     let thread = std::thread::Builder::new().name("half".into());
     let started = thread.spawn(run);
     started
-        .map(drop)
+        .map(|_| told)
         .map_err(|error| Failure::system("start a thread", &error))
 }
 
@@ -642,6 +655,9 @@ impl Supervisor<'_> {
 
     /// With --both, the second process has ended and cleaned up when this one ends.
     fn wait_for_child(&mut self, reason: &str) {
+        if let Some(word) = &self.word {
+            word.withdraw();
+        }
         // It may itself be stuck, and give up after its own grace.
         let deadline = Instant::now() + GRACE + CHILD_GRACE;
         while let ChildState::Running(id) = self.child {

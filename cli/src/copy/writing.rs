@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use brigade::Seat;
 
+use crate::copy::child;
 use crate::copy::half::{Event, missing};
 use crate::copy::partners::Partners;
 use crate::copy::supervise::what_is_kept;
-use crate::failure::{Exit, Failure, Loss};
+use crate::failure::{Failure, Loss};
 use crate::outcome::Report;
 use crate::request::endpoint::Endpoint;
 use crate::request::plan::Plan;
@@ -35,9 +36,7 @@ pub(super) fn write(
     }
     if seat.is_first() {
         if plan.started_by_both {
-            let message = "the first process ended before this one joined";
-            // It was started by this user, who hears why from it.
-            return Err(Failure::new(Exit::Partner, message).reported());
+            return Err(child::first_has_ended());
         }
         let _ = events.send(Event::Waiting);
     }

@@ -172,6 +172,10 @@ pub(crate) struct Args {
     #[arg(long, hide = true, action = ArgAction::SetTrue)]
     pub(crate) started_by_both: bool,
 
+    /// With that: it joins once its standard input says so.
+    #[arg(long, hide = true, requires = "started_by_both")]
+    pub(crate) when_told: bool,
+
     /// With that: how many times it may start a partner in the place of one that died.
     #[arg(long, hide = true, value_name = "COUNT", default_value_t = 0)]
     pub(crate) restarts: u32,

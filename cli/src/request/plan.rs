@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     /// The same, with what is left to the other half.
     pub(crate) whole: Settings,
     pub(crate) started_by_both: bool,
+    /// It joins when that process says so.
+    pub(crate) when_told: bool,
     /// How many times this process, which --both started, may start a partner in its turn.
     pub(crate) restarts: u32,
     pub(crate) quiet: bool,
@@ -105,6 +107,7 @@ impl Plan {
             settings,
             whole,
             started_by_both: args.started_by_both,
+            when_told: args.when_told,
             restarts: args.restarts,
             quiet: args.quiet,
             json: args.json,

@@ -11,6 +11,7 @@
 //! | Item | Contract |
 //! |---|---|
 //! | `standard_input()`, `standard_output()` | a handle of this process's own on the stream, unbuffered and binary; MUST be an error if the stream was closed |
+//! | `forget_standard_input()` | from now on, it is at its end, by whatever name |
 //! | `facts(file)` | [`Facts`] of an open file |
 //! | `lasting(identity)` | what of it the file has even after a restart of the machine, among the files of one file system at least |
 //! | `facts_at(path)` | the same of what `path` leads to; MUST NOT open what waits for a partner, or notices that it was opened |

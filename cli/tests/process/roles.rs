@@ -1,5 +1,6 @@
 //! Exactly one Reader and one Writer, whoever comes when.
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -296,6 +297,34 @@ fn the_process_that_both_started_does_not_wait_for_another_first() {
     let orphan = Half::start(place.brigade(args)).end();
     // Whoever started it is told by the process that is gone, or knows that it is.
     orphan.expect_silence(4);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn the_process_that_both_started_ahead_joins_nobody_before_it_is_told_to() {
+    let place = Place::new();
+    place.file("a", "water");
+    let name = place.name();
+    let reader = Half::start(place.brigade(["--as", "reader", "--name", &name, "a"]));
+    reader.hear("waiting");
+    let second = || {
+        let name = format!("--name={name}");
+        let args = ["--as=writer", "--started-by-both", "--when-told", &name];
+        let mut command = place.brigade(args.iter().chain(&["b"]));
+        command.stdin(Stdio::piped());
+        let mut second = Half::start(command);
+        let input = second.input();
+        (second, input)
+    };
+    // Whoever started it has failed, and says why.
+    let (untold, input) = second();
+    drop(input);
+    untold.end().expect_silence(4);
+    let (told, mut input) = second();
+    input.write_all(b"!").unwrap();
+    told.end().expect(0);
+    reader.end().expect(0);
+    assert_eq!(std::fs::read(place.path("b")).unwrap(), b"water");
     place.assert_nothing_left();
 }
 

@@ -17,6 +17,11 @@ pub(crate) fn standard_output() -> io::Result<File> {
     if_open(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
+pub(crate) fn forget_standard_input() -> io::Result<()> {
+    let null = File::open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdin(null)?)
+}
+
 /// Rust's runtime puts the null device, open for both, in the place of a standard
 /// stream that was closed. To copy from or to that would lose everything without a
 /// word; who means the null device redirects to it, and opens it for one.
