@@ -227,20 +227,13 @@ fn start_threads(
     given_up: &Arc<AtomicBool>,
     sender: Sender<Event>,
 ) -> Result<Option<Word>, Failure> {
-    let ignored = sys::ignored_interruptions().unwrap_or_else(|error| {
-        let why = reason(&error);
-        output::warn(&format!(
-            "warning: cannot tell which signals this process was started to ignore ({why}); any of them ends the copy"
-        ));
-        sys::Ignored::default()
-    });
     let tell = {
         let sender = sender.clone();
         move |interruption| {
             let _ = sender.send(Event::Interruption(interruption));
         }
     };
-    sys::watch_interruptions(ignored, tell)
+    let interruptions = sys::hold_interruptions(tell)
         .map_err(|error| Failure::system("watch for signals", &error))?;
     let word = ahead.map(|ahead| ahead?.watch(&sender));
     let told = word.as_ref().and_then(|word| word.as_ref().ok()).cloned();
@@ -256,9 +249,20 @@ fn start_threads(
     };
     let thread = std::thread::Builder::new().name("half".into());
     let started = thread.spawn(run);
-    started
-        .map(|_| told)
-        .map_err(|error| Failure::system("start a thread", &error))
+    started.map_err(|error| Failure::system("start a thread", &error))?;
+    // Beside what the half does: to ask takes as long as to start it.
+    interruptions.tell_all_but(ignored());
+    Ok(told)
+}
+
+fn ignored() -> sys::Ignored {
+    sys::ignored_interruptions().unwrap_or_else(|error| {
+        let why = reason(&error);
+        output::warn(&format!(
+            "warning: cannot tell which signals this process was started to ignore ({why}); any of them ends the copy"
+        ));
+        sys::Ignored::default()
+    })
 }
 
 impl Supervisor<'_> {

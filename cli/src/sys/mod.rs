@@ -83,7 +83,9 @@
 //! | `own_user()` | this process's user, as `--allow-user` takes it, if other users can be let in at all |
 //! | `own_program()`, `OWN_PROGRAM` | this very program, for starting another process of it; and where it is, for messages |
 //! | `ignored_interruptions()` | what this process was started to ignore, as [`Ignored`]; none of it is its default |
-//! | `watch_interruptions(ignored, tell)` | from now on, what would have ended this process from outside is told instead, from any thread, but for what is `ignored` |
+//! | `hold_interruptions(tell)` | from now on, what would have ended this process from outside waits. Called before there are threads, but for those that have called `leave_interruptions` |
+//! | `Interruptions::tell_all_but(ignored)` | and is told, from any thread; not what is `ignored` |
+//! | `leave_interruptions()` | what ends this process is no affair of this thread |
 //! | `survive_limits()` | from now on, a limit of this process makes a call fail, and does not end the process |
 //! | `open_files_max()` | how many files this process may have open at once, after raising that as far as it may; `None` if there is no limit |
 //! | `limit_behind(error)` | the limit of this process that made a call fail, as users set it |

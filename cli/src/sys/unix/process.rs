@@ -3,11 +3,12 @@
 use std::io::{self};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::*;
 
 use super::super::Interruption;
 
@@ -33,6 +34,78 @@ pub(crate) fn own_program() -> io::Result<Command> {
     Ok(command)
 }
 
+/// What ends a process from outside unless it is caught, beside the real-time signals. Not
+/// the signals that stand for a fault of the program itself, and SIGPIPE, which Rust's
+/// runtime ignores.
+const INTERRUPTIONS: [Signal; 12] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGABRT,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGXCPU,
+    Signal::SIGIO,
+];
+
+/// These, and the real-time signals: all that have no name here, but for what the C library
+/// keeps to itself.
+fn interruptions() -> SigSet {
+    let mut signals = SigSet::all();
+    let others = Signal::iterator().filter(|signal| !INTERRUPTIONS.contains(signal));
+    others.for_each(|signal| signals.remove(signal));
+    signals
+}
+
+/// A thread that waits for leave to tell of signals.
+pub(crate) struct Interruptions(Sender<Ignored>);
+
+/// They are blocked, so that each waits until it is read. (A handler for each of more than
+/// forty took some 0.1 ms to set up.)
+pub(crate) fn hold_interruptions(
+    tell: impl Fn(Interruption) + Send + 'static,
+) -> io::Result<Interruptions> {
+    let watched = interruptions();
+    watched.thread_block()?;
+    let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC)?;
+    let (sender, ignored) = channel();
+    let thread = std::thread::Builder::new().name("signals".into());
+    let started = thread.spawn(move || {
+        if let Ok(ignored) = ignored.recv() {
+            read_on(&signals, ignored, tell);
+        }
+    });
+    started.map(|_| Interruptions(sender))
+}
+
+impl Interruptions {
+    pub(crate) fn tell_all_but(self, ignored: Ignored) {
+        // Received for sure.
+        let _ = self.0.send(ignored);
+    }
+}
+
+fn read_on(signals: &SignalFd, ignored: Ignored, tell: impl Fn(Interruption)) {
+    loop {
+        match signals.read_signal() {
+            Ok(Some(found)) => {
+                let number = found.ssi_signo;
+                // One that is ignored from the start (nohup, a shell's background job) was
+                // meant to be.
+                if ignored >> (number - 1) & 1 == 0 {
+                    tell(interruption(number));
+                }
+            }
+            Ok(None) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// Bit N - 1 stands for signal N.
 pub(crate) type Ignored = u64;
 
@@ -43,54 +116,31 @@ pub(crate) fn ignored_interruptions() -> io::Result<Ignored> {
         .ok_or_else(|| io::Error::other("/proc/self/status does not say so"))
 }
 
-/// What ends a process from outside unless it is caught. Not the signals that stand for
-/// a fault of the program itself, and SIGPIPE, which Rust's runtime ignores.
-const INTERRUPTIONS: [i32; 12] = [
-    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGABRT, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2,
-    SIGXCPU, SIGIO,
-];
-
-/// These end it, too; the C library keeps the first of them to itself.
-const REAL_TIME: std::ops::RangeInclusive<i32> = 32..=64;
-
-pub(crate) fn watch_interruptions(
-    ignored: Ignored,
-    tell: impl Fn(Interruption) + Send + Sync + 'static,
-) -> io::Result<()> {
-    // One that is ignored from the start (nohup, a shell's background job) was
-    // meant to be.
-    let is_wanted = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
-    let wanted = INTERRUPTIONS.into_iter().filter(is_wanted);
-    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
-    for signal in REAL_TIME.filter(is_wanted) {
-        match signals.add_signal(signal) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-            added => added?,
-        }
+fn interruption(number: u32) -> Interruption {
+    let signal = i32::try_from(number).ok();
+    let signal = signal.and_then(|number| Signal::try_from(number).ok());
+    Interruption {
+        // As shells show a death by this signal.
+        code: 128 + number as u8,
+        name: match signal {
+            Some(Signal::SIGXCPU) => "SIGXCPU: ulimit -t",
+            Some(signal) => signal.as_str(),
+            None => "a real-time signal",
+        },
     }
-    let thread = std::thread::Builder::new().name("signals".into());
-    let started = thread.spawn(move || {
-        for signal in signals.forever() {
-            tell(Interruption {
-                // As shells show a death by this signal.
-                code: 128 + signal as u8,
-                name: name(signal),
-            });
-        }
-    });
-    started.map(drop)
 }
 
-fn name(signal: i32) -> &'static str {
-    match signal {
-        SIGXCPU => "SIGXCPU: ulimit -t",
-        _ => signal_hook::low_level::signal_name(signal).unwrap_or("a real-time signal"),
-    }
+pub(crate) fn leave_interruptions() {
+    // Only invalid numbers of signals could fail.
+    let _ = interruptions().thread_block();
 }
 
 pub(crate) fn survive_limits() -> io::Result<()> {
-    // Nobody looks at the flag: that there is a handler makes a write fail.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
+    // What a process that watches them has started would have them blocked, too.
+    interruptions().thread_unblock()?;
+    // Nobody reads it: that it does not end the process makes a write fail.
+    let limit = SigSet::from(Signal::SIGXFSZ);
+    Ok(limit.thread_block()?)
 }
 
 pub(crate) fn open_files_max() -> Option<u64> {

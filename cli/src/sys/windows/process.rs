@@ -47,19 +47,28 @@ pub(crate) fn ignored_interruptions() -> io::Result<Ignored> {
     Ok(Ignored {})
 }
 
-pub(crate) fn watch_interruptions(
-    _ignored: Ignored,
+/// They need not wait.
+pub(crate) struct Interruptions {}
+
+impl Interruptions {
+    pub(crate) fn tell_all_but(self, _ignored: Ignored) {}
+}
+
+pub(crate) fn hold_interruptions(
     tell: impl Fn(Interruption) + Send + Sync + 'static,
-) -> io::Result<()> {
+) -> io::Result<Interruptions> {
     // Called once; a second time, the first listener stays.
     let _ = TELL.set(Box::new(tell));
     // SAFETY: the function lives as long as the process, and may run in any thread.
     let done = unsafe { SetConsoleCtrlHandler(Some(on_console_event), 1) };
     match done {
         0 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        _ => Ok(Interruptions {}),
     }
 }
+
+/// The system tells it in a thread of its own.
+pub(crate) fn leave_interruptions() {}
 
 /// There are no such limits.
 pub(crate) fn survive_limits() -> io::Result<()> {
