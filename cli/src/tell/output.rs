@@ -1,5 +1,5 @@
 //! Standard error, written by a thread of its own: if nobody reads what it is
-//! connected to, that thread waits, and nobody else.
+//! connected to, that thread waits, and nobody else. Who says nothing has none.
 //!
 //! Lines are kept until they can be written; of progress only the latest matters, so
 //! none is passed on while there is some to be drawn.
@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -30,6 +30,8 @@ static OUTPUT: OnceLock<Output> = OnceLock::new();
 
 struct Output {
     items: Sender<Item>,
+    /// Until there is something to be written.
+    unread: Mutex<Option<Receiver<Item>>>,
     state: Arc<State>,
     json: bool,
 }
@@ -149,7 +151,9 @@ pub(crate) fn event_of_progress(event: &Value) {
 }
 
 pub(crate) fn end_of_progress() {
-    output().send(Item::EndOfProgress);
+    if output().has_begun() {
+        output().send(Item::EndOfProgress);
+    }
 }
 
 /// Waits until all is written, but not for long.
@@ -159,23 +163,36 @@ pub(crate) fn drain() {
 
 impl Output {
     fn new(json: bool) -> Output {
-        let (output, received) = Output::without_thread(json);
-        let state = Arc::clone(&output.state);
+        let (items, received) = channel();
+        Output {
+            items,
+            unread: Mutex::new(Some(received)),
+            state: Arc::default(),
+            json,
+        }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Option<Receiver<Item>>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.unread().is_none()
+    }
+
+    fn begin(&self) {
+        let Some(received) = self.unread().take() else {
+            return;
+        };
+        let state = Arc::clone(&self.state);
         // Without the thread the receiver is gone, which `send` notices.
         let _ = std::thread::Builder::new()
             .name("output".into())
             .spawn(move || write_on(&received, &state));
-        output
-    }
-
-    fn without_thread(json: bool) -> (Output, Receiver<Item>) {
-        let (items, received) = channel();
-        let state = Arc::default();
-        let output = Output { items, state, json };
-        (output, received)
     }
 
     fn send(&self, item: Item) {
+        self.begin();
         // Where no thread could be had, this one writes, and may have to wait.
         if let Err(SendError(item)) = self.items.send(item) {
             write_one(item, &mut None, &self.state.pending);
@@ -189,6 +206,9 @@ impl Output {
     }
 
     fn drain(&self) -> Drained {
+        if !self.has_begun() {
+            return Drained::All;
+        }
         let since = Instant::now();
         let (sender, drained) = channel();
         self.send(Item::Drain(sender));
@@ -205,6 +225,7 @@ impl Output {
 }
 
 fn write_on(items: &Receiver<Item>, state: &State) {
+    sys::leave_interruptions();
     let mut bar = None;
     while let Ok(item) = items.recv() {
         state.writing.store(true, Ordering::Relaxed);
@@ -262,12 +283,18 @@ fn bug(what: &str, place: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
     #[test]
     fn the_end_waits_for_a_thread_that_is_late_and_not_for_one_that_is_stuck() {
-        let (output, items) = Output::without_thread(false);
+        let begun = || {
+            let output = Output::new(false);
+            let items = output.unread().take().unwrap();
+            (output, items)
+        };
+        let (output, items) = begun();
         let (state, late) = (Arc::clone(&output.state), PATIENCE * 2);
         let since = Instant::now();
         let written = std::thread::spawn(move || {
@@ -278,9 +305,19 @@ mod tests {
         assert!(since.elapsed() >= late && !written.is_finished());
         drop(output);
         assert!(written.join().is_ok());
-        let (output, _items) = Output::without_thread(false);
+        let (output, _items) = begun();
         output.state.writing.store(true, Ordering::Relaxed);
         assert_eq!(output.drain(), Drained::Stuck);
+    }
+
+    #[test]
+    fn who_says_nothing_has_no_thread_and_no_wait_at_the_end() {
+        let output = Output::new(false);
+        assert_eq!(output.drain(), Drained::All);
+        assert!(!output.has_begun());
+        output.send(Item::EndOfProgress);
+        assert!(output.has_begun());
+        assert_eq!(output.drain(), Drained::All);
     }
 
     #[test]
