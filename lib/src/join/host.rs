@@ -98,6 +98,7 @@ impl Showing {
         deadline: Option<Instant>,
     ) -> Result<Vec<Pair>, Error> {
         let alarm = core.alarm()?;
+        core.look_ahead();
         at_step("seat taken");
         loop {
             let Some(channel) = host.next(&alarm, deadline)? else {

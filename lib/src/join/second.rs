@@ -87,6 +87,7 @@ pub(super) fn join_host(
     }
     at_step("host reached");
     let alarm = core.alarm()?;
+    core.look_ahead();
     let answer = || {
         let deadline = patience.deadline(&intent.geometry);
         match channel.receive(&alarm, deadline)? {

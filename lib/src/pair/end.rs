@@ -103,10 +103,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
-        // On one processor, spinning only keeps the partner from running.
-        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
         let small_blocks = pair.geometry.block_size() <= SMALL_BLOCK;
-        let spins = match (alone, small_blocks) {
+        // On one processor, spinning only keeps the partner from running.
+        let spins = match (core.has_one_processor(), small_blocks) {
             (true, _) => 0,
             (false, true) => SPINS_SMALL,
             (false, false) => SPINS,

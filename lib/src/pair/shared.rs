@@ -35,6 +35,7 @@ pub(crate) struct Core {
     origin: sys::Origin,
     /// That of the other lane, in a session of both ways: they end together, unless well.
     sibling: OnceLock<Weak<Core>>,
+    has_one_processor: OnceLock<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +119,7 @@ impl Core {
             paired: Condvar::new(),
             origin: sys::Origin::here()?,
             sibling: OnceLock::new(),
+            has_one_processor: OnceLock::new(),
         })
     }
 
@@ -131,11 +133,24 @@ impl Core {
             paired: Condvar::new(),
             origin: self.origin,
             sibling: OnceLock::from(Arc::downgrade(self)),
+            has_one_processor: self.has_one_processor.clone(),
         });
         match self.sibling.set(Arc::downgrade(&second)) {
             Ok(()) => Ok(second),
             Err(_) => Err(Error::InvalidUse("a session has two lanes at most")),
         }
+    }
+
+    /// Asks the system what the pair will need to know of it, while its partner is busy.
+    pub(crate) fn look_ahead(&self) {
+        self.has_one_processor();
+        sys::User::own().is_certain();
+    }
+
+    /// For this process, and the two together if they are in one container.
+    pub(crate) fn has_one_processor(&self) -> bool {
+        let ask = || std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+        *self.has_one_processor.get_or_init(ask)
     }
 
     fn sibling(&self) -> Option<Arc<Core>> {
