@@ -327,10 +327,13 @@ impl Supervisor<'_> {
                 self.side = Some(side);
                 self.paired = !is_first;
                 self.monitor = Some(monitor);
-                self.say_verbose(&format!(
-                    "joined as {} ({} blocks of {} bytes, name {})",
-                    side, self.plan.settings.blocks, self.plan.settings.block_size, self.plan.name
-                ));
+                let (plan, settings) = (self.plan, &self.plan.settings);
+                self.say_verbose(|| {
+                    format!(
+                        "joined as {} ({} blocks of {} bytes, name {})",
+                        side, settings.blocks, settings.block_size, plan.name
+                    )
+                });
             }
             Event::Waiting => self.say_waiting(),
             Event::Paired { number, monitor } => self.pair(number, monitor),
@@ -420,7 +423,7 @@ impl Supervisor<'_> {
         self.moved.1 = now;
         if let Some(partner) = monitor.partner() {
             self.meet(&partner);
-            self.say_verbose(&format!("the partner is {partner}"));
+            self.say_verbose(|| format!("the partner is {partner}"));
             self.partner = Some(partner.process_id());
         }
         if let Some((failure, _)) = &self.stopped {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use brigade::{Error, Writer, at_step};
+use brigade::{Error, Partner, Writer, at_step};
 
 use crate::failure::{Exit, Failure};
 use crate::request::endpoint::Endpoint;
@@ -44,8 +44,8 @@ pub(crate) struct Receiving<'p> {
     /// Once it was decided that the copy begins: what the first Reader told of the source
     /// that something was written of.
     begun: Option<(SourceFacts, Sink<'p>)>,
-    /// Whose Reader that was.
-    user: Option<String>,
+    /// Which Reader that was.
+    first: Option<Partner>,
 }
 
 impl<'p> Receiving<'p> {
@@ -55,7 +55,7 @@ impl<'p> Receiving<'p> {
             place,
             gate,
             begun: None,
-            user: None,
+            first: None,
         }
     }
 
@@ -140,18 +140,18 @@ impl<'p> Receiving<'p> {
             None => destination.resumed().offset(),
         };
         let sink = Sink::new(self.plan, destination, facts.size, offset, writer)?;
-        self.user = Some(writer.partner().user());
+        self.first = Some(writer.partner().clone());
         let (_, sink) = self.begun.insert((facts.clone(), sink));
         Ok(Ok(sink.meet(writer)))
     }
 
     /// One that was let in might say of its source what it has only seen from outside.
     fn check_same_user(&self, writer: &Writer) -> Result<(), Failure> {
-        let (user, first) = (writer.partner().user(), self.user.as_deref());
-        if first == Some(user.as_str()) {
+        let first = self.first.as_ref().map(Partner::user).unwrap_or_default();
+        let user = writer.partner().user();
+        if user == first {
             return Ok(());
         }
-        let first = first.unwrap_or_default();
         let message = format!(
             "cannot go on with this reader: it is user {user}, and the one that died was {first}"
         );

@@ -40,9 +40,10 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn say_verbose(&self, message: &str) {
+    /// What is made only to be said: to name a user takes a look into a file, or longer.
+    pub(super) fn say_verbose(&self, message: impl FnOnce() -> String) {
         if self.voice.verbose {
-            self.say(message);
+            self.say(&message());
         }
     }
 
@@ -102,7 +103,7 @@ impl Supervisor<'_> {
             return self.say(words);
         }
         self.say(&progress::summary(&self.names, report, &progress));
-        self.say_verbose(&progress::details(report, &progress));
+        self.say_verbose(|| progress::details(report, &progress));
     }
 
     pub(super) fn say_failure(&self, failure: &Failure, code: u8) {
