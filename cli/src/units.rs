@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use bytesize::ByteSize;
-
-/// "1.5 GiB"
+/// "1.5 GiB". Without a logarithm: for that alone, each process would load the library of
+/// mathematics.
 pub(crate) fn bytes(count: u64) -> String {
-    ByteSize::b(count).display().iec().to_string()
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let power = count.checked_ilog2().unwrap_or(0) / 10;
+    let unit = UNITS[power as usize];
+    match power {
+        0 => format!("{count} {unit}"),
+        _ => format!(
+            "{:.1} {unit}",
+            count as f64 / (1_u64 << (10 * power)) as f64
+        ),
+    }
 }
 
 /// "1.5 s", "2 min 30 s", "3 h": as precise as a reader can use.
@@ -41,6 +49,24 @@ fn parts(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_in_the_largest_unit_of_which_they_have_one() {
+        for (count, words) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1024.0 KiB"),
+            (1 << 20, "1.0 MiB"),
+            ((3 << 30) / 2, "1.5 GiB"),
+            (1 << 40, "1.0 TiB"),
+            (1 << 50, "1.0 PiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(count), words);
+        }
+    }
 
     #[test]
     fn durations_are_as_precise_as_a_reader_can_use() {
