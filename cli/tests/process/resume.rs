@@ -223,7 +223,8 @@ fn without_the_option_what_was_left_is_told_of_and_removed() {
     let mut halves = start(&place, &[SLOW]);
     halves[1].hear("though --resume");
     place.wait_for_data();
-    halves.iter_mut().for_each(Half::kill);
+    // The writer first: when it sees that the reader is gone, it removes what it has made.
+    halves.iter_mut().rev().for_each(Half::kill);
     for half in halves {
         half.end();
     }
