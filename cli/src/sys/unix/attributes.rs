@@ -13,7 +13,7 @@ use crate::metadata::{ExtendedAttribute, Metadata as Kept, Stamp};
 pub(crate) fn metadata(file: &File) -> io::Result<Kept> {
     let found = file.metadata()?;
     // The mode means something else without it.
-    let list = attribute(file, ACCESS_LIST, &mut vec![0; ATTRIBUTE_BYTES_MAX])?;
+    let list = attribute(file, ACCESS_LIST, &mut Vec::new())?;
     Ok(Kept {
         mode: Some(found.mode() & 0o7777),
         modified: Some(Stamp::of(found.modified()?)),
@@ -33,8 +33,7 @@ fn attributes_that(
     file: &File,
     is_wanted: impl Fn(&[u8]) -> bool,
 ) -> rustix::io::Result<Vec<ExtendedAttribute>> {
-    // Nothing is longer, so nothing that grows meanwhile is too long for it.
-    let mut buffer = vec![0; ATTRIBUTE_BYTES_MAX];
+    let mut buffer = Vec::new();
     let len = match list_attributes(file, &mut buffer) {
         Err(Errno::NOTSUP) => return Ok(Vec::new()),
         len => len?,
@@ -55,7 +54,7 @@ fn attributes_that(
 fn attribute(
     file: impl AsFd + Copy,
     name: &[u8],
-    buffer: &mut [u8],
+    buffer: &mut Vec<u8>,
 ) -> rustix::io::Result<Option<ExtendedAttribute>> {
     match get_attribute(file, name, buffer) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
@@ -68,7 +67,7 @@ fn attribute(
 
 /// The access list that new files get in a directory that is held open.
 pub(super) fn inherited_list(directory: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
-    let mut buffer = vec![0; ATTRIBUTE_BYTES_MAX];
+    let mut buffer = Vec::new();
     let list = match attribute(directory, INHERITED_LIST, &mut buffer) {
         // No /proc here.
         Err(Errno::NOENT) => {
@@ -81,21 +80,47 @@ pub(super) fn inherited_list(directory: BorrowedFd<'_>) -> io::Result<Option<Vec
     Ok(list.map(|list| list.value))
 }
 
-fn list_attributes(file: &File, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    match rustix::fs::flistxattr(file, &mut *buffer) {
-        Err(Errno::BADF) => rustix::fs::listxattr(path_of_held(file), buffer),
-        listed => listed,
-    }
+fn list_attributes(file: &File, buffer: &mut Vec<u8>) -> rustix::io::Result<usize> {
+    with_room(buffer, |buffer| {
+        match rustix::fs::flistxattr(file, &mut *buffer) {
+            Err(Errno::BADF) => rustix::fs::listxattr(path_of_held(file), buffer),
+            listed => listed,
+        }
+    })
 }
 
 fn get_attribute(
     file: impl AsFd + Copy,
     name: &[u8],
-    buffer: &mut [u8],
+    buffer: &mut Vec<u8>,
 ) -> rustix::io::Result<usize> {
-    match rustix::fs::fgetxattr(file, name, &mut *buffer) {
-        Err(Errno::BADF) => rustix::fs::getxattr(path_of_held(file), name, buffer),
-        got => got,
+    with_room(buffer, |buffer| {
+        match rustix::fs::fgetxattr(file, name, &mut *buffer) {
+            Err(Errno::BADF) => rustix::fs::getxattr(path_of_held(file), name, buffer),
+            got => got,
+        }
+    })
+}
+
+/// Room for what most files have. The system clears as much memory as it is offered, and
+/// this process clears it, too.
+const ATTRIBUTE_BYTES_USUAL: usize = 1024;
+
+/// Lets `fill` fill `buffer`, with room for all that can be only if it has to be: nothing is
+/// longer, so nothing that grows meanwhile is too long for it.
+fn with_room(
+    buffer: &mut Vec<u8>,
+    fill: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<usize> {
+    if buffer.is_empty() {
+        buffer.resize(ATTRIBUTE_BYTES_USUAL, 0);
+    }
+    match fill(buffer) {
+        Err(Errno::RANGE) if buffer.len() < ATTRIBUTE_BYTES_MAX => {
+            buffer.resize(ATTRIBUTE_BYTES_MAX, 0);
+            fill(buffer)
+        }
+        filled => filled,
     }
 }
 
@@ -218,6 +243,23 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_room_for_all_that_can_be_if_it_has_to_be() {
+        let of = |len| {
+            let mut buffer = Vec::new();
+            let filled = with_room(&mut buffer, |room| {
+                let room = room.get_mut(..len).ok_or(Errno::RANGE)?;
+                room.fill(7);
+                Ok(len)
+            });
+            filled.map(|len| buffer[..len].to_vec())
+        };
+        for len in [0, 1, 1024, 1025, ATTRIBUTE_BYTES_MAX] {
+            assert_eq!(of(len), Ok(vec![7; len]));
+        }
+        assert_eq!(of(ATTRIBUTE_BYTES_MAX + 1), Err(Errno::RANGE));
+    }
 
     #[test]
     fn what_a_held_file_has_is_told_of_that_file_and_not_of_its_name() {
