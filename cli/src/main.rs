@@ -7,6 +7,7 @@
 
 mod copy;
 mod failure;
+mod hashing;
 mod metadata;
 mod outcome;
 mod rate;

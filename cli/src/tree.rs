@@ -7,9 +7,11 @@
 //!       merged      \                 what stands for several subtrees
 //!      /      \      \
 //! subtree  subtree  subtree           16 MiB each, but for the last one
+//!                    /    \
+//!                 piece  piece        what one thread hashes at a time
 //! ```
 //!
-//! Whether a subtree is the root depends on what comes after it, so the one that is whole is
+//! Whether a part is the root depends on what comes after it, so the one that is whole is
 //! kept until something does.
 
 use blake3::hazmat::{
@@ -20,17 +22,30 @@ use blake3::{Hash, Hasher};
 /// What a subtree holds. Work that is lost is done again from its beginning.
 pub(crate) const SUBTREE_BYTES: u64 = 16 << 20;
 
+/// What a piece of a subtree holds.
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
+
+const PIECES: u64 = SUBTREE_BYTES / PIECE_BYTES as u64;
+
 /// The hash of all bytes so far.
 pub(crate) struct Tree {
-    /// Of the whole subtrees before `last`: those of as many subtrees, powers of two, as the
-    /// binary digits of their number, the largest first.
+    /// The whole subtrees before the present one.
+    subtrees: Parts,
+    /// The whole pieces of the present subtree before the present one.
+    pieces: Parts,
+    present: Hasher,
+    /// Up to all bytes of a piece: whether it is the last one is not known until then.
+    present_bytes: usize,
+}
+
+/// Whole parts of one size, with something after them, so that none is the root.
+#[derive(Default)]
+struct Parts {
+    number: u64,
+    /// Of those before `last`: what stands for as many, powers of two, as the binary digits
+    /// of their number, the largest first.
     merged: Vec<ChainingValue>,
     last: Option<ChainingValue>,
-    /// How many subtrees were ended: `last`, and all before it.
-    ended: u64,
-    present: Hasher,
-    /// Up to all bytes of a subtree: whether it is the last one is not known until then.
-    present_bytes: u64,
 }
 
 /// What stands for the whole subtrees of a [`Tree`], to begin again from.
@@ -61,67 +76,87 @@ impl Tree {
         Tree::at(number - 1, Vec::new())
     }
 
-    /// `merged` stands for `before` subtrees.
-    fn at(before: u64, merged: Vec<ChainingValue>) -> Tree {
-        let mut tree = Tree {
-            merged,
-            last: None,
-            ended: before,
-            present: Hasher::new(),
+    /// `merged` stands for `number` subtrees.
+    fn at(number: u64, merged: Vec<ChainingValue>) -> Tree {
+        Tree {
+            subtrees: Parts {
+                number,
+                merged,
+                last: None,
+            },
+            pieces: Parts::default(),
+            present: piece_at(number * SUBTREE_BYTES),
             present_bytes: 0,
-        };
-        tree.begin_subtree();
-        tree
-    }
-
-    fn begin_subtree(&mut self) {
-        self.present = Hasher::new();
-        self.present.set_input_offset(self.ended * SUBTREE_BYTES);
-        self.present_bytes = 0;
+        }
     }
 
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            if self.present_bytes == SUBTREE_BYTES {
-                self.end_subtree();
+            if self.present_bytes == PIECE_BYTES {
+                self.end_piece();
+                self.present = piece_at(self.end());
             }
-            let room = usize::try_from(SUBTREE_BYTES - self.present_bytes);
-            let (piece, rest) = bytes.split_at(bytes.len().min(room.unwrap_or(usize::MAX)));
-            self.present.update(piece);
-            self.present_bytes += piece.len() as u64;
+            let room = PIECE_BYTES - self.present_bytes;
+            let (some, rest) = bytes.split_at(bytes.len().min(room));
+            self.present.update(some);
+            self.present_bytes += some.len();
             bytes = rest;
         }
     }
 
-    /// More comes after the present subtree.
-    fn end_subtree(&mut self) {
-        if let Some(last) = self.last.replace(self.present.finalize_non_root()) {
-            merge(&mut self.merged, self.ended, last);
+    /// As [`Tree::update`] with the next bytes, a piece at most, which begin at `offset`; `piece`
+    /// has hashed them by [`piece_at`] that place.
+    pub(crate) fn add_piece(&mut self, offset: u64, piece: Hasher, bytes: &[u8]) {
+        let begins = matches!(self.present_bytes, 0 | PIECE_BYTES) && self.end() == offset;
+        if !begins {
+            return self.update(bytes);
         }
-        self.ended += 1;
-        self.begin_subtree();
+        if bytes.is_empty() {
+            return;
+        }
+        if self.present_bytes == PIECE_BYTES {
+            self.end_piece();
+        }
+        self.present = piece;
+        self.present_bytes = bytes.len();
+    }
+
+    /// More comes after the present piece.
+    fn end_piece(&mut self) {
+        self.pieces.add(self.present.finalize_non_root());
+        self.present_bytes = 0;
+        if self.pieces.number == PIECES {
+            let whole = std::mem::take(&mut self.pieces).all();
+            whole.into_iter().for_each(|whole| self.subtrees.add(whole));
+        }
+    }
+
+    /// Where the next byte lies.
+    pub(crate) fn end(&self) -> u64 {
+        let pieces = self.pieces.number * PIECE_BYTES as u64;
+        self.subtrees.number * SUBTREE_BYTES + pieces + self.present_bytes as u64
     }
 
     /// How many subtrees are whole by now.
     pub(crate) fn subtrees(&self) -> u64 {
-        self.ended + self.present_bytes / SUBTREE_BYTES
+        self.end() / SUBTREE_BYTES
     }
 
     /// What stands for them; `None` if there is none yet, or none since this tree was begun
     /// again.
     pub(crate) fn begun(&self) -> Option<Begun> {
-        let mut merged = self.merged.clone();
-        let last = match (self.last, self.present_bytes == SUBTREE_BYTES) {
-            (last, false) => last?,
-            (last, true) => {
-                if let Some(last) = last {
-                    merge(&mut merged, self.ended, last);
-                }
-                self.present.finalize_non_root()
+        let subtrees = self.subtrees();
+        let is_whole = subtrees > self.subtrees.number;
+        let (merged, last) = match is_whole {
+            true => {
+                let present = self.present.finalize_non_root();
+                let last = self.pieces.all().iter().rfold(present, merge_two);
+                (self.subtrees.all(), last)
             }
+            false => (self.subtrees.merged.clone(), self.subtrees.last?),
         };
         Some(Begun {
-            subtrees: self.subtrees(),
+            subtrees,
             merged: Some(merged),
             last,
         })
@@ -129,31 +164,48 @@ impl Tree {
 
     /// The hash of all bytes.
     pub(crate) fn finalize(&self) -> Hash {
-        let mut merged = self.merged.clone();
-        if let Some(last) = self.last {
-            merge(&mut merged, self.ended, last);
-        }
-        let Some((first, others)) = merged.split_first() else {
+        let before = [self.subtrees.all(), self.pieces.all()].concat();
+        let Some((first, others)) = before.split_first() else {
             return self.present.finalize();
         };
         let right = self.present.finalize_non_root();
-        let right = others.iter().rfold(right, |right, left| {
-            merge_subtrees_non_root(left, &right, Mode::Hash)
-        });
+        let right = others.iter().rfold(right, merge_two);
         merge_subtrees_root(first, &right, Mode::Hash)
     }
 }
 
-/// Adds the `number`th subtree, counted from 1, to those before it. Something comes after
-/// it, so none of what is made here is the root.
-fn merge(merged: &mut Vec<ChainingValue>, number: u64, last: ChainingValue) {
-    let mut value = last;
-    for _ in 0..number.trailing_zeros() {
-        if let Some(left) = merged.pop() {
-            value = merge_subtrees_non_root(&left, &value, Mode::Hash);
-        }
+/// What hashes the piece that begins at `offset`.
+pub(crate) fn piece_at(offset: u64) -> Hasher {
+    let mut piece = Hasher::new();
+    piece.set_input_offset(offset);
+    piece
+}
+
+fn merge_two(right: ChainingValue, left: &ChainingValue) -> ChainingValue {
+    merge_subtrees_non_root(left, &right, Mode::Hash)
+}
+
+impl Parts {
+    fn add(&mut self, value: ChainingValue) {
+        self.merged = self.all();
+        self.last = Some(value);
+        self.number += 1;
     }
-    merged.push(value);
+
+    /// What stands for all of them: powers of two, the largest first.
+    fn all(&self) -> Vec<ChainingValue> {
+        let mut merged = self.merged.clone();
+        let Some(mut value) = self.last else {
+            return merged;
+        };
+        for _ in 0..self.number.trailing_zeros() {
+            if let Some(left) = merged.pop() {
+                value = merge_two(value, &left);
+            }
+        }
+        merged.push(value);
+        merged
+    }
 }
 
 impl Begun {
@@ -252,6 +304,24 @@ mod tests {
         let mut at_once = Tree::new();
         at_once.update(&all);
         assert_eq!(at_once.finalize(), blake3::hash(&all));
+    }
+
+    #[test]
+    fn pieces_make_the_same_hash_also_after_one_that_was_no_whole_one() {
+        let all = bytes(SUBTREE + 3 * PIECE_BYTES);
+        for first in [PIECE_BYTES, 70_000, 0] {
+            let mut tree = Tree::new();
+            let (first, rest) = all.split_at(first);
+            let ends = (1..).map(|number| number * PIECE_BYTES as u64);
+            let pieces = std::iter::once(first).chain(rest.chunks(PIECE_BYTES));
+            for (at, piece) in std::iter::once(0).chain(ends).zip(pieces) {
+                let mut hasher = piece_at(at);
+                hasher.update(piece);
+                tree.add_piece(at, hasher, piece);
+            }
+            assert_eq!(tree.finalize(), blake3::hash(&all));
+            assert_eq!(tree.begun(), hashed(Tree::new(), &all).begun());
+        }
     }
 
     #[test]

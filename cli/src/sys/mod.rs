@@ -45,6 +45,7 @@
 //! | `expect_in_order(file)` | a hint that a regular file will be read from its beginning to its end; may do nothing |
 //! | `capacity(file)` | bytes that a disk holds, if it tells; the position in it MUST be the same afterwards |
 //! | `read(file, block)` | some of the next bytes; 0 MUST mean the end, and nothing else; `Interrupted` asks for another try, `WouldBlock` for one after `wait_until_ready` |
+//! | `read_at(file, block, offset)` | the same of the bytes at `offset` of a file or disk, whatever other threads read; MAY move the file's position |
 //! | `read_past_cache(file, block)` | the same, without the system keeping a copy; MUST be `Unsupported` if it would |
 //! | `next_data(file, position)` | where a regular file has data at or after `position`, `None` if it has nothing but a hole; everywhere, if the system does not tell; MAY move the file's position |
 //! | `is_in_hole(file, position)` | whether a regular file has a hole there, where `next_data` found nothing; false if `position` is not before its end |

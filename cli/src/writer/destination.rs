@@ -16,13 +16,14 @@
 mod replacing;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use brigade::at_step;
 
 use crate::failure::{Exit, Failure};
+use crate::hashing::{self, Until};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
 use crate::sys::{self, Access, Entry, Held, Kind};
@@ -42,9 +43,6 @@ use crate::writer::rights::NewMode;
 use crate::writer::skip_rule::LastLook;
 use crate::writer::target::{SourceSize, Target, TargetPlace};
 use replacing::Replacing;
-
-/// What is read at a time that was written.
-pub(crate) const READ_AT_ONCE: usize = 256 * 1024;
 
 /// An open destination.
 pub(crate) struct Destination {
@@ -463,24 +461,18 @@ impl Destination {
 
     /// The hash of the first `len` bytes, which were written before; the next ones are
     /// written after them all the same. `show` gets to know how many were read again.
-    pub(crate) fn hash_of_first(&mut self, len: u64, show: impl Fn(u64)) -> io::Result<Tree> {
-        let mut tree = Tree::new();
+    pub(crate) fn hash_of_first(
+        &mut self,
+        len: u64,
+        show: impl Fn(u64) + Sync,
+    ) -> io::Result<Tree> {
         if len == 0 {
-            return Ok(tree);
+            return Ok(Tree::new());
         }
-        let mut written = self.read_again()?.take(len);
-        let mut buffer = vec![0; READ_AT_ONCE];
-        loop {
-            match written.read(&mut buffer) {
-                Ok(0) if written.limit() > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(0) => break,
-                Ok(read) => {
-                    tree.update(&buffer[..read]);
-                    show(len - written.limit());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let written = self.read_again()?;
+        let tree = hashing::add(Tree::new(), &written, Until::Offset(len), show)?;
+        if tree.end() < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // Both handles may have one position.
         self.file.seek(SeekFrom::Start(len))?;

@@ -7,7 +7,7 @@
 //! Reader compares the same subtree with its source.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use brigade::Monitor;
 
 use crate::failure::{Exit, Failure};
+use crate::hashing::{self, Until};
 use crate::request::settings::Settings;
 use crate::sys::{self, Entry, Facts};
 use crate::talk::agreement::StartsOver;
@@ -25,9 +26,6 @@ use crate::writer::gate::CommitGate;
 use crate::writer::journal::{self, Record};
 use crate::writer::journaling::Journal;
 use crate::writer::partial::{LeftFile, PATIENCE, Partial};
-
-/// What is read again at a time.
-const READ_AT_ONCE: usize = 256 * 1024;
 
 /// A copy that might go on with what is there.
 pub(crate) struct Resuming<'a> {
@@ -177,26 +175,13 @@ impl Resuming<'_> {
     fn is_same(&self, file: &mut File, begun: &Begun) -> io::Result<bool> {
         file.sync_all()?;
         sys::forget_cached(file, 0, None);
-        let (mut tree, mut at) = match begun.is_whole() {
-            true => (Tree::new(), 0),
-            false => (Tree::before_last_of(begun), begun.last_begins_at()),
+        let tree = match begun.is_whole() {
+            true => Tree::new(),
+            false => Tree::before_last_of(begun),
         };
-        file.seek(SeekFrom::Start(at))?;
-        let mut buffer = vec![0; READ_AT_ONCE];
-        while at < begun.end() {
-            let left = usize::try_from(begun.end() - at).unwrap_or(usize::MAX);
-            let most = left.min(buffer.len());
-            match file.read(&mut buffer[..most]) {
-                Ok(0) => return Ok(false),
-                Ok(len) => {
-                    tree.update(&buffer[..len]);
-                    at += len as u64;
-                    self.monitor.set_figure(wire::WRITTEN, at);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let show = |at| self.monitor.set_figure(wire::WRITTEN, at);
+        let tree = hashing::add(tree, file, Until::Offset(begun.end()), show)?;
+        file.seek(SeekFrom::Start(begun.end()))?;
         Ok(begun.agrees_with(&tree))
     }
 }

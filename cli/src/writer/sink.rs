@@ -1,12 +1,13 @@
 //! The Writer's work: from blocks into the destination.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brigade::{Monitor, Writer, at_step};
 
 use crate::failure::{Exit, Failure};
+use crate::hashing::{self, Until};
 use crate::metadata::{Metadata, Teller};
 use crate::rate::Limiter;
 use crate::request::args::When;
@@ -20,7 +21,7 @@ use crate::talk::trailer::Trailer;
 use crate::talk::wire;
 use crate::tree::{Begun, SUBTREE_BYTES, Tree};
 use crate::visible;
-use crate::writer::destination::{Destination, READ_AT_ONCE};
+use crate::writer::destination::Destination;
 use crate::writer::journaling::{Keeper, Marks, Sampler};
 use crate::writer::skip_rule::{LastLook, SkipRule};
 use crate::writer::syncer::Syncer;
@@ -443,25 +444,14 @@ impl<'p> Sink<'p> {
 
     fn hash_again(&self) -> io::Result<blake3::Hash> {
         // A file has an end of its own, which should be where the data's is.
-        let most = match self.destination.is_file() {
-            true => u64::MAX,
-            false => self.written,
+        let until = match self.destination.is_file() {
+            true => Until::End(self.written),
+            false => Until::Offset(self.written),
         };
-        let mut file = self.destination.read_again()?.take(most);
-        let mut hash = Tree::new();
-        let mut buffer = vec![0; READ_AT_ONCE];
-        let mut verified = 0;
-        loop {
-            let len = match file.read(&mut buffer) {
-                Ok(0) => return Ok(hash.finalize()),
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            hash.update(&buffer[..len]);
-            verified += len as u64;
-            self.figures.set(wire::WRITTEN, self.written + verified);
-        }
+        let file = self.destination.read_again()?;
+        let show = |verified| self.figures.set(wire::WRITTEN, self.written + verified);
+        let hash = hashing::add(Tree::new(), &file, until, show)?;
+        Ok(hash.finalize())
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> Failure {

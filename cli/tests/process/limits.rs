@@ -104,11 +104,13 @@ fn too_little_memory_is_named_whatever_it_is_too_little_for() {
 #[test]
 fn too_few_processes_are_named_whatever_could_not_be_started() {
     let place = Place::new();
-    place.file("a", "water");
+    // For more than one thread to hash.
+    place.file("a", noise(1 << 20));
     let mut failed = 0;
     for processes in 0..16 {
         let limit = format!("--nproc={processes}");
-        let Some(command) = sys::limited_stranger(&place, &limit, &["--both", "a", "b"]) else {
+        let args = ["--both", "--verify", "a", "b"];
+        let Some(command) = sys::limited_stranger(&place, &limit, &args) else {
             return;
         };
         let outcome = Half::start(command).end();

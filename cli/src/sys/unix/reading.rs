@@ -20,6 +20,10 @@ pub(crate) fn read(mut file: &File, block: &mut [u8]) -> io::Result<usize> {
     file.read(block)
 }
 
+pub(crate) fn read_at(file: &File, block: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, block, offset)
+}
+
 /// From Linux 6.14 on: what was not in the cache before is not afterwards
 /// (`RWF_DONTCACHE`, linux/fs.h).
 pub(crate) fn read_past_cache(file: &File, block: &mut [u8]) -> io::Result<usize> {

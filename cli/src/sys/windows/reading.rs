@@ -55,6 +55,10 @@ pub(crate) fn capacity(file: &File) -> io::Result<Option<u64>> {
     Ok((done != 0).then_some(found.Length as u64))
 }
 
+pub(crate) fn read_at(file: &File, block: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, block, offset)
+}
+
 pub(crate) fn read(mut file: &File, block: &mut [u8]) -> io::Result<usize> {
     if winapi_util::console::mode(file).is_ok() {
         return read_console(file, block);
