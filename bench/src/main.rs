@@ -16,6 +16,7 @@
 //! Tokio's pipes; the last puts these and other rivals into one report.
 
 mod against;
+mod alone;
 mod bare;
 mod figures;
 mod latency;
@@ -23,6 +24,7 @@ mod lines;
 mod partner;
 #[cfg(unix)]
 mod report;
+mod sessions;
 mod tasks;
 mod throughput;
 
@@ -43,6 +45,7 @@ fn main() -> Outcome<()> {
             }
             Ok(())
         }
+        ["alone", what, times] => alone::run(what, times.parse()?),
         #[cfg(unix)]
         ["report", ref args @ ..] => report::report(args),
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),
@@ -74,6 +77,9 @@ fn measure(what: &str, size: usize, count: u64) -> Outcome<Vec<f64>> {
     if let Some(way) = tasks::Way::named(what) {
         return tasks::ask(way, count);
     }
+    if let Some(case) = sessions::Case::named(what) {
+        return sessions::measure(case, what, size, count);
+    }
     match latency::Case::named(what) {
         Some(case) => latency::measure(&case, count),
         None => Ok(vec![throughput::measure(what, size, count)?]),
@@ -84,6 +90,9 @@ fn measure(what: &str, size: usize, count: u64) -> Outcome<Vec<f64>> {
 fn child(what: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
     if let Some(way) = tasks::Way::named(what) {
         return tasks::child(way, place, count);
+    }
+    if sessions::Case::named(what).is_some() {
+        return sessions::child(place, size);
     }
     match latency::Case::named(what) {
         Some(case) => latency::child(&case, place, count),

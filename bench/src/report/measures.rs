@@ -17,13 +17,14 @@ pub struct Table {
 }
 
 /// Names of all tables, in the order of the report.
-pub const TABLES: [&str; 8] = [
+pub const TABLES: [&str; 9] = [
     "ring",
     "wake",
     "turns",
     "copy",
     "start",
     "verify",
+    "sessions",
     "tasks",
     "languages",
 ];
@@ -90,6 +91,7 @@ pub fn table(name: &'static str, places: &Places, scale: Scale) -> Table {
         "copy" => copy(places, scale),
         "start" => start(places, scale),
         "verify" => verify(places, scale),
+        "sessions" => sessions(scale),
         "languages" => languages(scale),
         _ => tasks(scale),
     }
@@ -323,6 +325,36 @@ fn verify(places: &Places, scale: Scale) -> Table {
             limit: limit(64 << 10),
         }],
         pace: scale.pace(21, 3),
+    }
+}
+
+fn sessions(scale: Scale) -> Table {
+    let rival = |what: &str, sessions: usize| Rival {
+        name: format!("{sessions} sessions"),
+        work: Work::Counted {
+            command: words(&[BENCH, "measure", what, &sessions.to_string()]),
+            count: scale.either(10, 30),
+            aim: None,
+            of: |seconds| vec![median(seconds)],
+        },
+    };
+    let case = |(name, what): (&str, &str)| Case {
+        name: name.into(),
+        figures: vec![time_of("a session")],
+        rivals: [10, 100, 1000].map(|sessions| rival(what, sessions)).into(),
+        limit: limit(64),
+    };
+    let cases = [
+        ("a wait for all, in vain", "sessions-wait"),
+        ("a block in each", "sessions-round"),
+        ("a look for all", "sessions-scan"),
+    ];
+    Table {
+        title: "Many sessions at once",
+        about: "Sessions between the same two processes, one thread in each; times for each session. Ratios are to ten sessions: \
+                1, if a session costs the same however many there are.",
+        cases: cases.map(case).into(),
+        pace: scale.pace(21, 1),
     }
 }
 
