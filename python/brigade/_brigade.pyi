@@ -269,6 +269,10 @@ class Writer:
     def data_block(self, timeout: float | None = None) -> DataBlock | None:
         """The next block, in the order of sending; None at the end of the data."""
 
+    def recv_into(self, buffer: Buffer, timeout: float | None = None) -> int | None:
+        """Copies the next block to `buffer` and gives it back; how many bytes it had, None at the end of the data.
+        ValueError if it is longer than `buffer`: the next call gets it then."""
+
     def newest_block(self, timeout: float | None = None) -> DataBlock | None:
         """The newest block; older ones are given back unread."""
 

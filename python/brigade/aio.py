@@ -257,6 +257,10 @@ class Writer(_End[_brigade.Writer]):
         """The next block; `None` at the end of the data."""
         return await self._when(BLOCKS, self._end.data_block, timeout)
 
+    async def recv_into(self, buffer: Buffer, timeout: float | None = None) -> int | None:
+        """As `brigade.Writer.recv_into`."""
+        return await self._when(BLOCKS, lambda limit: self._end.recv_into(buffer, limit), timeout)
+
     async def newest_block(self, timeout: float | None = None) -> DataBlock | None:
         """The newest block; older ones are given back unread."""
         return await self._when(BLOCKS, self._end.newest_block, timeout)

@@ -14,9 +14,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
-use crate::buffers::{self, Bytes, Place};
+use crate::buffers::{self, Bytes, Place, Room};
 use crate::errors::raised;
-use crate::held::Held;
+use crate::held::{Call, Held};
 
 const SPENT: Error = Error::InvalidUse("the block was sent or given back");
 
@@ -134,7 +134,7 @@ impl EmptyBlock {
         }
     }
 
-    fn fill(&self, py: Python<'_>, data: &Bytes, offset: usize) -> PyResult<()> {
+    fn fill(&self, py: Python<'_>, data: &Bytes<'_>, offset: usize) -> PyResult<()> {
         self.slot.hold(py, |_| self.place)?;
         let begun = self.slot.set_filled(true);
         if begun.is_err() {
@@ -189,7 +189,8 @@ impl EmptyBlock {
     fn copy_from(&self, data: &Bound<'_, PyAny>, offset: usize) -> PyResult<usize> {
         let py = data.py();
         self.held.check_here(py)?;
-        let data = Bytes::of(data)?;
+        let mut room = Room::new();
+        let data = room.bytes_of(data)?;
         self.fill(py, &data, offset)?;
         Ok(data.len())
     }
@@ -281,6 +282,18 @@ impl DataBlock {
         self.slot.hold(py, |block| Place::of(block))
     }
 
+    /// As [`DataBlock::done_if_unseen`], for who is in the end and looks for another block next.
+    pub(crate) fn done_within(&self, call: &Call<'_, engine::Writer>) -> bool {
+        let Some(block) = self.slot.take_if_unseen() else {
+            return false;
+        };
+        if let Some(block) = block {
+            drop(block);
+            self.held.take_home_by(call);
+        }
+        true
+    }
+
     /// Gives it back, unless its bytes are seen; whether it is back.
     pub(crate) fn done_if_unseen(&self) -> bool {
         let Some(block) = self.slot.take_if_unseen() else {
@@ -341,7 +354,8 @@ impl DataBlock {
     /// Copies as many bytes to `buffer` as it has room for; how many these are.
     fn copy_to(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
-        let buffer = Bytes::to_write(buffer)?;
+        let mut room = Room::new();
+        let buffer = room.bytes_to_write(buffer)?;
         let place = self.hold(py)?;
         let copied = buffers::drain(py, place, &buffer);
         self.slot.release();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use engine::{Error, Handle, Interest, Letter, Reader, Writer};
 use pyo3::prelude::*;
 
-use crate::buffers::Bytes;
+use crate::buffers::Room;
 use crate::errors::raised;
 use crate::held::{Facts, Held};
 use crate::tell;
@@ -124,7 +124,7 @@ impl<E: End> Held<E> {
     ) -> PyResult<()> {
         let py = data.py();
         let limit = Limit::new(timeout)?;
-        let data = Bytes::of(data)?.to_vec();
+        let data = Room::new().bytes_of(data)?.to_vec();
         let call = self.enter(py, limit)?;
         let is_posted = call.try_post(kind, &data);
         if is_posted.map_err(|error| raised(py, error))? {

@@ -10,6 +10,7 @@
 )]
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use pyo3::buffer::PyUntypedBuffer;
@@ -18,39 +19,83 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+/// Copies of at least so many bytes let other threads run meanwhile: some microseconds.
+pub(crate) const LONG: usize = 128 * 1024;
+
+/// Where a view of somebody else's bytes is written to: in a caller's frame, and not moved from there.
+pub(crate) struct Room(MaybeUninit<ffi::Py_buffer>);
+
 /// The bytes of somebody else's object, as long as it is held.
-pub(crate) struct Bytes {
-    buffer: PyUntypedBuffer,
+pub(crate) struct Bytes<'r> {
+    view: &'r mut ffi::Py_buffer,
 }
 
-/// Copies of at least so many bytes let other threads run meanwhile: some ten microseconds.
-pub(crate) const LONG: usize = 64 * 1024;
+// SAFETY: it is an address and a length; nothing is done to the view but in `drop`, which has the interpreter.
+unsafe impl Sync for Bytes<'_> {}
 
-impl Bytes {
-    /// Those of `object`, whatever they mean: they must lie together.
-    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-        let buffer = PyUntypedBuffer::get(object)?;
-        match buffer.is_c_contiguous() {
-            true => Ok(Bytes { buffer }),
-            false => Err(PyBufferError::new_err("the bytes do not lie together")),
-        }
+impl Room {
+    pub(crate) fn new() -> Room {
+        Room(MaybeUninit::uninit())
+    }
+
+    /// The bytes of `object`, whatever they mean: they must lie together.
+    #[inline]
+    pub(crate) fn bytes_of(&mut self, object: &Bound<'_, PyAny>) -> PyResult<Bytes<'_>> {
+        self.get(object, ffi::PyBUF_SIMPLE)
     }
 
     /// The same, to be written to.
-    pub(crate) fn to_write(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-        let bytes = Bytes::of(object)?;
-        match bytes.buffer.readonly() {
-            true => Err(PyBufferError::new_err("the bytes cannot be written to")),
-            false => Ok(bytes),
+    #[inline]
+    pub(crate) fn bytes_to_write(&mut self, object: &Bound<'_, PyAny>) -> PyResult<Bytes<'_>> {
+        self.get(object, ffi::PyBUF_WRITABLE)
+    }
+
+    /// Asks for no more than where the bytes are: what type and shape they have, numpy would have to
+    /// write down for each view.
+    #[inline]
+    fn get(&mut self, object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Bytes<'_>> {
+        let view = self.0.as_mut_ptr();
+        // SAFETY: there is room for a view, which is filled in if, and only if, this gives 0.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view, flags) } != 0 {
+            return Err(refused(object, PyErr::fetch(object.py())));
         }
+        // SAFETY: it was filled in. It stays where it is until it is released: `self` is borrowed.
+        let view = unsafe { self.0.assume_init_mut() };
+        Ok(Bytes { view })
     }
+}
 
+/// Why `object` does not give its bytes, in the same words whatever it is; else as it says itself.
+#[cold]
+fn refused(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    match PyUntypedBuffer::get(object) {
+        Err(none) => none,
+        Ok(buffer) if !buffer.is_c_contiguous() => {
+            PyBufferError::new_err("the bytes do not lie together")
+        }
+        Ok(buffer) if buffer.readonly() => PyBufferError::new_err("the bytes cannot be written to"),
+        Ok(_) => error,
+    }
+}
+
+impl Drop for Bytes<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the view was filled in, and is released once.
+        Python::attach(|_| unsafe { ffi::PyBuffer_Release(self.view) });
+    }
+}
+
+impl Bytes<'_> {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.buffer.len_bytes()
+        // Never below zero.
+        self.view.len as usize
     }
 
+    #[inline]
     fn start(&self) -> *mut u8 {
-        self.buffer.buf_ptr().cast()
+        self.view.buf.cast()
     }
 
     /// A copy of them.
@@ -128,7 +173,7 @@ impl Way {
 
 /// Copies `data` to `place`, from `offset` on. The caller holds the block, and has made sure
 /// that it may be written to.
-pub(crate) fn fill(py: Python<'_>, place: Place, offset: usize, data: &Bytes) -> PyResult<()> {
+pub(crate) fn fill(py: Python<'_>, place: Place, offset: usize, data: &Bytes<'_>) -> PyResult<()> {
     if offset > place.len || data.len() > place.len - offset {
         return Err(PyValueError::new_err("the data is longer than the block"));
     }
@@ -143,7 +188,7 @@ pub(crate) fn fill(py: Python<'_>, place: Place, offset: usize, data: &Bytes) ->
 
 /// Copies as many bytes from `place` to `buffer` as that has room for; how many these are. The
 /// caller holds the block.
-pub(crate) fn drain(py: Python<'_>, place: Place, buffer: &Bytes) -> usize {
+pub(crate) fn drain(py: Python<'_>, place: Place, buffer: &Bytes<'_>) -> usize {
     let way = Way {
         from: place.start,
         to: buffer.start(),

@@ -10,6 +10,7 @@
 //! Calls of several threads take turns: who comes while another one waits cuts its wait short,
 //! is let in, and lets that one in again before it waits for longer than a slice.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -128,6 +129,16 @@ impl<E: End> Held<E> {
         self.let_in(py, self.lock(py, limit)?)
     }
 
+    /// The same, if no other call is in it; `None` also if something else is in the way.
+    #[inline]
+    pub(crate) fn enter_at_once(&self) -> Option<Call<'_, E>> {
+        if !self.is_here() {
+            return None;
+        }
+        let end = MutexGuard::try_map(self.end.try_lock()?, Option::as_mut);
+        end.ok().map(|end| Call::new(self, end))
+    }
+
     #[inline]
     fn let_in<'h>(
         &'h self,
@@ -198,8 +209,14 @@ impl<E: End> Held<E> {
         self.bring_home();
     }
 
+    /// A block that was lent comes home with the next look at the end that has it, which is the
+    /// caller's.
+    pub(crate) fn take_home_by(&self, _call: &Call<'_, E>) {
+        self.lent.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// A block is on its way home.
-    fn bring_home(&self) {
+    pub(crate) fn bring_home(&self) {
         // As in `welcome`: either this finds the heir, or `leave_to` what is on its way.
         fence(Ordering::SeqCst);
         if let Some(heir) = self.heir.get() {
@@ -312,16 +329,26 @@ impl<T: Send> Sole<T> {
                 None => Ok(self.inside.lock()),
             })?,
         };
-        self.owner.store(this_thread(), Ordering::Relaxed);
-        let owner = &self.owner;
-        Ok(Taken { inside, owner })
+        Ok(self.taken(inside))
+    }
+
+    /// If no other call has it. Not in a forked child.
+    #[inline]
+    pub(crate) fn take_at_once(&self) -> Option<Taken<'_, T>> {
+        self.inside.try_lock().map(|inside| self.taken(inside))
+    }
+
+    #[inline]
+    fn taken<'s>(&'s self, inside: MutexGuard<'s, T>) -> Taken<'s, T> {
+        let _owner = Inside::new(&self.owner);
+        Taken { _owner, inside }
     }
 }
 
 /// As long as it is there, no other call has it.
 pub(crate) struct Taken<'s, T> {
+    _owner: Inside<'s>,
     inside: MutexGuard<'s, T>,
-    owner: &'s AtomicUsize,
 }
 
 impl<T> Deref for Taken<'_, T> {
@@ -338,27 +365,42 @@ impl<T> DerefMut for Taken<'_, T> {
     }
 }
 
-impl<T> Drop for Taken<'_, T> {
-    fn drop(&mut self) {
-        self.owner.store(0, Ordering::Relaxed);
-    }
+/// What a call had found and could not give: a signal's handler raised an exception, say, and the
+/// interpreter drops what the call returns then. It is for the next call. Several threads may have
+/// kept something.
+pub(crate) struct Kept<T> {
+    inside: Mutex<VecDeque<T>>,
+    /// Whether there is anything: what every call asks, and hardly ever is.
+    is_full: AtomicBool,
 }
-
-/// What a call had found when a signal's handler raised an exception: the interpreter drops
-/// what the call returns then. It is for the next call.
-pub(crate) struct Kept<T>(Mutex<Option<T>>);
 
 impl<T> Kept<T> {
     pub(crate) fn new() -> Kept<T> {
-        Kept(Mutex::new(None))
+        Kept {
+            inside: Mutex::new(VecDeque::new()),
+            is_full: AtomicBool::new(false),
+        }
     }
 
+    #[inline]
     pub(crate) fn take(&self) -> Option<T> {
-        self.0.lock().take()
+        match self.is_empty() {
+            true => None,
+            false => self.take_now(),
+        }
     }
 
+    #[cold]
+    fn take_now(&self) -> Option<T> {
+        let mut inside = self.inside.lock();
+        let first = inside.pop_front();
+        self.is_full.store(!inside.is_empty(), Ordering::Relaxed);
+        first
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().is_none()
+        !self.is_full.load(Ordering::Acquire)
     }
 
     /// `found`, after a wait: unless a handler raises, and then it is kept.
@@ -366,10 +408,16 @@ impl<T> Kept<T> {
         match py.check_signals() {
             Ok(()) => Ok(found),
             Err(raised) => {
-                *self.0.lock() = Some(found);
+                self.keep(found);
                 Err(raised)
             }
         }
+    }
+
+    pub(crate) fn keep(&self, found: T) {
+        let mut inside = self.inside.lock();
+        inside.push_back(found);
+        self.is_full.store(true, Ordering::Release);
     }
 }
 
@@ -390,17 +438,37 @@ impl Drop for Wants<'_> {
     }
 }
 
+/// This thread is in the end, or has what is one call's alone, as long as this is there.
+struct Inside<'h>(&'h AtomicUsize);
+
+impl Inside<'_> {
+    #[inline]
+    fn new(inside: &AtomicUsize) -> Inside<'_> {
+        inside.store(this_thread(), Ordering::Relaxed);
+        Inside(inside)
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 /// A call that is in the end.
 pub(crate) struct Call<'h, E: End> {
-    // In this order: who leaves, looks afterwards whether a block is on its way.
+    // In this order: while the end is this call's, nobody else says who is inside; and who leaves,
+    // looks afterwards whether a block is on its way.
+    inside: Inside<'h>,
     end: MappedMutexGuard<'h, E>,
     left: Left<'h, E>,
 }
 
 impl<'h, E: End> Call<'h, E> {
     fn new(held: &'h Held<E>, end: MappedMutexGuard<'h, E>) -> Call<'h, E> {
-        held.inside.store(this_thread(), Ordering::Relaxed);
         Call {
+            inside: Inside::new(&held.inside),
             end,
             left: Left(held),
         }
@@ -451,8 +519,9 @@ impl<'h, E: End> Call<'h, E> {
     /// Lets whoever wants it be in the end; then this call is again.
     fn give_turn(self, py: Python<'_>, limit: Limit) -> PyResult<Call<'h, E>> {
         let held = self.left.0;
-        let Call { end, left } = self;
+        let Call { inside, end, left } = self;
         let wants = Wants::new(&held.waiters);
+        drop(inside);
         MappedMutexGuard::unlock_fair(end);
         drop(left);
         // A newcomer may not be asleep yet, and then nothing keeps the end for it.
@@ -479,10 +548,6 @@ struct Left<'h, E: End>(&'h Held<E>);
 
 impl<E: End> Drop for Left<'_, E> {
     fn drop(&mut self) {
-        // Unless another one came meanwhile.
-        let (me, nobody) = (this_thread(), 0);
-        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
-        let _ = (self.0.inside).compare_exchange(me, nobody, success, failure);
         self.0.welcome();
     }
 }

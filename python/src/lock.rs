@@ -6,6 +6,7 @@
 //! outside of itself.
 #![allow(unsafe_code, reason = "what a lock has to promise is declared unsafe")]
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, MutexGuard as State, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,65 +17,106 @@ pub(crate) type MutexGuard<'m, T> = lock_api::MutexGuard<'m, Raw, T>;
 pub(crate) type MappedMutexGuard<'m, T> = lock_api::MappedMutexGuard<'m, Raw, T>;
 
 /// What `lock_api` makes a lock of.
+///
+/// To take a free lock, and to leave one that nobody waits for, is one step each at `word`. All else is
+/// done under `others`: who waits says so in `word`, and who leaves then finds it there.
 pub(crate) struct Raw {
-    state: std::sync::Mutex<Taken>,
+    word: AtomicU8,
+    others: std::sync::Mutex<Others>,
     left: Condvar,
 }
 
-struct Taken {
-    is_taken: bool,
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+/// Taken, and somebody waits, or has waited: only under `others` is it known.
+const WANTED: u8 = 2;
+
+struct Others {
+    waiting: usize,
     /// It was left for one of those who wait, and for nobody else.
     is_handed: bool,
-    waiting: usize,
 }
 
 impl Raw {
-    fn state(&self) -> State<'_, Taken> {
+    fn others(&self) -> State<'_, Others> {
         // Nobody panics with it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    fn step(&self, from: u8, to: u8, success: Ordering) -> bool {
+        let failure = Ordering::Relaxed;
+        let changed = self.word.compare_exchange(from, to, success, failure);
+        changed.is_ok()
     }
 
     /// Whether it is this thread's now; it is not if `deadline` has passed.
     fn take(&self, deadline: Option<Instant>) -> bool {
-        let mut state = self.state();
-        if !state.is_taken {
-            state.is_taken = true;
-            return true;
-        }
-        state.waiting += 1;
+        self.try_lock() || self.wait(deadline)
+    }
+
+    #[cold]
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut others = self.others();
+        others.waiting += 1;
         let is_mine = loop {
-            if !state.is_taken || state.is_handed {
+            if others.is_handed || self.word.swap(WANTED, Ordering::Acquire) == FREE {
                 break true;
             }
             let now = Instant::now();
-            state = match deadline.map(|deadline| deadline.saturating_duration_since(now)) {
+            others = match deadline.map(|deadline| deadline.saturating_duration_since(now)) {
                 Some(Duration::ZERO) => break false,
                 Some(rest) => {
-                    let waited = self.left.wait_timeout(state, rest);
+                    let waited = self.left.wait_timeout(others, rest);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => self
                     .left
-                    .wait(state)
+                    .wait(others)
                     .unwrap_or_else(PoisonError::into_inner),
             };
         };
-        state.waiting -= 1;
+        others.waiting -= 1;
         if is_mine {
-            (state.is_taken, state.is_handed) = (true, false);
+            others.is_handed = false;
+            let word = if others.waiting == 0 { TAKEN } else { WANTED };
+            self.word.store(word, Ordering::Relaxed);
         }
         is_mine
     }
+
+    /// Leaves it to who comes first.
+    #[cold]
+    fn leave(&self) {
+        let others = self.others();
+        self.word.store(FREE, Ordering::Release);
+        if others.waiting > 0 {
+            self.left.notify_one();
+        }
+    }
+
+    /// Leaves it to one of those who wait, if there are any.
+    #[cold]
+    fn hand_over(&self) {
+        let mut others = self.others();
+        match others.waiting {
+            0 => self.word.store(FREE, Ordering::Release),
+            _ => {
+                others.is_handed = true;
+                self.left.notify_one();
+            }
+        }
+    }
 }
 
-// SAFETY: `is_taken` is set by one thread at a time, under a lock, and stays set until that thread
-// leaves, or whoever it hands the lock to.
+// SAFETY: `word` leaves `FREE` by one thread's step at a time, and is `FREE` again when that thread
+// leaves; or it stays as it is, and `is_handed` is found by one thread, under a lock.
 unsafe impl RawMutex for Raw {
     const INIT: Raw = Raw {
-        state: std::sync::Mutex::new(Taken {
-            is_taken: false,
-            is_handed: false,
+        word: AtomicU8::new(FREE),
+        others: std::sync::Mutex::new(Others {
             waiting: 0,
+            is_handed: false,
         }),
         left: Condvar::new(),
     };
@@ -85,15 +127,15 @@ unsafe impl RawMutex for Raw {
         self.take(None);
     }
 
+    #[inline]
     fn try_lock(&self) -> bool {
-        !std::mem::replace(&mut self.state().is_taken, true)
+        self.step(FREE, TAKEN, Ordering::Acquire)
     }
 
+    #[inline]
     unsafe fn unlock(&self) {
-        let mut state = self.state();
-        state.is_taken = false;
-        if state.waiting > 0 {
-            self.left.notify_one();
+        if !self.step(TAKEN, FREE, Ordering::Release) {
+            self.leave();
         }
     }
 }
@@ -115,13 +157,8 @@ unsafe impl RawMutexTimed for Raw {
 // SAFETY: as above; one of those who wait finds `is_handed`, also if its time is over.
 unsafe impl RawMutexFair for Raw {
     unsafe fn unlock_fair(&self) {
-        let mut state = self.state();
-        match state.waiting {
-            0 => state.is_taken = false,
-            _ => {
-                state.is_handed = true;
-                self.left.notify_one();
-            }
+        if !self.step(TAKEN, FREE, Ordering::Release) {
+            self.hand_over();
         }
     }
 }

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::buffers::Bytes;
+use crate::buffers::Room;
 use crate::wait::duration;
 
 /// What was chosen; see `brigade/_records.py`.
@@ -39,7 +39,7 @@ fn with(options: Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Opti
             None => options,
         },
         "takeover" => options.takeover(duration(value.extract()?)?.unwrap_or(Duration::MAX)),
-        "greeting" => options.greeting(&Bytes::of(value)?.to_vec()),
+        "greeting" => options.greeting(&Room::new().bytes_of(value)?.to_vec()),
         "expect_process" => options.expect_process(value.extract()?),
         "allow_users" => {
             let users: Vec<String> = value.extract()?;

@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::blocks::EmptyBlock;
-use crate::buffers::{Bytes, LONG};
+use crate::buffers::{Bytes, LONG, Room};
 use crate::errors::raised;
 use crate::held::{Call, Held, Sole, reason};
 use crate::monitor::Monitor;
 use crate::takeover::Unreturned;
 use crate::tell;
-use crate::wait::Limit;
+use crate::wait::{Limit, Timeout};
 
 type End = engine::Reader;
 
@@ -63,13 +63,34 @@ impl Reader {
         Ok(EmptyBlock::new(&self.held, block))
     }
 
+    /// [`Reader::send_pieces`] of what fits into a block, if nothing has to be waited for and the copy
+    /// is a short one; whether it is sent.
+    #[inline]
+    fn send_at_once(&self, py: Python<'_>, data: &Bytes<'_>, label: Label) -> PyResult<bool> {
+        if data.len() >= LONG || !self.held.is_here() {
+            return Ok(false);
+        }
+        let (Some(_sole), Some(call)) = (self.sending.take_at_once(), self.held.enter_at_once())
+        else {
+            return Ok(false);
+        };
+        let sent = call.look_for_empty_block().and_then(|found| match found {
+            Some(mut block) => {
+                data.copy_to(0, &mut block[..data.len()]);
+                block.send_as(data.len(), label).map(|()| true)
+            }
+            None => Ok(false),
+        });
+        sent.map_err(|error| raised(py, error))
+    }
+
     /// Copies the bytes of `data` from `from` on, as many as fit, to a block, and sends it;
     /// how many these are.
     fn send_piece(
         &self,
         py: Python<'_>,
         limit: Limit,
-        data: &Bytes,
+        data: &Bytes<'_>,
         from: usize,
         label: Label,
     ) -> PyResult<usize> {
@@ -96,7 +117,7 @@ impl Reader {
         &self,
         py: Python<'_>,
         limit: Limit,
-        data: &Bytes,
+        data: &Bytes<'_>,
         label: Label,
     ) -> PyResult<()> {
         self.held.check_here(py)?;
@@ -202,12 +223,17 @@ impl Reader {
         timeout: Option<f64>,
     ) -> PyResult<()> {
         let py = data.py();
-        let limit = Limit::new(timeout)?;
-        let data = Bytes::of(data)?;
+        let timeout = Timeout::new(timeout)?;
+        let mut room = Room::new();
+        let data = room.bytes_of(data)?;
         if data.len() > self.block_size() {
             return Err(PyValueError::new_err("the data is longer than a block"));
         }
-        self.send_pieces(py, limit, &data, Label { kind, tag, more })
+        let label = Label { kind, tag, more };
+        match self.send_at_once(py, &data, label)? {
+            true => Ok(()),
+            false => self.send_pieces(py, timeout.limit(), &data, label),
+        }
     }
 
     /// Sends a copy of `data` in as many blocks as it needs. If that stops in the middle, by `timeout` say,
@@ -222,7 +248,8 @@ impl Reader {
     ) -> PyResult<()> {
         let py = data.py();
         let limit = Limit::new(timeout)?;
-        let data = Bytes::of(data)?;
+        let mut room = Room::new();
+        let data = room.bytes_of(data)?;
         self.send_pieces(py, limit, &data, Label::new(kind, tag))
     }
 

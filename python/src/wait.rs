@@ -19,7 +19,36 @@ pub(crate) const LETTERS: u8 = 2;
 pub(crate) const ROOM: u8 = 4;
 pub(crate) const VERDICT: u8 = 8;
 
-/// How long a caller would wait.
+/// How long a caller would wait, in seconds, before it has begun to: so who finds something at once does not
+/// look at the clock.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeout(Option<f64>);
+
+impl Timeout {
+    #[inline]
+    pub(crate) fn new(timeout: Option<f64>) -> PyResult<Timeout> {
+        match timeout {
+            Some(seconds) if seconds.is_nan() => Err(not_a_number()),
+            _ => Ok(Timeout(timeout)),
+        }
+    }
+
+    /// From now on; `None` is for ever, and nothing below zero waits.
+    pub(crate) fn limit(self) -> Limit {
+        match self.0 {
+            None => Limit::Forever,
+            Some(seconds) if seconds <= 0.0 => Limit::Not,
+            Some(seconds) => {
+                // What the clock cannot say is beyond all ends.
+                let limit = Duration::try_from_secs_f64(seconds).ok();
+                let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+                until.map_or(Limit::Forever, Limit::Until)
+            }
+        }
+    }
+}
+
+/// Until when a caller would wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Limit {
     Not,
@@ -28,23 +57,10 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// From now on; `None` is for ever, and nothing below zero waits.
+    /// That of a [`Timeout`] which begins at once.
     #[inline(always)]
     pub(crate) fn new(timeout: Option<f64>) -> PyResult<Limit> {
-        match timeout {
-            None => Ok(Limit::Forever),
-            Some(seconds) => Limit::of(seconds),
-        }
-    }
-
-    fn of(seconds: f64) -> PyResult<Limit> {
-        if seconds <= 0.0 {
-            return Ok(Limit::Not);
-        }
-        let limit = duration(seconds)?;
-        // What the clock cannot say is beyond all ends.
-        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
-        Ok(until.map_or(Limit::Forever, Limit::Until))
+        Timeout::new(timeout).map(Timeout::limit)
     }
 
     /// The next moment at which the waiting thread looks for signals, or gives up.
@@ -82,10 +98,15 @@ impl Limit {
     }
 }
 
+#[cold]
+fn not_a_number() -> PyErr {
+    PyValueError::new_err("a timeout that is not a number")
+}
+
 /// `None` if it is longer than can be said.
 pub(crate) fn duration(seconds: f64) -> PyResult<Option<Duration>> {
     if seconds.is_nan() {
-        return Err(PyValueError::new_err("a timeout that is not a number"));
+        return Err(not_a_number());
     }
     Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
 }

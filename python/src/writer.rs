@@ -1,20 +1,23 @@
 //! The end that drains blocks.
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use engine::{DataBlock as Token, Error, Label, Newest, OwnedDataBlock};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::blocks::DataBlock;
+use crate::buffers::{self, Bytes, LONG, Place, Room};
 use crate::errors::raised;
 use crate::held::{Call, Held, Kept, Sole, reason};
 use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::takeover::Survivor;
 use crate::tell;
-use crate::wait::Limit;
+use crate::wait::{Limit, Timeout};
 
 type End = engine::Writer;
 
@@ -31,6 +34,15 @@ pub(crate) struct Writer {
     /// The last block of a loop, if it was seen when the data ended: the loop's variable still
     /// has it.
     last: Mutex<Option<Py<PyWeakrefReference>>>,
+}
+
+/// What has become of the next block.
+enum Drained {
+    /// It was copied, so many bytes, and given back.
+    Bytes(usize),
+    /// It was not copied yet.
+    Not(OwnedDataBlock),
+    Nothing,
 }
 
 const BLOCK_FIRST: Error = Error::InvalidUse(
@@ -54,11 +66,84 @@ impl Writer {
         self.held.enter(py, limit)
     }
 
-    /// The next block, or the newest one; `None` at the end of the data.
+    /// The next block, if nothing has to be waited for; `last` is given back before, unless it
+    /// is seen: whether it is.
+    #[inline]
+    fn next_at_once(
+        &self,
+        py: Python<'_>,
+        last: Option<&DataBlock>,
+    ) -> PyResult<(Option<DataBlock>, bool)> {
+        let Some(call) = self.held.enter_at_once() else {
+            let is_back = last.is_none_or(DataBlock::done_if_unseen);
+            return Ok((None, is_back));
+        };
+        let is_back = last.is_none_or(|last| last.done_within(&call));
+        if !self.kept_message.is_empty() || !self.kept_block.is_empty() {
+            call.pass_on();
+            return Ok((None, is_back));
+        }
+        let found = call.look_for_data_block();
+        let found = found.map(|found| found.map(Token::detach));
+        let found = found.map_err(|error| raised(py, error))?;
+        Ok((
+            found.map(|block| DataBlock::new(&self.held, block, 0)),
+            is_back,
+        ))
+    }
+
+    /// Copies the next block to `buffer`, if nothing has to be waited for and the copy is a short
+    /// one.
+    #[inline]
+    fn drain_at_once(&self, py: Python<'_>, buffer: &Bytes<'_>) -> PyResult<Drained> {
+        let Some(call) = self.held.enter_at_once() else {
+            return Ok(Drained::Nothing);
+        };
+        if !self.kept_message.is_empty() || !self.kept_block.is_empty() {
+            return Ok(Drained::Nothing);
+        }
+        let found = call.look_for_data_block();
+        Ok(match found.map_err(|error| raised(py, error))? {
+            None => Drained::Nothing,
+            Some(block) if block.len() <= buffer.len() && block.len() < LONG => {
+                Drained::Bytes(buffers::drain(py, Place::of(&block), buffer))
+            }
+            Some(block) => Drained::Not(block.detach()),
+        })
+    }
+
+    /// Copies a block to `buffer`, outside of the end; how many bytes it had.
+    fn drain(
+        &self,
+        py: Python<'_>,
+        (block, skipped): (OwnedDataBlock, usize),
+        buffer: &Bytes<'_>,
+    ) -> PyResult<usize> {
+        if block.len() > buffer.len() {
+            self.kept_block.keep((block, skipped));
+            return Err(PyValueError::new_err("the block is longer than the buffer"));
+        }
+        let len = buffers::drain(py, Place::of(&block), buffer);
+        drop(block);
+        self.held.bring_home();
+        Ok(len)
+    }
+
+    /// The next block; `None` at the end of the data.
     fn wait_for_block(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<DataBlock>> {
+        let found = self.wait_for_owned(py, limit)?;
+        Ok(found.map(|found| self.lent(found)))
+    }
+
+    /// The same, and how many older ones were passed over for it.
+    fn wait_for_owned(
+        &self,
+        py: Python<'_>,
+        limit: Limit,
+    ) -> PyResult<Option<(OwnedDataBlock, usize)>> {
         let call = self.enter_for_blocks(py, limit)?;
         if let Some(kept) = self.kept_block.take() {
-            return Ok(self.taken(Some(kept)));
+            return Ok(Some(kept));
         }
         let found = match limit {
             Limit::Not => call.try_data_block(),
@@ -94,7 +179,10 @@ impl Writer {
         let detached = |newest: Newest<'_>| (newest.block.detach(), newest.skipped);
         let found = found.map(|found| found.map(detached));
         let found = found.map_err(|error| raised(py, error))?;
-        let newest = match (found, self.kept_block.take()) {
+        let kept = iter::from_fn(|| self.kept_block.take());
+        let kept = kept.reduce(|(_, before), (newer, skipped)| (newer, before + 1 + skipped));
+        call.pass_on();
+        let newest = match (found, kept) {
             (Some((newest, skipped)), Some((_, before))) => Some((newest, skipped + before + 1)),
             (None, None) if !call.at_end() => {
                 let waited = call.wait(py, limit, |end, until| {
@@ -104,11 +192,12 @@ impl Writer {
                     };
                     Ok(newest.map(detached))
                 })?;
-                return self.taken_after_wait(py, waited);
+                let found = self.taken_after_wait(py, waited)?;
+                return Ok(found.map(|found| self.lent(found)));
             }
             (found, kept) => found.or(kept),
         };
-        Ok(self.taken(newest))
+        Ok(self.taken(newest).map(|found| self.lent(found)))
     }
 
     /// The end itself, to go on with another Reader: once all that this one has sent was taken.
@@ -124,7 +213,7 @@ impl Writer {
         &self,
         py: Python<'_>,
         found: Option<(OwnedDataBlock, usize)>,
-    ) -> PyResult<Option<DataBlock>> {
+    ) -> PyResult<Option<(OwnedDataBlock, usize)>> {
         let found = match found {
             Some(found) => Some(self.kept_block.unless_interrupted(py, found)?),
             None => None,
@@ -133,11 +222,16 @@ impl Writer {
     }
 
     /// A block and how many older ones were passed over for it, or the end.
-    fn taken(&self, found: Option<(OwnedDataBlock, usize)>) -> Option<DataBlock> {
+    fn taken(&self, found: Option<(OwnedDataBlock, usize)>) -> Option<(OwnedDataBlock, usize)> {
         if found.is_none() {
             self.held.has_ended.store(true, Ordering::Relaxed);
         }
-        found.map(|(block, skipped)| DataBlock::new(&self.held, block, skipped))
+        found
+    }
+
+    /// The same as Python has it.
+    fn lent(&self, (block, skipped): (OwnedDataBlock, usize)) -> DataBlock {
+        DataBlock::new(&self.held, block, skipped)
     }
 }
 
@@ -176,7 +270,7 @@ impl Writer {
 
     /// How many blocks this process has in hand: not sent, given back or collected yet.
     #[getter(held)]
-    fn lent(&self) -> usize {
+    fn count_lent(&self) -> usize {
         self.held.lent()
     }
 
@@ -190,6 +284,27 @@ impl Writer {
     #[pyo3(signature = (timeout=None))]
     fn data_block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<DataBlock>> {
         self.wait_for_block(py, Limit::new(timeout)?)
+    }
+
+    /// Copies the next block to `buffer` and gives it back; how many bytes it had, None at the end of the data.
+    /// ValueError if it is longer than `buffer`: the next call gets it then.
+    #[pyo3(signature = (buffer, timeout=None))]
+    fn recv_into(
+        &self,
+        buffer: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<usize>> {
+        let py = buffer.py();
+        let timeout = Timeout::new(timeout)?;
+        let mut room = Room::new();
+        let buffer = room.bytes_to_write(buffer)?;
+        let found = match self.drain_at_once(py, &buffer)? {
+            Drained::Bytes(len) => return Ok(Some(len)),
+            Drained::Not(block) => Some((block, 0)),
+            Drained::Nothing => self.wait_for_owned(py, timeout.limit())?,
+        };
+        let drained = found.map(|found| self.drain(py, found, &buffer));
+        drained.transpose()
     }
 
     /// The newest block; older ones are given back unread.
@@ -374,18 +489,25 @@ impl Blocks {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<DataBlock>>> {
         // The lock is let go of before anything is collected.
         let last = self.last.lock().take();
-        // Still seen: but perhaps not any more when the verdict is given.
-        let seen = match last {
-            Some(last) if !last.get().done_if_unseen() => {
-                Some(PyWeakrefReference::new(last.bind(py))?.unbind())
-            }
-            _ => None,
-        };
         let writer = self.writer.get();
-        let Some(block) = writer.wait_for_block(py, Limit::Forever)? else {
-            let another = std::mem::replace(&mut *writer.last.lock(), seen);
-            drop(another);
-            return Ok(None);
+        let (found, is_back) = writer.next_at_once(py, last.as_ref().map(Py::get))?;
+        let block = match found {
+            Some(block) => block,
+            None => {
+                // Still seen: but perhaps not any more when the verdict is given.
+                let seen = match last {
+                    Some(last) if !is_back => {
+                        Some(PyWeakrefReference::new(last.bind(py))?.unbind())
+                    }
+                    _ => None,
+                };
+                let Some(block) = writer.wait_for_block(py, Limit::Forever)? else {
+                    let another = std::mem::replace(&mut *writer.last.lock(), seen);
+                    drop(another);
+                    return Ok(None);
+                };
+                block
+            }
         };
         let block = Py::new(py, block)?;
         let another = self.last.lock().replace(block.clone_ref(py));

@@ -75,6 +75,24 @@ def test_blocks_pass_and_both_hear_the_verdict(name: str) -> None:
     run(test())
 
 
+def test_blocks_are_copied_to_a_buffer(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        room = bytearray(4)
+        with pytest.raises(brigade.TimedOut):
+            await writer.recv_into(room, 0.01)
+        waiting = asyncio.ensure_future(writer.recv_into(room))
+        await asyncio.sleep(0.01)
+        await reader.send(b"abc")
+        assert await waiting == 3 and room == b"abc\0"
+        reader.close()
+        assert await writer.recv_into(room) is None
+        writer.finish()
+        await reader.verdict()
+
+    run(test())
+
+
 def test_a_wait_that_is_cancelled_takes_nothing(name: str, start: Start) -> None:
     reader = start(
         """

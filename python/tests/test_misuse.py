@@ -182,7 +182,7 @@ def test_a_data_block_cannot_be_written_to(name: str, start: Start) -> None:
         with open("/dev/zero" if os.name != "nt" else __file__, "rb", buffering=0) as file:
             with pytest.raises(TypeError):
                 file.readinto(block)
-        with pytest.raises(BufferError):
+        with pytest.raises(BufferError, match="cannot be written to"):
             block.copy_to(block)
         with memoryview(block) as view:
             with pytest.raises(TypeError):
@@ -657,9 +657,9 @@ def test_what_is_no_data_is_refused(name: str, start: Start) -> None:
             for use in (reader.send, reader.send_message, reader.post, block.copy_from):
                 with pytest.raises(TypeError):
                     use(data)  # type: ignore[arg-type]
-        with pytest.raises(BufferError):
+        with pytest.raises(BufferError, match="do not lie together"):
             reader.send(grid[:, 1])
-        with pytest.raises(BufferError):
+        with pytest.raises(BufferError, match="do not lie together"):
             block.copy_from(grid.T)
         with pytest.raises(ValueError):
             reader.send(bytes(4097))
@@ -683,6 +683,7 @@ def test_what_is_no_data_is_refused(name: str, start: Start) -> None:
             assert block.copy_from(view[:4], 2) == 4
             assert bytes(view[:6]) == b"ababcd"
         assert block.copy_from(numpy.array([1.5])) == 8
+        assert block.copy_from(numpy.array(["2000-01-01"], "M8[D]")) == 8
         block.send(4)
         reader.send(grid[1])
     other.end()
@@ -862,7 +863,7 @@ class Enough(Exception):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no such timer")
-@pytest.mark.parametrize("what", ["block", "iteration", "newest", "message", "letter"])
+@pytest.mark.parametrize("what", ["block", "iteration", "copy", "newest", "message", "letter"])
 def test_a_handler_that_raises_while_something_comes_loses_nothing(
     name: str, start: Start, what: str
 ) -> None:
@@ -890,6 +891,7 @@ def test_a_handler_that_raises_while_something_comes_loses_nothing(
             raise Enough
 
     seen: list[int] = []
+    room = bytearray(100)
     passed_over = interrupted = 0
     writer = join_writer(name)
     before = signal.signal(signal.SIGALRM, stop)
@@ -907,6 +909,9 @@ def test_a_handler_that_raises_while_something_comes_loses_nothing(
                     found = writer.newest_block(LIMIT)
                 elif what == "block":
                     found = writer.data_block(LIMIT)
+                elif what == "copy":
+                    length = writer.recv_into(room, LIMIT)
+                    found = None if length is None else room[:length]
                 else:
                     found = next(iter(writer), None)
                 in_call = False

@@ -71,6 +71,63 @@ def test_a_block_that_was_given_back_is_there_though_nobody_calls_the_end(
     reader.end()
 
 
+@pytest.mark.parametrize("size", [1, 4096, 1 << 20])
+def test_blocks_are_copied_to_a_buffer_and_given_back_at_once(
+    name: str, start: Start, size: int
+) -> None:
+    reader = start(
+        f"""
+        with brigade.join(name, side="reader", block_size={size}, block_count=2, timeout=30.0) as reader:
+            for tag in range(20):
+                reader.send(bytes([tag]) * ({size} - tag % 2), tag=tag)
+                while reader.delivered.blocks <= tag:
+                    time.sleep(0.001)
+        """
+    )
+    with brigade.join(name, side="writer", block_size=size, block_count=2, timeout=30.0) as writer:
+        room = bytearray(size + 3)
+        for tag in range(20):
+            room[:] = b"x" * len(room)
+            came = size - tag % 2
+            assert writer.recv_into(room, LIMIT) == came
+            assert room == bytes([tag]) * came + b"x" * (len(room) - came)
+            assert writer.held == 0
+        assert writer.recv_into(room) is None and writer.at_end
+        assert writer.recv_into(room) is None
+    reader.end()
+
+
+def test_a_block_that_is_longer_than_the_buffer_is_for_the_next_call(
+    name: str, start: Start
+) -> None:
+    reader = start(
+        """
+        with brigade.join(name, side="reader", **BLOCKS) as reader:
+            for tag in range(5):
+                reader.send(bytes([tag]) * 9, tag=tag)
+        """
+    )
+    with join_writer(name) as writer:
+        room = bytearray(9)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="longer"):
+                writer.recv_into(memoryview(room)[:8], LIMIT)
+        assert not any(room)
+        assert writer.recv_into(room, LIMIT) == 9 and room == bytes(9)
+        with pytest.raises(ValueError):
+            writer.recv_into(bytearray(), LIMIT)
+        block = writer.data_block(LIMIT)
+        assert block is not None and block.tag == 1
+        with pytest.raises(BufferError):
+            writer.recv_into(bytes(9), LIMIT)
+        block.done()
+        with pytest.raises(ValueError):
+            writer.recv_into(bytearray(), LIMIT)
+        # What was kept comes first, and is given back, too.
+        assert [block.tag for block in writer] == [2, 3, 4]
+    reader.end()
+
+
 def test_messages_of_any_length_pass(name: str, start: Start) -> None:
     reader = start(
         """
