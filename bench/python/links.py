@@ -87,7 +87,7 @@ class BrigadeCopies(Brigade):
         reader = brigade.join(name, side="reader", **self._options(source.nbytes))
         meet()
         while not until():
-            reader.send(source, timeout=PATIENCE)
+            reader.send(source)
         reader.finish(timeout=PATIENCE)
 
     def drain(self, name: Any, target: Array, meet: Meet) -> Iterator[float | None]:
@@ -95,8 +95,7 @@ class BrigadeCopies(Brigade):
 
         writer = brigade.join(name, side="writer", **self._options(target.nbytes))
         meet()
-        for block in writer:
-            block.copy_to(target)
+        while writer.recv_into(target, timeout=PATIENCE) is not None:
             yield None
         writer.finish()
 
