@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Pair;
+use super::patience::{Patience, SMALL_BLOCK};
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
 use crate::join::{Lone, Numbers};
@@ -21,23 +22,6 @@ use crate::steps::at_step;
 use crate::sys::{self, Origin, Wake};
 use crate::wait::Interest;
 
-/// How often to look without a pause, about a microsecond: the partner of an end that keeps
-/// up answers within that.
-const SPINS: u32 = 50;
-
-/// The same with small blocks, where each look lasts longer (`ring::Incoming`
-/// lags).
-const SPINS_SMALL: u32 = 5;
-
-/// Blocks up to this size, in bytes, take less time to copy than the two ends to
-/// tell each other of one.
-const SMALL_BLOCK: usize = 4096;
-
-/// How long to look and give the processor away in between, before sleeping: about what a
-/// sleep and a wake cost. The partner may be waiting for this very processor: to keep it for
-/// as long took 44 microseconds to wake a partner, and 21 so.
-const YIELDS: Duration = Duration::from_micros(20);
-
 /// One side's half of the traffic: what it publishes, what it observes, and the
 /// blocks. `OUT` and `IN` are the words of an entry in its own and in the
 /// partner's queue.
@@ -52,7 +36,7 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) inbox: Inbox,
     pub(super) sleeps: Sleeps,
     pub(super) barrier: Barrier,
-    spins: u32,
+    patience: Patience,
     pub(super) pool: Pool,
     /// Entries that were taken when the partner was last rung.
     pub(super) rang_at: Cell<Option<u64>>,
@@ -103,23 +87,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
-        let small_blocks = pair.geometry.block_size() <= SMALL_BLOCK;
-        // On one processor, spinning only keeps the partner from running.
-        let spins = match (core.has_one_processor(), small_blocks) {
-            (true, _) => 0,
-            (false, true) => SPINS_SMALL,
-            (false, false) => SPINS,
-        };
+        let block_size = pair.geometry.block_size();
         End {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
-            incoming: Incoming::new(small_blocks),
+            incoming: Incoming::new(block_size <= SMALL_BLOCK),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             sleeps: Sleeps::new(),
             barrier: pair.barrier,
-            spins,
+            patience: Patience::new(block_size, core.has_one_processor()),
             pool,
             rang_at: Cell::new(None),
             letters_ended: Cell::new(false),
@@ -321,6 +299,9 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         deadline: Option<Instant>,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return self.look_too_late(look);
+        }
         // Set before the last look: what a dying partner published is found
         // before its death is reported.
         let gone = Cell::new(false);
@@ -334,7 +315,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 found => Ok(found),
             }
         };
-        if let Some(found) = self.look_for_a_while(look)? {
+        if let Some(found) = self.look_for_a_while(deadline, look)? {
             return Ok(found);
         }
         self.polled.set(Interest::NOTHING);
@@ -368,6 +349,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         found
     }
 
+    /// A wait whose deadline has passed: neither spins nor sleeps.
+    fn look_too_late<T>(&self, look: impl Fn() -> Result<Option<T>, Error>) -> Result<T, Error> {
+        // Who wants this wait to return has what it wants.
+        self.pair.is_cut_short();
+        match self.look_and_watch(look)? {
+            (Some(found), _) => Ok(found),
+            (None, false) => Err(Error::TimedOut),
+            (None, true) => Err(OVER),
+        }
+    }
+
     /// Takes the rings that are there, if there may be any.
     pub(super) fn consume(&self) -> Result<(), Error> {
         match self.rung.replace(false) {
@@ -376,29 +368,14 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
     }
 
-    /// Before it sleeps, an end looks for about as long as that would cost. It keeps the
-    /// processor at first, unless it has just woken the partner, and then gives it away in
-    /// between.
+    /// Before it sleeps, an end looks for about as long as that would cost.
     pub(super) fn look_for_a_while<T>(
         &self,
+        deadline: Option<Instant>,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        if self.rang_at.get() != Some(self.incoming.taken()) {
-            for _ in 0..self.spins {
-                if let Some(found) = look()? {
-                    return Ok(Some(found));
-                }
-                std::hint::spin_loop();
-            }
-        }
-        let since = Instant::now();
-        loop {
-            let found = look()?;
-            if found.is_some() || since.elapsed() >= YIELDS {
-                return Ok(found);
-            }
-            std::thread::yield_now();
-        }
+        let has_just_rung = self.rang_at.get() == Some(self.incoming.taken());
+        self.patience.look(has_just_rung, deadline, look)
     }
 
     fn sleep(&self, deadline: Option<Instant>) -> Result<Wake, Error> {

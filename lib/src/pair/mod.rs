@@ -9,6 +9,7 @@ mod arm;
 mod clock;
 mod end;
 mod mail;
+mod patience;
 mod poll;
 mod shared;
 
@@ -89,6 +90,7 @@ impl Pair {
         self.link.nudge();
     }
 
+    /// True once for each time.
     fn is_cut_short(&self) -> bool {
         self.cut_short.load(Ordering::Relaxed) && self.cut_short.swap(false, Ordering::Acquire)
     }
@@ -228,3 +230,6 @@ impl Pair {
         if over { Ok(()) } else { Err(self.died()) }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -118,7 +118,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             return Poll::Ready(Ok(found));
         }
         if pending == Interest::NOTHING
-            && let Some(found) = self.look_for_a_while(look)?
+            && let Some(found) = self.look_for_a_while(None, look)?
         {
             return Poll::Ready(Ok(found));
         }
