@@ -109,6 +109,10 @@ impl<const WORDS: usize> Outgoing<WORDS> {
 /// bytes, and from 9 to 50 GB/s at 4 KiB.
 const LAG_PAUSES: u32 = 16;
 
+/// Blocks up to this size, in bytes, take less time to copy than the two ends to tell each
+/// other of one.
+const SMALL_BLOCK: usize = 4096;
+
 /// Whoever took fewer than this since the last look is in lockstep.
 const LOCKSTEP: u64 = 16;
 
@@ -128,13 +132,18 @@ pub(crate) struct Incoming<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Incoming<WORDS> {
-    pub(crate) fn new(small_blocks: bool) -> Self {
+    /// Whether it pays to lag behind: blocks are small, and the partner can get ahead.
+    pub(crate) fn lags(block_size: usize, block_count: usize) -> bool {
+        block_size <= SMALL_BLOCK && block_count > 1
+    }
+
+    pub(crate) fn new(lags: bool) -> Self {
         Incoming {
             taken: Cell::new(0),
             seen: Cell::new(0),
             observed_at: Cell::new(0),
             paused: Cell::new(false),
-            lag_pauses: if small_blocks { LAG_PAUSES } else { 0 },
+            lag_pauses: if lags { LAG_PAUSES } else { 0 },
         }
     }
 
@@ -223,12 +232,23 @@ impl<const WORDS: usize> Incoming<WORDS> {
         Ok(found != taken)
     }
 
+    /// The next look does not lag: this end was woken for what it will find.
+    pub(crate) fn set_urgent(&self) {
+        let out_of_step = self.taken.get().wrapping_sub(LOCKSTEP);
+        self.observed_at.set(out_of_step);
+    }
+
     fn lag(&self, taken: u64) {
-        if taken - self.observed_at.replace(taken) < LOCKSTEP {
+        if self.is_in_lockstep(taken) {
             for _ in 0..self.lag_pauses {
                 std::hint::spin_loop();
             }
         }
+    }
+
+    /// Whether few were taken since this was asked last.
+    fn is_in_lockstep(&self, taken: u64) -> bool {
+        taken.wrapping_sub(self.observed_at.replace(taken)) < LOCKSTEP
     }
 }
 

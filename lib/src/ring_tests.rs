@@ -367,3 +367,16 @@ fn rings_are_consumed_before_each_announcement_and_not_between_a_wake_and_its_lo
     let turn = ["consume", "look", "sleep", "look"];
     assert_eq!(*log.borrow(), [turn, turn].concat());
 }
+
+#[test]
+fn an_end_lags_behind_a_partner_that_can_get_ahead_but_not_when_it_was_woken() {
+    let lags = Incoming::<SENT_WORDS>::lags;
+    assert!(lags(4096, 2));
+    assert!(!lags(4096, 1) && !lags(4097, 2));
+
+    let incoming = Incoming::<SENT_WORDS>::new(true);
+    assert!(incoming.is_in_lockstep(incoming.taken()));
+    incoming.set_urgent();
+    assert!(!incoming.is_in_lockstep(incoming.taken()));
+    assert!(incoming.is_in_lockstep(incoming.taken()));
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Pair;
-use super::patience::{Patience, SMALL_BLOCK};
+use super::patience::Patience;
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
 use crate::join::{Lone, Numbers};
@@ -87,17 +87,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
-        let block_size = pair.geometry.block_size();
+        let lags = Incoming::<IN>::lags(pair.geometry.block_size(), pair.geometry.block_count());
         End {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
-            incoming: Incoming::new(block_size <= SMALL_BLOCK),
+            incoming: Incoming::new(lags),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             sleeps: Sleeps::new(),
             barrier: pair.barrier,
-            patience: Patience::new(block_size, core.has_one_processor()),
+            patience: Patience::new(lags, core.has_one_processor()),
             pool,
             rang_at: Cell::new(None),
             letters_ended: Cell::new(false),
@@ -330,6 +330,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             || match self.sleep(deadline)? {
                 Wake::Rung => {
                     self.rung.set(true);
+                    self.incoming.set_urgent();
                     late.set(deadline.is_some_and(|deadline| deadline <= Instant::now()));
                     Ok(())
                 }

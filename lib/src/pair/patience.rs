@@ -8,13 +8,8 @@ use crate::error::Error;
 /// up answers within that.
 const SPINS: u32 = 50;
 
-/// The same with small blocks, where each look lasts longer (`ring::Incoming`
-/// lags).
-const SPINS_SMALL: u32 = 5;
-
-/// Blocks up to this size, in bytes, take less time to copy than the two ends to
-/// tell each other of one.
-pub(super) const SMALL_BLOCK: usize = 4096;
+/// The same where each look lasts longer: with small blocks.
+const SPINS_LAGGING: u32 = 5;
 
 /// How long to look and give the processor away in between, before sleeping: about what a
 /// sleep and a wake cost. The partner may be waiting for this very processor: to keep it for
@@ -26,11 +21,12 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(block_size: usize, has_one_processor: bool) -> Patience {
+    /// `lags`: each look lasts long (see [`crate::ring::Incoming`]).
+    pub(super) fn new(lags: bool, has_one_processor: bool) -> Patience {
         // On one processor, spinning only keeps the partner from running.
-        let spins = match (has_one_processor, block_size <= SMALL_BLOCK) {
+        let spins = match (has_one_processor, lags) {
             (true, _) => 0,
-            (false, true) => SPINS_SMALL,
+            (false, true) => SPINS_LAGGING,
             (false, false) => SPINS,
         };
         Patience { spins }
@@ -52,12 +48,19 @@ impl Patience {
                 std::hint::spin_loop();
             }
         }
-        let enough = Instant::now() + YIELDS;
-        let until = deadline.map_or(enough, |deadline| deadline.min(enough));
+        let mut until = None;
         loop {
-            let found = look()?;
-            if found.is_some() || until <= Instant::now() {
-                return Ok(found);
+            if let Some(found) = look()? {
+                return Ok(Some(found));
+            }
+            // After a look: who finds something has no need of the time.
+            let now = Instant::now();
+            let until = *until.get_or_insert_with(|| {
+                let enough = now + YIELDS;
+                deadline.map_or(enough, |deadline| deadline.min(enough))
+            });
+            if until <= now {
+                return Ok(None);
             }
             std::thread::yield_now();
         }

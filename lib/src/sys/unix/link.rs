@@ -56,7 +56,13 @@ impl Link {
 
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Wake, Error> {
         let ([process, socket], [bell, nudges]) = (self.ends(), self.bells());
-        let found = poll_until([process, socket, bell, nudges], deadline)?;
+        let found = match self.nudges {
+            Some(_) => poll_until([process, socket, bell, nudges], deadline)?,
+            None => {
+                let [process, socket, bell] = poll_until([process, socket, bell], deadline)?;
+                [process, socket, bell, bell]
+            }
+        };
         Ok(self.wake(found))
     }
 
