@@ -181,6 +181,13 @@ pub use crate::unreturned::Unreturned;
 pub use crate::wait::{Interest, Waitable, wait_any};
 pub use crate::writer::Writer;
 
+/// Bytes of memory that this process may still take, by the machine and its control groups, if
+/// that is known.
+#[doc(hidden)]
+pub fn available_memory() -> Option<u64> {
+    sys::available_memory()
+}
+
 /// The example in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,6 +1,7 @@
 //! The Reader's half: from the [`source`], whose [`holes`] are passed and whose
-//! [`changes`] are noticed, into empty blocks, by the [`pump`].
+//! [`changes`] are noticed, into empty blocks, by the [`pump`]; a stream is read [`ahead`].
 
+mod ahead;
 mod cache;
 mod changes;
 mod holes;

@@ -12,11 +12,12 @@
 use std::io;
 use std::ops::Range;
 
-use brigade::{Label, Monitor, Reader};
+use brigade::{EmptyBlock, Error, Label, Monitor, Reader};
 
 use crate::failure::{Exit, Failure};
 use crate::metadata::Metadata;
 use crate::rate::Limiter;
+use crate::reader::ahead::{Ahead, Next};
 use crate::reader::holes;
 use crate::reader::source::Source;
 use crate::request::args::When;
@@ -54,7 +55,9 @@ pub(crate) struct Pump<'p> {
     /// The Writer gets to know what to go on from, and has heard of so many subtrees.
     tells_subtrees: bool,
     told_subtrees: u64,
-    /// What was read and not sent yet.
+    /// What was read before there was a block for it.
+    ahead: Ahead,
+    /// What comes before that, and was not sent yet.
     unsent: Unsent,
     /// Bytes of the source that were sent, holes among them.
     sent: u64,
@@ -106,6 +109,7 @@ impl<'p> Pump<'p> {
             hashed: 0,
             tells_subtrees,
             told_subtrees: 0,
+            ahead: Ahead::new(settings.reads_ahead && source.is_stream()),
             unsent: Unsent {
                 bytes,
                 ..Unsent::default()
@@ -243,44 +247,96 @@ impl<'p> Pump<'p> {
 
     /// Sends some more; false at the end.
     fn step(&mut self, source: &mut Source, to: &To<'_>) -> Result<bool, Failure> {
-        self.send_unsent(to)?;
+        self.send_unsent(source, to)?;
         let at = self.sent;
         let failed = |source: &Source, error| read_failed(source, at, &error);
         if self.settings.sparse != When::Never {
             let skipped = source.skip_hole();
             if let Some(len) = skipped.map_err(|error| failed(source, error))? {
                 self.unsent.hole = len;
-                self.send_unsent(to)?;
+                self.send_unsent(source, to)?;
                 return Ok(true);
             }
         }
-        let len = match self.unsent.bytes.is_empty() {
+        let (len, unpaced) = match self.unsent.bytes.is_empty() {
             true => {
-                let mut block = to.reader.empty_block()?;
-                let most = self.limiter.piece(block.len());
-                let len = source.fill(&mut block[..most]);
-                let len = self.unless_lost(source, len, to)?;
+                let mut block = self.empty_block(source, to)?;
+                let (len, unpaced) = self.take(source, &mut block, to)?;
                 if len > 0 {
                     self.check_more(len)?;
                     self.hash(&block[..len]);
                     block.send_as(len, Label::new(wire::DATA, self.sent))?;
                     self.note(len as u64, to);
                 }
-                len
+                (len, unpaced)
             }
             false => {
-                let most = self.limiter.piece(self.unsent.bytes.len());
-                let len = source.fill(&mut self.unsent.bytes[..most]);
-                let len = self.unless_lost(source, len, to)?;
+                let mut bytes = std::mem::take(&mut self.unsent.bytes);
+                let taken = self.take(source, &mut bytes, to);
+                self.unsent.bytes = bytes;
+                let (len, unpaced) = taken?;
                 self.check_more(len)?;
                 self.unsent.rest = 0..len;
-                self.send_unsent(to)?;
-                len
+                self.send_unsent(source, to)?;
+                (len, unpaced)
             }
         };
-        self.tell_subtrees(to)?;
-        self.limiter.pace(len);
+        self.tell_subtrees(source, to)?;
+        self.limiter.pace(unpaced);
         Ok(len > 0)
+    }
+
+    /// The next bytes into `block`: how many they are, and of these, how many the limiter does
+    /// not know of.
+    fn take(
+        &mut self,
+        source: &mut Source,
+        block: &mut [u8],
+        to: &To<'_>,
+    ) -> Result<(usize, usize), Failure> {
+        if let Some(taken) = self.ahead.take(block) {
+            return Ok((self.unless_lost(source, taken, to)?, 0));
+        }
+        let most = self.limiter.piece(block.len());
+        let read = source.fill(&mut block[..most]);
+        let len = self.unless_lost(source, read, to)?;
+        Ok((len, len))
+    }
+
+    /// An empty block, as soon as there is one. Meanwhile the source may be read ahead.
+    fn empty_block<'r>(
+        &mut self,
+        source: &mut Source,
+        to: &To<'r>,
+    ) -> Result<EmptyBlock<'r>, Failure> {
+        let mut is_first = true;
+        loop {
+            match self.ahead.next() {
+                Next::Wait => return Ok(to.reader.empty_block()?),
+                Next::WaitUntil(deadline) => match to.reader.empty_block_until(deadline) {
+                    Err(Error::TimedOut) => {}
+                    waited => return Ok(waited?),
+                },
+                Next::Read => {
+                    if let Some(block) = to.reader.try_empty_block()? {
+                        return Ok(block);
+                    }
+                    match source.is_ready() {
+                        true => self.read_ahead(source, to),
+                        false => source.wait_beside(to.reader)?,
+                    }
+                }
+            }
+            self.ahead.look(is_first, || to.reader.delivered().bytes);
+            is_first = false;
+        }
+    }
+
+    fn read_ahead(&mut self, source: &mut Source, to: &To<'_>) {
+        let most = self.limiter.piece(usize::MAX);
+        let len = self.ahead.read(source, most);
+        self.show(to);
+        self.limiter.pace(len);
     }
 
     /// What came of a read, which also ends when the Writer is lost.
@@ -300,18 +356,18 @@ impl<'p> Pump<'p> {
 
     /// What was read, or passed, and not sent: zeros as holes, and what is between them as
     /// data.
-    fn send_unsent(&mut self, to: &To<'_>) -> Result<(), Failure> {
+    fn send_unsent(&mut self, source: &mut Source, to: &To<'_>) -> Result<(), Failure> {
         if self.unsent.hole > 0 {
-            self.send_hole(self.unsent.hole, to)?;
+            self.send_hole(self.unsent.hole, source, to)?;
             self.unsent.hole = 0;
         }
         while !self.unsent.rest.is_empty() {
             let rest = self.unsent.rest.clone();
             let (len, is_zero) = holes::run(&self.unsent.bytes[rest.clone()]);
             match is_zero {
-                true => self.send_hole(len as u64, to)?,
+                true => self.send_hole(len as u64, source, to)?,
                 false => {
-                    let mut block = to.reader.empty_block()?;
+                    let mut block = self.empty_block(source, to)?;
                     let bytes = std::mem::take(&mut self.unsent.bytes);
                     let run = &bytes[rest.start..rest.start + len];
                     block[..len].copy_from_slice(run);
@@ -323,19 +379,20 @@ impl<'p> Pump<'p> {
             }
             self.unsent.rest.start += len;
         }
-        self.tell_subtrees(to)
+        self.tell_subtrees(source, to)
     }
 
-    fn send_hole(&mut self, len: u64, to: &To<'_>) -> Result<(), Failure> {
+    fn send_hole(&mut self, len: u64, source: &mut Source, to: &To<'_>) -> Result<(), Failure> {
         let end = self.sent + len;
         while self.hash.is_some() && self.hashed < end {
             let zeros = (end - self.hashed).min(ZEROS.len() as u64);
             self.hash(&ZEROS[..zeros as usize]);
             // It may take long.
-            to.monitor.set_figure(wire::READ, self.hashed);
+            to.monitor
+                .set_figure(wire::READ, self.hashed + self.ahead.len() as u64);
             to.reader.check()?;
         }
-        let block = to.reader.empty_block()?;
+        let block = self.empty_block(source, to)?;
         block.send_as(0, Label::new(wire::HOLE, len))?;
         self.holes += len;
         self.note(len, to);
@@ -352,7 +409,7 @@ impl<'p> Pump<'p> {
     /// What stands for the whole subtrees by now, if there are more than the Writer knows.
     /// It is not missed where blocks are too small for it: then another Reader begins with
     /// the hash of the first byte.
-    fn tell_subtrees(&mut self, to: &To<'_>) -> Result<(), Failure> {
+    fn tell_subtrees(&mut self, source: &mut Source, to: &To<'_>) -> Result<(), Failure> {
         let Some(tree) = self.hash.as_ref().filter(|_| self.tells_subtrees) else {
             return Ok(());
         };
@@ -365,7 +422,7 @@ impl<'p> Pump<'p> {
         let Some(begun) = begun.filter(|begun| begun.len() <= to.reader.block_size()) else {
             return Ok(());
         };
-        let mut block = to.reader.empty_block()?;
+        let mut block = self.empty_block(source, to)?;
         block[..begun.len()].copy_from_slice(&begun);
         Ok(block.send_as(begun.len(), Label::new(wire::SUBTREE, subtrees))?)
     }
@@ -385,7 +442,8 @@ impl<'p> Pump<'p> {
 
     /// How far it is.
     fn show(&self, to: &To<'_>) {
-        to.monitor.set_figure(wire::READ, self.sent);
+        let read = self.sent + self.ahead.len() as u64;
+        to.monitor.set_figure(wire::READ, read);
         to.monitor.set_figure(wire::HOLES, self.holes);
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use brigade::{Interest, Reader};
+
 use crate::failure::{Exit, Failure, reason};
 use crate::metadata::{Metadata, Stamp};
 use crate::reader::cache::Cache;
@@ -284,6 +286,28 @@ impl Source {
             if self.is_interrupted() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+        }
+        Ok(())
+    }
+
+    /// Whether it goes by, as a pipe, and is not there to be read at any time.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.before.kind == Kind::Stream
+    }
+
+    /// Whether a read would return at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        // What is wrong the read finds out.
+        sys::is_ready(&self.file).unwrap_or(true)
+    }
+
+    /// Waits until there is something to read, or an empty block, or an end of either.
+    pub(crate) fn wait_beside(&self, reader: &Reader) -> Result<(), Failure> {
+        let handle = reader.handle()?;
+        if reader.arm(Interest::BLOCKS)? {
+            let waited = sys::wait_to_read_beside(&self.file, handle);
+            reader.disarm()?;
+            waited.map_err(|error| Failure::io("wait for", &self.path, &error))?;
         }
         Ok(())
     }

@@ -50,7 +50,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "256K", value_parser = size)]
     pub(crate) block_size: usize,
 
-    /// Number of blocks [default: 16; with --both no more than a small SOURCE fills, and one]
+    /// Number of blocks [default: 16; with --both no more than a small SOURCE fills, and one].
+    /// Without this and --block-size, a stream is read ahead if the other end is slow: 56 MiB
+    /// at most
     #[arg(long, value_name = "COUNT")]
     pub(crate) blocks: Option<usize>,
 

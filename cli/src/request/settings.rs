@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     /// Of one block, in bytes, and how many there are.
     pub(crate) block_size: usize,
     pub(crate) blocks: usize,
+    /// A stream may be read ahead, since nobody has said how much memory to take.
+    pub(crate) reads_ahead: bool,
     pub(crate) sync: bool,
     pub(crate) verify: bool,
     /// Goes on with what was left, and leaves what can be gone on with.
@@ -70,6 +72,7 @@ impl Settings {
         Settings {
             block_size: args.block_size,
             blocks: args.blocks.unwrap_or(DEFAULT_BLOCKS),
+            reads_ahead: args.blocks.is_none() && args.block_size == DEFAULT_BLOCK_SIZE,
             sync: !args.no_sync,
             verify: args.verify,
             resume: args.resume,

@@ -55,6 +55,7 @@
 //! | `is_ready(file)` | whether a read of a stream would return at once; false if that cannot be known |
 //! | `wait_until_ready(file)` | returns when it would; may return early |
 //! | `wait_to_read(file, limit)` | waits that long at most until a read of a stream would return at once: whether it would; true if that cannot be known |
+//! | `wait_to_read_beside(file, handle)` | waits until a read of a stream would return at once, if that can be known, or an end of a session may have something, by its `handle`; may return early |
 //! | `wait_until_room(file)` | returns when a write to a stream that was `WouldBlock` can go on, or fail; may return early |
 //! | `handle_for_syncing(file)` | another handle, through which the file can be synced while it is written |
 //! | `Entry::inherited_list()` | the access list, as an attribute holds it, that limits the mode of new files in that directory, if there is one |
@@ -73,6 +74,7 @@
 //! | `is_refusal(error)` | whether an owner, mode or attribute was not this user's to give, or nothing that the file system has; anything else went wrong |
 //! | `expect_holes(file)` | what is skipped in a new file need not take room; may do nothing |
 //! | `memory_bytes()` | the machine's memory, if it matters how large a file is beside it |
+//! | `spare_memory()` | how much memory this process may take beside what it needs, 0 if it has limits of its own; `None` if that is not known |
 //! | `forget_cached(file, offset, len)` | a hint that what is on disk of that range need not stay in memory; may do nothing |
 //! | `is_in_use(error)` | whether it was another process's use of the file that was in the way, and may soon be no more |
 //! | `name_len(name)`, `name_beginning(name, len)` | the length of a file name, in the system's own units, and the beginning of one; `NAME_MAX` is the usual limit |

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod attributes;
+mod bursts;
 mod copies;
 mod deaths;
 mod failures;

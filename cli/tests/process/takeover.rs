@@ -338,6 +338,44 @@ fn a_reader_that_waits_for_a_silent_stream_notices_and_goes_on() {
 }
 
 #[test]
+fn what_a_stream_s_reader_has_read_ahead_goes_to_the_next_writer() {
+    const AHEAD: usize = 40 << 20;
+    let place = Place::new();
+    let copy = Copy {
+        place: &place,
+        options: &["--no-sync"],
+        source: "-",
+    };
+    let mut command = copy.command(Reader);
+    command.stdin(Stdio::piped());
+    let mut reader = Half::start(command);
+    let mut input = reader.input();
+    let mut writer = copy.half(Writer);
+    let data = noise(AHEAD);
+    let (first, rest) = data.split_at(1 << 20);
+    input.write_all(first).unwrap();
+    place.wait_for_data();
+    writer.freeze();
+    let (sender, fed) = std::sync::mpsc::channel();
+    let rest = rest.to_vec();
+    std::thread::spawn(move || {
+        input.write_all(&rest).unwrap();
+        sender.send(input).unwrap();
+    });
+    let input = fed.recv_timeout(SOON).unwrap();
+    // The Reader waits for both by now, and hears that one of them is gone.
+    let killed = Instant::now();
+    writer.kill();
+    assert_soon(&reader, HOLDS, killed);
+    let writer = copy.half(Writer);
+    reader.hear(TAKEN);
+    drop(input);
+    writer.end().expect(0);
+    reader.end().expect(0);
+    assert_whole(&place, &data);
+}
+
+#[test]
 fn a_death_is_told_with_the_command_that_takes_the_place() {
     let place = Place::new();
     place.file("a", noise(SIZE));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::Duration;
 
@@ -51,6 +51,15 @@ pub(crate) fn wait_to_read(file: &File, limit: Duration) -> io::Result<bool> {
         tv_nsec: limit.subsec_nanos().into(),
     };
     poll_for_input(file, Some(&limit))
+}
+
+pub(crate) fn wait_to_read_beside(file: &File, other: BorrowedFd<'_>) -> io::Result<()> {
+    let mut fds = [
+        PollFd::new(file, PollFlags::IN),
+        PollFd::from_borrowed_fd(other, PollFlags::IN),
+    ];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+    Ok(())
 }
 
 pub(crate) fn wait_until_room(file: &File) -> io::Result<()> {

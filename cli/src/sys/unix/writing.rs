@@ -28,6 +28,16 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     Some(system.totalram * u64::from(system.mem_unit))
 }
 
+pub(crate) fn spare_memory() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit};
+    // What lacks memory then may be something that ends the program.
+    let is_limited = |resource| getrlimit(resource).current.is_some();
+    match is_limited(Resource::As) || is_limited(Resource::Data) {
+        true => Some(0),
+        false => brigade::available_memory(),
+    }
+}
+
 pub(crate) fn forget_cached(file: &File, offset: u64, len: Option<u64>) {
     let len = len.and_then(std::num::NonZeroU64::new);
     let _ = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);

@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io::{self};
-use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use windows_sys::Win32::Foundation::ERROR_INVALID_HANDLE;
+use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, WAIT_FAILED, WAIT_TIMEOUT};
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
+use windows_sys::Win32::System::Threading::{INFINITE, WaitForSingleObject};
 
 use super::errors::*;
 
@@ -78,6 +79,25 @@ pub(crate) fn wait_to_read(file: &File, limit: Duration) -> io::Result<bool> {
             Ok(0) => std::thread::sleep(Duration::from_millis(1)),
             // Whatever it is, the read finds out.
             Ok(_) | Err(_) => return Ok(true),
+        }
+    }
+}
+
+/// By looking at the pipe each time that the handle was waited for a moment. Beside what is no
+/// pipe, the handle alone is waited for.
+pub(crate) fn wait_to_read_beside(file: &File, other: BorrowedHandle<'_>) -> io::Result<()> {
+    loop {
+        let limit_ms = match peek(file) {
+            Ok(0) => 1,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(_) => INFINITE,
+        };
+        // SAFETY: the handle is open as long as it is borrowed.
+        match unsafe { WaitForSingleObject(other.as_raw_handle(), limit_ms) } {
+            WAIT_TIMEOUT => {}
+            WAIT_FAILED => return Err(io::Error::last_os_error()),
+            _ => return Ok(()),
         }
     }
 }

@@ -55,6 +55,10 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     None
 }
 
+pub(crate) fn spare_memory() -> Option<u64> {
+    brigade::available_memory()
+}
+
 /// The system cannot be told.
 pub(crate) fn forget_cached(_file: &File, _offset: u64, _len: Option<u64>) {}
 
