@@ -7,13 +7,15 @@
 //! cargo run --release --manifest-path bench/Cargo.toml -- [ROUNDS [BLOCK_SIZE...]]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
+//! brigade-bench give|take BYTES RATE steady|ON/OFF/FIRST
 //! bench/run [--quick] [--only TABLE...]
 //! ```
 //!
 //! The first measures throughput (with blocks of those sizes) and, without a size,
 //! latency; the second compares this build with another one of this benchmark at PATH,
 //! which may be that of another commit; the third compares tasks of Tokio with threads, and with
-//! Tokio's pipes; the last puts these and other rivals into one report.
+//! Tokio's pipes; the fourth is one end of a pipeline, which gives or takes RATE bytes a second, always
+//! or for ON of every ON + OFF milliseconds; the last puts these and other rivals into one report.
 
 mod against;
 mod alone;
@@ -21,6 +23,7 @@ mod bare;
 mod figures;
 mod latency;
 mod lines;
+mod paced;
 mod partner;
 #[cfg(unix)]
 mod report;
@@ -46,6 +49,8 @@ fn main() -> Outcome<()> {
             Ok(())
         }
         ["alone", what, times] => alone::run(what, times.parse()?),
+        ["give", bytes, rate, phases] => paced::give(bytes.parse()?, rate, phases),
+        ["take", bytes, rate, phases] => paced::take(bytes.parse()?, rate, phases),
         #[cfg(unix)]
         ["report", ref args @ ..] => report::report(args),
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),

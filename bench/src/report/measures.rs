@@ -17,7 +17,7 @@ pub struct Table {
 }
 
 /// Names of all tables, in the order of the report.
-pub const TABLES: [&str; 9] = [
+pub const TABLES: [&str; 10] = [
     "ring",
     "wake",
     "turns",
@@ -27,6 +27,7 @@ pub const TABLES: [&str; 9] = [
     "sessions",
     "tasks",
     "languages",
+    "bursty",
 ];
 
 /// How much is measured.
@@ -93,6 +94,7 @@ pub fn table(name: &'static str, places: &Places, scale: Scale) -> Table {
         "verify" => verify(places, scale),
         "sessions" => sessions(scale),
         "languages" => languages(scale),
+        "bursty" => bursty(scale),
         _ => tasks(scale),
     }
 }
@@ -119,7 +121,7 @@ fn ring(scale: Scale) -> Table {
                 memory, no sleeping, no checks, no deaths; when both processes are not running at the same time, it spins in vain. iceoryx2 \
                 is asked again and again as in its own benchmark; brigade sleeps when there is nothing to do.",
         cases: sizes.iter().map(case).collect(),
-        pace: scale.pace(31, 7),
+        pace: scale.pace(31, 6),
     }
 }
 
@@ -198,7 +200,7 @@ fn copy(places: &Places, scale: Scale) -> Table {
                 brigade's two halves are processes that copy through shared memory, `--no-sync` because the others do not sync \
                 either.",
         cases,
-        pace: scale.pace(21, 6),
+        pace: scale.pace(21, 5),
     }
 }
 
@@ -256,7 +258,7 @@ fn copies(name: &str, places: &Places, to: &Path, scale: Scale) -> Case {
         ],
         rivals: commands
             .into_iter()
-            .map(|(name, command)| timed(name, command, 1, share, to))
+            .map(|(name, command)| timed(name, command, 1, share, &[to]))
             .collect(),
         limit: limit(64 << 10),
     }
@@ -278,8 +280,8 @@ fn start(places: &Places, scale: Scale) -> Table {
             name: "1 KiB".into(),
             figures: vec![time_of("time"), time_of("processor time")],
             rivals: vec![
-                timed("brigade", ours, 10, 1.0, &to),
-                timed("cp", words(&["cp", &source, &to_name]), 10, 1.0, &to),
+                timed("brigade", ours, 10, 1.0, &[&to]),
+                timed("cp", words(&["cp", &source, &to_name]), 10, 1.0, &[&to]),
             ],
             limit: limit(64 << 10),
         }],
@@ -312,14 +314,14 @@ fn verify(places: &Places, scale: Scale) -> Table {
             name: "tmpfs".into(),
             figures: vec![time_of("time"), time_of("processor time")],
             rivals: vec![
-                timed("brigade --verify", ours, 1, share, &to),
-                timed("cp && b3sum", hashes(""), 1, share, &to),
+                timed("brigade --verify", ours, 1, share, &[&to]),
+                timed("cp && b3sum", hashes(""), 1, share, &[&to]),
                 timed(
                     "the same, one thread",
                     hashes("--num-threads 1 "),
                     1,
                     share,
-                    &to,
+                    &[&to],
                 ),
             ],
             limit: limit(64 << 10),
@@ -411,7 +413,7 @@ fn languages(scale: Scale) -> Table {
         about: "C: the ring's table, by a program in C through the shared library. Python: numpy arrays copied into the link and out of it; \
                 `bench/python/links.py` shows how each rival is used.",
         cases,
-        pace: scale.pace(15, 5),
+        pace: scale.pace(15, 4),
     }
 }
 
@@ -458,6 +460,111 @@ fn tasks(scale: Scale) -> Table {
     }
 }
 
+/// What both ends of a pipeline give and take in a second, when they do.
+const PACED_RATE: &str = "50e6";
+
+/// So many rounds are enough where clocks say how long it takes, and all that there is time for.
+const ROUNDS_PACED: usize = 3;
+
+fn bursty(scale: Scale) -> Table {
+    let all = &PIPES[..];
+    let large: Vec<_> = all.iter().filter(|pipe| pipe.is_large).copied().collect();
+    let cases = scale.either(
+        vec![pipeline(
+            "half apart",
+            40,
+            "1000/1000/0",
+            "1000/1000/500",
+            &large,
+        )],
+        vec![
+            pipeline("steady", 50, "steady", "steady", all),
+            pipeline("half apart", 90, "1000/1000/0", "1000/1000/500", all),
+            pipeline("by turns", 90, "1000/1000/0", "1000/1000/1000", &large),
+        ],
+    );
+    Table {
+        title: "Both ends of a pipeline are slow, and come in bursts",
+        about: "A source that gives 50 MB/s, and a destination that takes 50 MB/s; neither makes up for more than 10 ms. Steady: 50 MB, without a pause. \
+                Half apart and by turns: 90 MB, each end 1 s on and 1 s off; the destination begins half a second after the source (quick: 40 MB), \
+                or a second, when the source pauses. Who has no room for a second's bytes would take minutes for the last, and is not asked. \
+                The slower end alone is the destination, with a source that does not pause. Three rounds (quick: one): clocks decide here, and \
+                figures hardly differ.",
+        cases,
+        pace: Pace {
+            rounds: scale.rounds.unwrap_or(scale.either(1, ROUNDS_PACED)),
+            least: 1,
+            budget: Duration::from_secs(3 * 60),
+        },
+    }
+}
+
+/// What stands between the two ends.
+#[derive(Clone, Copy)]
+struct Pipe {
+    name: &'static str,
+    command: &'static str,
+    /// It has room for a second's bytes.
+    is_large: bool,
+}
+
+const PIPES: [Pipe; 6] = [
+    Pipe {
+        name: "brigade",
+        command: "target/release/brigade --both -q - -",
+        is_large: true,
+    },
+    Pipe {
+        name: "brigade --blocks 16",
+        command: "target/release/brigade --both -q --blocks 16 - -",
+        is_large: false,
+    },
+    Pipe {
+        name: "mbuffer",
+        command: "mbuffer -q",
+        is_large: true,
+    },
+    Pipe {
+        name: "mbuffer -m 64M",
+        command: "mbuffer -q -m 64M",
+        is_large: true,
+    },
+    Pipe {
+        name: "buffer",
+        command: "buffer",
+        is_large: false,
+    },
+    Pipe {
+        name: "cat | cat",
+        command: "cat | cat",
+        is_large: false,
+    },
+];
+
+fn pipeline(name: &str, megabytes: u64, gives: &str, takes: &str, pipes: &[Pipe]) -> Case {
+    let bytes = megabytes * 1_000_000;
+    let rival = |name: &str, source: String| {
+        let script = format!("{source} | {BENCH} take {bytes} {PACED_RATE} {takes}");
+        timed(name, words(&["sh", "-c", &script]), 1, 1.0, &[])
+    };
+    let through = |pipe: &Pipe| {
+        let source = format!(
+            "{BENCH} give {bytes} {PACED_RATE} {gives} | {}",
+            pipe.command
+        );
+        rival(pipe.name, source)
+    };
+    let mut rivals: Vec<_> = pipes.iter().map(through).collect();
+    let alone = format!("head -c {bytes} /dev/zero");
+    rivals.push(rival("the slower end alone", alone));
+    Case {
+        name: name.into(),
+        figures: vec![time_of("time"), time_of("processor time")],
+        rivals,
+        limit: limit(64 << 10),
+    }
+}
+
 /// The programs that measure, as seen from the project's folder.
 const BENCH: &str = "bench/target/release/brigade-bench";
 const RIVALS: &str = "bench/rivals/target/release/brigade-rivals";
@@ -498,14 +605,14 @@ const FIRST_BYTES: u64 = 16 << 20;
 const FIRST_LEAST: u64 = 16;
 const FIRST_MOST: u64 = 64 << 10;
 
-fn timed(name: &str, command: Vec<String>, times: u32, share: f64, to: &Path) -> Rival {
+fn timed(name: &str, command: Vec<String>, times: u32, share: f64, fresh: &[&Path]) -> Rival {
     Rival {
         name: name.into(),
         work: Work::Timed {
             command,
             times,
             share,
-            fresh: vec![to.to_owned()],
+            fresh: fresh.iter().map(|&path| path.to_owned()).collect(),
         },
     }
 }

@@ -25,7 +25,7 @@ no limit here, and the ratios say how the rivals fare on a busy machine. What th
 
 const NOT_MEASURED: &str = "\
 - What is durable: copies that wait for a disk, slow devices, `--resume` and takeovers after deaths.
-- Ends that come in bursts, and pools of other sizes than 4 MiB.
+- Pools of other sizes than 4 MiB.
 - Scale: many sessions at once, tables of more than two processors, machines with several sockets.
 - Windows. (`cargo run --release --manifest-path bench/Cargo.toml` measures ring and latencies there.)
 - brigade against itself of another day: that is `--against` of the same program.
