@@ -19,6 +19,7 @@ use crate::metadata::Metadata;
 use crate::rate::Limiter;
 use crate::reader::ahead::{Ahead, Next};
 use crate::reader::holes;
+use crate::reader::nap::Blocks;
 use crate::reader::source::Source;
 use crate::request::args::When;
 use crate::request::plan::Plan;
@@ -78,6 +79,7 @@ struct Unsent {
 /// The Writer of the moment.
 struct To<'r> {
     reader: &'r Reader,
+    blocks: Blocks<'r>,
     monitor: Monitor,
 }
 
@@ -266,6 +268,7 @@ impl<'p> Pump<'p> {
                     self.check_more(len)?;
                     self.hash(&block[..len]);
                     block.send_as(len, Label::new(wire::DATA, self.sent))?;
+                    to.blocks.count(len);
                     self.note(len as u64, to);
                 }
                 (len, unpaced)
@@ -312,7 +315,7 @@ impl<'p> Pump<'p> {
         let mut is_first = true;
         loop {
             match self.ahead.next() {
-                Next::Wait => return Ok(to.reader.empty_block()?),
+                Next::Wait => return Ok(to.blocks.empty()?),
                 Next::WaitUntil(deadline) => match to.reader.empty_block_until(deadline) {
                     Err(Error::TimedOut) => {}
                     waited => return Ok(waited?),
@@ -374,6 +377,7 @@ impl<'p> Pump<'p> {
                     self.hash(run);
                     self.unsent.bytes = bytes;
                     block.send_as(len, Label::new(wire::DATA, self.sent))?;
+                    to.blocks.count(len);
                     self.note(len as u64, to);
                 }
             }
@@ -452,6 +456,7 @@ impl To<'_> {
     fn of(reader: &Reader) -> To<'_> {
         To {
             reader,
+            blocks: Blocks::of(reader),
             monitor: reader.monitor(),
         }
     }
