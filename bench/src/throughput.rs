@@ -39,21 +39,31 @@ fn count(size: usize) -> u64 {
     bytes / size as u64
 }
 
-/// Measures brigade, a bare ring and a pipe with blocks of `sizes`.
+/// Measures brigade, with and without batches, a bare ring and a pipe with blocks of `sizes`.
 pub fn table(rounds: usize, sizes: &[usize]) -> Outcome<()> {
-    println!("{rounds} rounds, the three in turn; median (least to most)");
+    println!("{rounds} rounds, the four in turn; median (least to most)");
     println!(
-        "{:>8}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}",
-        "block", "bare ring", "brigade", "pipe", "brigade/bare", "brigade/pipe"
+        "{:>8}  {:>24}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}  {:>20}",
+        "block",
+        "bare ring",
+        "brigade",
+        "brigade, batch",
+        "pipe",
+        "brigade/bare",
+        "batch/bare",
+        "brigade/pipe"
     );
     for &size in sizes {
-        let [bare, brigade, pipe] = rates(rounds, ["bare", "brigade", "pipe"], size)?;
+        let rivals = ["bare", "brigade", "batch", "pipe"];
+        let [bare, brigade, batch, pipe] = rates(rounds, rivals, size)?;
         println!(
-            "{size:>8}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}",
+            "{size:>8}  {:>24}  {:>24}  {:>24}  {:>24}  {:>20}  {:>20}  {:>20}",
             show(&bare, size),
             show(&brigade, size),
+            show(&batch, size),
             show(&pipe, size),
             spread(&ratios(&brigade, &bare), 1.0, ""),
+            spread(&ratios(&batch, &bare), 1.0, ""),
             spread(&ratios(&brigade, &pipe), 1.0, "")
         );
     }
@@ -143,6 +153,7 @@ fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
     match rival {
         "bare" => drain_bare::<SIZE>(&place, count),
         "brigade" => drain_brigade::<SIZE>(&place, count),
+        "batch" => drain_batch::<SIZE>(&place, count),
         "owned" => drain_owned::<SIZE>(&place, count),
         "pipe" => drain_pipe::<SIZE>(&place, count),
         "socket" => drain_socket::<SIZE>(&place, count),
@@ -159,6 +170,7 @@ fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> 
             Ok(())
         }
         "brigade" => fill_brigade::<SIZE>(place, &data, count),
+        "batch" => fill_batch::<SIZE>(place, &data, count),
         "owned" => fill_owned::<SIZE>(place, &data, count),
         "pipe" => fill_stream(std::io::stdout().lock(), &data, count),
         "socket" => fill_stream(socket::connect(place)?, &data, count),
@@ -198,6 +210,40 @@ fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration
         black_box(&out);
     }
     let took = start.ok_or("nothing came")?.elapsed();
+    assert_eq!(writer.finish()?.blocks, count);
+    partner::wait(child)?;
+    Ok(took)
+}
+
+/// How many blocks pass together in batches.
+const BATCH: usize = 32;
+
+fn fill_batch<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcome<()> {
+    let reader = partner::join_as_reader(place, options(SIZE))?;
+    let batch = reader.batch(BATCH);
+    for index in 0..count {
+        let mut block = batch.empty_block()?;
+        block[..SIZE].copy_from_slice(&black_box(data)[..SIZE]);
+        block.send(SIZE, index)?;
+    }
+    drop(batch);
+    reader.finish()?;
+    Ok(())
+}
+
+fn drain_batch<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+    let child = partner::spawn("batch", place, SIZE, count)?;
+    let writer = partner::join_as_writer(place, options(SIZE))?;
+    let mut out = vec![0u8; SIZE];
+    let mut start = None;
+    let batch = writer.batch(BATCH);
+    while let Some(block) = batch.data_block()? {
+        start.get_or_insert_with(Instant::now);
+        out[..SIZE].copy_from_slice(&block[..SIZE]);
+        black_box(&out);
+    }
+    let took = start.ok_or("nothing came")?.elapsed();
+    drop(batch);
     assert_eq!(writer.finish()?.blocks, count);
     partner::wait(child)?;
     Ok(took)

@@ -24,6 +24,9 @@
 //! home through its end, which passes it on in its next call; an end that waits is woken for
 //! it. A detached block costs some 20 ns more.
 //!
+//! Small blocks cost less in a batch ([`Reader::batch`], [`Writer::batch`]), in which the partner
+//! is told of several at a time. The blocks are as any others.
+//!
 //! What travels with a block beside its bytes is its [`Label`]. A message of any length goes
 //! in several blocks ([`Reader::send_message`], [`Writer::message`]); a stream of bytes takes no
 //! notice of blocks at all ([`Reader::stream`], [`Writer::stream`], and `into_stream`); and who
@@ -133,6 +136,7 @@ compile_error!(
      each is stored and loaded in one piece"
 );
 
+mod batch;
 mod block;
 mod error;
 mod inspect;
@@ -156,6 +160,7 @@ mod unreturned;
 mod wait;
 mod writer;
 
+pub use crate::batch::{ReceiveBatch, SendBatch};
 pub use crate::block::{DataBlock, EmptyBlock, Label, Newest, OwnedDataBlock, OwnedEmptyBlock};
 pub use crate::error::{Delivered, Error, Violation};
 pub use crate::inspect::{Member, Session, sessions};

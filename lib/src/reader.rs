@@ -63,9 +63,9 @@ impl Reader {
             more: label.more,
             tag: label.tag,
         };
-        let entry = sent.to_words();
-        self.end.pool().send(block, entry, self.end.published());
-        self.end.publish(entry);
+        let (entry, is_in_batch) = (sent.to_words(), block.is_in_batch());
+        self.end.pool().send(block, entry, self.end.appended());
+        self.end.pass(entry, is_in_batch);
     }
 
     /// The process at the other end.
@@ -285,10 +285,11 @@ impl Reader {
     }
 
     /// Sends what other threads have sent with [detached](EmptyBlock::detach) blocks, as every
-    /// call does that looks for something. For who makes none of those for a while.
+    /// call does that looks for something, and sends what a [batch](Reader::batch) has kept
+    /// back. For who makes none of those calls for a while.
     #[inline]
     pub fn pass_on(&self) {
-        self.end.bring_home();
+        self.end.pass_on();
     }
 
     /// Says that no more data will come: neither blocks nor letters can be sent after
@@ -438,7 +439,7 @@ impl Reader {
     /// Writer that does something about it.
     pub fn abort_with(self, code: u32, reason: &str) {
         // What other threads have sent before, was sent: as when it is dropped.
-        self.end.bring_home();
+        self.end.pass_on();
         self.end.abort_with(code, reason);
     }
 

@@ -8,7 +8,8 @@
 //!
 //! **Publish**: write the entry, then store the counter with Release. The
 //! observer's acquiring load of the counter makes the entry, and the block that it
-//! names, visible.
+//! names, visible. Several entries can be written, and the counter stored once for
+//! all of them.
 //!
 //! **Sleep and wake.** Whoever finds nothing to do *announces* that it sleeps,
 //! looks once more, and only then sleeps; whoever publishes looks at the
@@ -67,37 +68,47 @@ impl Barrier {
 
 /// The queue in one's own region, of entries of `WORDS` words.
 pub(crate) struct Outgoing<const WORDS: usize> {
-    /// This end's own copy of its `published`, so that it is never loaded.
-    published: Cell<u64>,
+    /// Entries written so far. The last of them may not be published yet.
+    appended: Cell<u64>,
 }
 
 impl<const WORDS: usize> Outgoing<WORDS> {
     pub(crate) fn new() -> Self {
         Outgoing {
-            published: Cell::new(0),
+            appended: Cell::new(0),
         }
     }
 
-    pub(crate) fn published(&self) -> u64 {
-        self.published.get()
+    /// How many entries were written, published or not.
+    #[inline(always)]
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.get()
     }
 
-    /// Appends `entry` and publishes it. `queue` is this end's own, of a power
-    /// of two of entries, and has room because the caller gives away a block
-    /// that it holds.
+    /// How many entries were published.
+    pub(crate) fn published(&self, own: &Control<Own>) -> u64 {
+        own.published.0.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Writes `entry`, for the next [`Outgoing::publish`]. `queue` is this end's own, of a
+    /// power of two of entries, and has room because the caller gives away a block that it
+    /// holds.
     #[inline(always)]
-    pub(crate) fn publish(&self, own: &Control<Own>, queue: &[AtomicU64], entry: [u64; WORDS]) {
-        let published = self.published.get();
-        for (word, value) in entry_words::<_, WORDS>(queue, published).iter().zip(entry) {
+    pub(crate) fn append(&self, queue: &[AtomicU64], entry: [u64; WORDS]) {
+        let appended = self.appended.get();
+        for (word, value) in entry_words::<_, WORDS>(queue, appended).iter().zip(entry) {
             word.store(value, Ordering::Relaxed);
         }
         at_step("entry written");
-        self.published.set(published + 1);
+        self.appended.set(appended + 1);
+    }
+
+    /// Publishes all that was written.
+    #[inline(always)]
+    pub(crate) fn publish(&self, own: &Control<Own>) {
         // Pairs with the Acquire in `Incoming::observe`.
-        own.published
-            .0
-            .blocks
-            .store(published + 1, Ordering::Release);
+        let blocks = &own.published.0.blocks;
+        blocks.store(self.appended.get(), Ordering::Release);
     }
 }
 

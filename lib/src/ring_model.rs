@@ -96,6 +96,8 @@ struct World {
     blocks: Vec<UnsafeCell<u64>>,
     messages: u64,
     sleeper: Sleeper,
+    /// Both ends publish when they have so much kept back, and before they wait.
+    batch: u64,
 }
 
 // SAFETY: whether the threads' uses of the cells are ordered is what loom checks.
@@ -109,7 +111,12 @@ impl World {
             blocks: (0..blocks).map(|_| UnsafeCell::new(0)).collect(),
             messages,
             sleeper,
+            batch: 1,
         }
+    }
+
+    fn in_batches(self, batch: u64) -> World {
+        World { batch, ..self }
     }
 }
 
@@ -148,10 +155,26 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
         }
     }
 
-    fn publish(&self, entry: [u64; OUT]) {
-        self.outgoing
-            .publish(&self.own.control, &self.own.queue, entry);
+    fn pass(&self, entry: [u64; OUT]) {
+        self.outgoing.append(&self.own.queue, entry);
+        if self.outgoing.appended() - self.published() >= self.world.batch {
+            self.publish();
+        }
+    }
+
+    fn published(&self) -> u64 {
+        self.outgoing.published(&self.own.control)
+    }
+
+    fn publish(&self) {
+        self.outgoing.publish(&self.own.control);
         self.ring_if_wanted();
+    }
+
+    fn publish_kept(&self) {
+        if self.outgoing.appended() != self.published() {
+            self.publish();
+        }
     }
 
     fn take(&self, out: u64) -> Option<[u64; IN]> {
@@ -165,6 +188,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
     }
 
     fn end(&self) {
+        self.publish_kept();
         let state = &self.own.control.status.0.state;
         state
             .compare_exchange(RUNNING, ENDED, Ordering::Release, Ordering::Relaxed)
@@ -178,6 +202,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
     }
 
     fn wait<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        self.publish_kept();
         let sleep = || {
             self.own.bell.sleep();
             self.rung.set(true);
@@ -202,6 +227,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
 
     /// As `pair::End::arm`.
     fn arm(&self) -> bool {
+        self.publish_kept();
         if self.rung.replace(false) {
             self.own.bell.consume();
         }
@@ -248,7 +274,7 @@ fn payload(index: u64) -> u64 {
 fn run_reader(world: &World) {
     let end = End::<SENT_WORDS, RETURNED_WORDS>::new(world, &world.reader, &world.writer);
     let spare = RefCell::new((0..world.blocks.len() as u64).collect::<Vec<_>>());
-    let out = || end.outgoing.published() - end.incoming.taken();
+    let out = || end.published() - end.incoming.taken();
     for index in 0..world.messages {
         let look = || {
             let spare = spare.borrow_mut().pop();
@@ -263,7 +289,7 @@ fn run_reader(world: &World) {
             len: 8,
             tag: payload(index),
         };
-        end.publish(sent.to_words());
+        end.pass(sent.to_words());
     }
     end.end();
     end.wait(|| {
@@ -282,7 +308,7 @@ fn run_reader(world: &World) {
 fn run_writer(world: &World) {
     let end = End::<RETURNED_WORDS, SENT_WORDS>::new(world, &world.writer, &world.reader);
     let out = || {
-        let here = end.incoming.taken() - end.outgoing.published();
+        let here = end.incoming.taken() - end.published();
         world.blocks.len() as u64 - here
     };
     let mut index = 0;
@@ -305,7 +331,7 @@ fn run_writer(world: &World) {
         let bytes = world.blocks[usize::from(sent.block)].with(|bytes| unsafe { *bytes });
         assert_eq!(bytes, payload(index), "a block's bytes are not those sent");
         index += 1;
-        end.publish([sent.block.into()]);
+        end.pass([sent.block.into()]);
     }
     assert_eq!(index, world.messages, "the end came before the last block");
     end.end();
@@ -363,6 +389,15 @@ fn model_who_waits_by_steps_loses_no_wake() {
     explore(4, || World::new(1, 0, Sleeper::Steps));
 }
 
+#[test]
+fn model_what_is_kept_back_is_published_before_a_wait_and_no_wake_is_lost() {
+    explore(3, || World::new(2, 3, Sleeper::Fences).in_batches(2));
+    // Larger than the pool.
+    explore(2, || World::new(2, 3, Sleeper::Fences).in_batches(3));
+    explore(3, || World::new(1, 2, Sleeper::Fences).in_batches(2));
+    explore(2, || World::new(2, 3, Sleeper::Steps).in_batches(3));
+}
+
 /// How a sleep would have gone.
 #[derive(Debug, PartialEq)]
 enum Slept {
@@ -384,7 +419,7 @@ fn a_wake_can_be_lost(sleeper: Sleeper) -> bool {
                 let world = Arc::clone(&world);
                 move || {
                     End::<SENT_WORDS, RETURNED_WORDS>::new(&world, &world.reader, &world.writer)
-                        .publish([0; SENT_WORDS]);
+                        .pass([0; SENT_WORDS]);
                 }
             });
             let end = End::<RETURNED_WORDS, SENT_WORDS>::new(&world, &world.writer, &world.reader);

@@ -32,6 +32,10 @@ enum Operation {
     TakeData,
     /// Writer: gives one of the blocks it holds back.
     GiveBack(usize),
+    /// Reader: from here on, what it sends is published, or kept back.
+    KeepSent(bool),
+    /// Writer: from here on, what it gives back is published, or kept back.
+    KeepReturned(bool),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -41,6 +45,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => any::<usize>().prop_map(Operation::Send),
         3 => Just(Operation::TakeData),
         3 => any::<usize>().prop_map(Operation::GiveBack),
+        1 => any::<bool>().prop_map(Operation::KeepSent),
+        1 => any::<bool>().prop_map(Operation::KeepReturned),
     ]
 }
 
@@ -55,6 +61,11 @@ struct Bench {
     receiver: Incoming<SENT_WORDS>,
     giver: Outgoing<RETURNED_WORDS>,
     regainer: Incoming<RETURNED_WORDS>,
+
+    keeps_sent: bool,
+    kept_sent: Vec<Sent>,
+    keeps_returned: bool,
+    kept_returned: Vec<u16>,
 
     spare: Vec<u16>,
     filling: Vec<u16>,
@@ -76,6 +87,10 @@ impl Bench {
             receiver: Incoming::new(small_blocks),
             giver: Outgoing::new(),
             regainer: Incoming::new(small_blocks),
+            keeps_sent: false,
+            kept_sent: Vec::new(),
+            keeps_returned: false,
+            kept_returned: Vec::new(),
             spare: (0..blocks as u16).collect(),
             filling: Vec::new(),
             sent: VecDeque::new(),
@@ -95,13 +110,21 @@ impl Bench {
             Operation::Send(pick) => self.send(pick),
             Operation::TakeData => self.take_data(),
             Operation::GiveBack(pick) => self.give_back(pick),
+            Operation::KeepSent(keeps) => {
+                self.keeps_sent = keeps;
+                self.publish_sent();
+            }
+            Operation::KeepReturned(keeps) => {
+                self.keeps_returned = keeps;
+                self.publish_returned();
+            }
         }
         self.check();
     }
 
     fn take_empty(&mut self) {
         let block = self.spare.pop().or_else(|| {
-            let out = || self.sender.published() - self.regainer.taken();
+            let out = || self.sender.published(&self.reader) - self.regainer.taken();
             let found = self.regainer.take(
                 as_theirs::control(&self.writer),
                 as_theirs::queue(&self.returned_queue),
@@ -127,13 +150,20 @@ impl Bench {
             tag: self.next_tag,
         };
         self.next_tag += 1;
-        self.sender
-            .publish(&self.reader, &self.sent_queue, sent.to_words());
-        self.sent.push_back(sent);
+        self.sender.append(&self.sent_queue, sent.to_words());
+        self.kept_sent.push(sent);
+        self.publish_sent();
+    }
+
+    fn publish_sent(&mut self) {
+        if !self.keeps_sent {
+            self.sender.publish(&self.reader);
+            self.sent.extend(self.kept_sent.drain(..));
+        }
     }
 
     fn take_data(&mut self) {
-        let here = self.receiver.taken() - self.giver.published();
+        let here = self.receiver.taken() - self.giver.published(&self.writer);
         let out = || self.blocks as u64 - here;
         let found = self.receiver.take(
             as_theirs::control(&self.reader),
@@ -150,19 +180,28 @@ impl Bench {
             return;
         };
         let entry = [u64::from(sent.block)];
-        self.giver
-            .publish(&self.writer, &self.returned_queue, entry);
-        self.returned.push_back(sent.block);
+        self.giver.append(&self.returned_queue, entry);
+        self.kept_returned.push(sent.block);
+        self.publish_returned();
+    }
+
+    fn publish_returned(&mut self) {
+        if !self.keeps_returned {
+            self.giver.publish(&self.writer);
+            self.returned.extend(self.kept_returned.drain(..));
+        }
     }
 
     fn check(&self) {
-        let out = self.sender.published() - self.regainer.taken();
-        let away = self.sent.len() + self.draining.len() + self.returned.len();
+        let out = self.sender.published(&self.reader) - self.regainer.taken();
+        let draining = self.draining.len() + self.kept_returned.len();
+        let away = self.sent.len() + draining + self.returned.len();
         assert_eq!(out, away as u64, "what the Reader believes is out");
-        let here = self.receiver.taken() - self.giver.published();
-        assert_eq!(here, self.draining.len() as u64, "what the Writer has");
+        let here = self.receiver.taken() - self.giver.published(&self.writer);
+        assert_eq!(here, draining as u64, "what the Writer has");
         assert!(self.sent.len() <= self.blocks && self.returned.len() <= self.blocks);
-        let all = away + self.spare.len() + self.filling.len();
+        let filling = self.filling.len() + self.kept_sent.len();
+        let all = away + self.spare.len() + filling;
         assert_eq!(all, self.blocks, "each block is in exactly one place");
     }
 }

@@ -78,7 +78,7 @@ impl Writer {
         self.check_lost()?;
         let end = self.end();
         // What came home is given back: the old Reader may live, and ask what was.
-        end.bring_home();
+        end.pass_on();
         let lone = end.lone();
         end.leave("it goes on with another reader");
         Ok(Survivor { lone })
@@ -125,6 +125,7 @@ impl Writer {
         if end.has_ended() {
             return Err(Error::InvalidUse("the verdict was given"));
         }
+        end.pass_on();
         let lone = end.dismiss(code, reason);
         end.leave("it goes on with another reader");
         Ok(Survivor { lone })

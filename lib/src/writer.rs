@@ -96,9 +96,10 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn give_back(&self, block: Block) {
         if self.end.is_here() {
+            let is_in_batch = block.is_in_batch();
             self.end.count(block.len());
             let number = self.end.pool().give_back(block);
-            self.end.publish([number as u64]);
+            self.end.pass([number as u64], is_in_batch);
         }
     }
 
@@ -196,10 +197,11 @@ impl Writer {
     }
 
     /// Gives back the [detached](DataBlock::detach) blocks that other threads are done with, as
-    /// every call does that looks for something. For who makes none of those for a while.
+    /// every call does that looks for something, and those that a [batch](Writer::batch) has
+    /// kept. For who makes none of those calls for a while.
     #[inline]
     pub fn pass_on(&self) {
-        self.end.bring_home();
+        self.end.pass_on();
     }
 
     /// The newest of the blocks that have been sent, for who wants to know how things stand
@@ -385,8 +387,8 @@ impl Writer {
             return self.end.refuse_use("the verdict was given before");
         }
         // The Reader could not take the verdict: it waits for every block.
-        self.end.bring_home();
-        let blocks = self.end.taken() - self.end.published();
+        self.end.pass_on();
+        let blocks = self.end.taken() - self.end.appended();
         if blocks != 0 {
             let error = Error::NotGivenBack { blocks };
             self.end.abort(&format!("no verdict: {error}"));
@@ -418,7 +420,7 @@ impl Writer {
     /// Reader that does something about it.
     pub fn abort_with(self, code: u32, reason: &str) {
         // What other threads are done with, was given back: as when it is dropped.
-        self.end.bring_home();
+        self.end.pass_on();
         self.end.abort_with(code, reason);
     }
 

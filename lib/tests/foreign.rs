@@ -184,7 +184,7 @@ fn look_at(block: &DataBlock<'_>) {
 fn drain_one(writer: &Writer, turn: usize) -> io::Result<()> {
     let deadline = Instant::now() + LIMIT;
     let mut bytes = Vec::new();
-    match turn % 7 {
+    match turn % 8 {
         0 => writer.data_block_until(deadline)?.iter().for_each(look_at),
         1 => {
             if let Some(newest) = writer.newest_block_until(deadline)? {
@@ -216,6 +216,11 @@ fn drain_one(writer: &Writer, turn: usize) -> io::Result<()> {
             // Nothing is left of a block, whatever length the stranger gave it.
             let left = stream.fill_buf()?.len();
             stream.consume(left);
+        }
+        6 => {
+            let batch = writer.batch(2);
+            let block = batch.data_block_until(deadline)?;
+            block.iter().for_each(look_at);
         }
         _ => {
             let mut stream = writer.stream();

@@ -266,6 +266,29 @@ fn a_forked_child_gets_no_block_though_its_parent_has_seen_that_there_are_some()
 }
 
 #[test]
+fn a_forked_child_lets_go_of_nothing_that_a_batch_of_its_parent_keeps_back() {
+    let place = place();
+    let host = Seat::take(&place.name, &options().side(Side::Reader)).unwrap();
+    let name = place.name.clone();
+    let writer = std::thread::spawn(move || as_writer(&name));
+    let Role::Reader(reader) = host.wait().unwrap() else {
+        panic!("not the reader");
+    };
+    let writer = writer.join().unwrap();
+    let mut batch = Some(reader.batch(10));
+    let block = batch.as_ref().unwrap().empty_block().unwrap();
+    block.send(8, 0).unwrap();
+    assert_was_good(in_fork(|| {
+        drop(batch.take());
+        reader.pass_on();
+        true
+    }));
+    assert!(writer.try_data_block().unwrap().is_none());
+    drop(batch);
+    assert_eq!(writer.data_block().unwrap().unwrap().tag(), 0);
+}
+
+#[test]
 fn a_forked_child_can_neither_use_its_copy_of_an_invitation_nor_write_to_one_of_a_stream() {
     let invitation = invite(&options().wait(Duration::from_secs(20))).unwrap();
     let place = place();

@@ -105,6 +105,7 @@ fn ring(scale: Scale) -> Table {
         let mut rivals = vec![
             counted("brigade", &[BENCH, "measure", "brigade"], size),
             counted("bare ring", &[BENCH, "measure", "bare"], size),
+            counted("brigade, batch", &[BENCH, "measure", "batch"], size),
             counted("brigade, detached", &[BENCH, "measure", "owned"], size),
             counted("pipe", &[BENCH, "measure", "pipe"], size),
             counted("Unix socket", &[BENCH, "measure", "socket"], size),
@@ -119,7 +120,8 @@ fn ring(scale: Scale) -> Table {
         about: "One process copies the same bytes into each block, the other copies them out; 4 MiB, but at most \
                 1024 blocks and at least two, lie between them where that can be chosen. The bare ring is the limit: two counters in shared \
                 memory, no sleeping, no checks, no deaths; when both processes are not running at the same time, it spins in vain. iceoryx2 \
-                is asked again and again as in its own benchmark; brigade sleeps when there is nothing to do.",
+                is asked again and again as in its own benchmark; brigade sleeps when there is nothing to do. In a batch, \
+                32 blocks are sent with one store, and 32 given back.",
         cases: sizes.iter().map(case).collect(),
         pace: scale.pace(31, 6),
     }

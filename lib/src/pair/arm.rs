@@ -12,6 +12,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Says that this end is about to sleep; the barrier that has to follow.
     pub(crate) fn announce(&self) -> Result<Barrier, Error> {
         self.check_here()?;
+        self.publish_kept();
         self.consume()?;
         self.sleeps.announce(self.own.control());
         self.pool.set_asleep();

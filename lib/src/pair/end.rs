@@ -32,6 +32,8 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) peer: View<Theirs>,
     outgoing: Outgoing<OUT>,
     pub(super) incoming: Incoming<IN>,
+    /// Bytes of the blocks given back, published or not (Writer).
+    returned_bytes: Cell<u64>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) sleeps: Sleeps,
@@ -55,7 +57,7 @@ impl<const OUT: usize, const IN: usize> std::fmt::Debug for End<OUT, IN> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("End")
             .field("pair", &self.pair)
-            .field("published", &self.outgoing.published())
+            .field("appended", &self.outgoing.appended())
             .field("taken", &self.incoming.taken())
             .finish_non_exhaustive()
     }
@@ -92,6 +94,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
+            returned_bytes: Cell::new(0),
             incoming: Incoming::new(lags),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
@@ -126,8 +129,15 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         &self.pool
     }
 
+    /// Blocks passed on, by batches also that the partner does not know of yet.
+    #[inline(always)]
+    pub(crate) fn appended(&self) -> u64 {
+        self.outgoing.appended()
+    }
+
+    /// Blocks passed on of which the partner knows.
     pub(crate) fn published(&self) -> u64 {
-        self.outgoing.published()
+        self.outgoing.published(self.own.control())
     }
 
     pub(crate) fn taken(&self) -> u64 {
@@ -149,13 +159,47 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
     }
 
-    /// Publishes `entry`, and wakes the partner if it sleeps. Not in a forked child.
+    /// Writes `entry`; if it is not one of a batch, publishes it and all before it. Not in a
+    /// forked child.
     #[inline(always)]
-    pub(crate) fn publish(&self, entry: [u64; OUT]) {
-        self.outgoing
-            .publish(self.own.control(), self.own.queue(), entry);
+    pub(crate) fn pass(&self, entry: [u64; OUT], is_in_batch: bool) {
+        self.outgoing.append(self.own.queue(), entry);
+        if !is_in_batch {
+            self.publish();
+        }
+    }
+
+    /// Publishes what was written, and wakes the partner if it sleeps.
+    #[inline(always)]
+    fn publish(&self) {
+        // A Writer's, as entries of one word are.
+        if OUT == layout::RETURNED_WORDS {
+            let bytes = &self.own.control().published.0.bytes;
+            bytes.store(self.returned_bytes.get(), Ordering::Relaxed);
+        }
+        self.outgoing.publish(self.own.control());
         at_step("published");
         self.ring_if_wanted();
+    }
+
+    /// Publishes what batches have kept back.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn publish_kept(&self) {
+        if self.appended() == self.published() || !self.is_here() {
+            return;
+        }
+        // Nothing follows a Reader's last word.
+        if self.pair.side == Side::Writer || self.is_running() {
+            self.publish();
+        }
+    }
+
+    /// Lets the partner have all that it can: what other threads have passed on, and what
+    /// batches have kept back.
+    pub(crate) fn pass_on(&self) {
+        self.bring_home();
+        self.publish_kept();
     }
 
     /// After everything that the partner may wait for.
@@ -207,20 +251,20 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                     self.pool.put_back(block);
                     continue;
                 }
-                Side::Reader => self.pool.send(block, errand, self.published()),
+                Side::Reader => self.pool.send(block, errand, self.appended()),
                 Side::Writer => {
                     self.count(errand[1] as usize);
                     self.pool.give_back(block);
                 }
             }
-            self.publish(std::array::from_fn(|word| errand[word]));
+            self.pass(std::array::from_fn(|word| errand[word]), false);
         }
     }
 
     /// From here on no other thread sends; what it has sent, is sent.
     pub(crate) fn close_home(&self) {
         self.pool.close_home();
-        self.bring_home();
+        self.pass_on();
     }
 
     /// The partner's next entry, if there is one; `out` blocks are with it at
@@ -266,12 +310,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Counts the bytes of a block about to be given back.
     #[inline(always)]
     pub(crate) fn count(&self, len: usize) {
-        // One writer, so no read-modify-write is needed.
-        let bytes = &self.own.control().published.0.bytes;
-        bytes.store(
-            bytes.load(Ordering::Relaxed) + len as u64,
-            Ordering::Relaxed,
-        );
+        let bytes = &self.returned_bytes;
+        bytes.set(bytes.get() + len as u64);
     }
 
     pub(crate) fn delivered(&self) -> Delivered {
@@ -299,6 +339,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         deadline: Option<Instant>,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
+        self.publish_kept();
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return self.look_too_late(look);
         }
@@ -404,7 +445,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         &self,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<(Option<T>, bool), Error> {
-        self.bring_home();
+        self.pass_on();
         if let Some(found) = look()? {
             return Ok((Some(found), false));
         }
@@ -598,7 +639,7 @@ impl<const OUT: usize, const IN: usize> Drop for End<OUT, IN> {
         // What other threads sent while they could, was sent; but nothing after the end.
         self.pool.leave_home();
         if self.is_running() {
-            self.bring_home();
+            self.pass_on();
         }
         let how = if std::thread::panicking() {
             "panicked"

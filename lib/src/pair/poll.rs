@@ -109,6 +109,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             self.bring_home();
             look()
         };
+        self.publish_kept();
         let pending = self.polled.get();
         // First, so that it does not end the next sleep.
         if pending != Interest::NOTHING && self.has_rung(word)? {
@@ -169,6 +170,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         self.watched.set(true);
+        self.publish_kept();
         let mut others = false;
         for _ in 0..TURNS {
             if let Some(ended) = self.ended().transpose() {

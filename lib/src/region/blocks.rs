@@ -170,14 +170,28 @@ impl Block {
     /// No block: what is left in a token whose block was taken out.
     const NONE: Block = Block(u64::MAX);
 
+    /// A bit between number and length.
+    const IN_BATCH: u64 = 1 << 31;
+
     #[inline(always)]
     pub(super) fn new(number: usize, len: usize) -> Block {
         Block(number as u64 | (len as u64) << 32)
     }
 
+    /// The same block; who passes it on, leaves it to the next one to tell the partner.
+    #[inline(always)]
+    pub(crate) fn in_batch(self) -> Block {
+        Block(self.0 | Block::IN_BATCH)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.0 & Block::IN_BATCH != 0
+    }
+
     #[inline(always)]
     pub(crate) fn number(&self) -> usize {
-        self.0 as u32 as usize
+        usize::from(self.0 as u16)
     }
 
     #[inline(always)]

@@ -327,6 +327,8 @@ impl Pool {
             home.returns().sleep();
         }
         let copy = self.copies.as_ref().map(|copies| copies.take(&mut block));
+        // In no batch any more.
+        let block = Block::new(block.number(), block.len());
         Detached::new(block, Arc::clone(home), copy)
     }
 
