@@ -240,7 +240,12 @@ impl Reader {
         self.end.check_here()?;
         self.end.bring_home();
         match self.end.pool().take_spare() {
-            None => self.take_back(),
+            None => {
+                let back = self.take_back()?;
+                self.end
+                    .prefetch(|[number]| self.end.pool().prefetch_to_fill(number));
+                Ok(back)
+            }
             spare => Ok(spare),
         }
     }

@@ -29,6 +29,7 @@ use std::cell::Cell;
 use crate::error::Violation;
 use crate::region::access::{Own, ReadOnlyU64, Theirs};
 use crate::region::layout::{AtomicU64, Control};
+use crate::region::prefetch::{self, LINE_SIZE};
 use crate::steps::at_step;
 
 #[cfg(not(loom))]
@@ -103,6 +104,15 @@ impl<const WORDS: usize> Outgoing<WORDS> {
         self.appended.set(appended + 1);
     }
 
+    /// Fetches the lines in which the next `count` entries will be written.
+    pub(crate) fn prefetch(&self, queue: &[AtomicU64], count: usize) {
+        let entries_of_a_line = LINE_SIZE / (8 * WORDS);
+        for ahead in (0..count + entries_of_a_line).step_by(entries_of_a_line) {
+            let index = self.appended.get() + ahead as u64;
+            prefetch::to_store(entry_words::<_, WORDS>(queue, index));
+        }
+    }
+
     /// Publishes all that was written.
     #[inline(always)]
     pub(crate) fn publish(&self, own: &Control<Own>) {
@@ -138,6 +148,8 @@ pub(crate) struct Incoming<const WORDS: usize> {
     observed_at: Cell<u64>,
     /// How long to lag behind a partner that is only just ahead.
     lag_pauses: u32,
+    /// How many entries one look finds at most: those that are prefetched.
+    most_seen: u64,
     /// Nothing is taken for now.
     paused: Cell<bool>,
 }
@@ -148,12 +160,13 @@ impl<const WORDS: usize> Incoming<WORDS> {
         block_size <= SMALL_BLOCK && block_count > 1
     }
 
-    pub(crate) fn new(lags: bool) -> Self {
+    pub(crate) fn new(lags: bool, most_seen: u64) -> Self {
         Incoming {
             taken: Cell::new(0),
             seen: Cell::new(0),
             observed_at: Cell::new(0),
             paused: Cell::new(false),
+            most_seen,
             lag_pauses: if lags { LAG_PAUSES } else { 0 },
         }
     }
@@ -218,8 +231,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
 
     #[inline(always)]
     fn entry(&self, queue: &[ReadOnlyU64]) -> [u64; WORDS] {
-        let words = entry_words::<_, WORDS>(queue, self.taken.get());
-        std::array::from_fn(|i| words[i].load())
+        load_entry(queue, self.taken.get())
     }
 
     /// Loads the partner's counter; true if there is something to take.
@@ -239,7 +251,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
                 most: taken.saturating_add(out),
             });
         }
-        self.seen.set(found);
+        self.seen.set(taken + (found - taken).min(self.most_seen));
         Ok(found != taken)
     }
 
@@ -247,6 +259,21 @@ impl<const WORDS: usize> Incoming<WORDS> {
     pub(crate) fn set_urgent(&self) {
         let out_of_step = self.taken.get().wrapping_sub(LOCKSTEP);
         self.observed_at.set(out_of_step);
+    }
+
+    /// Whether what was taken last is the first that a look has found.
+    pub(crate) fn has_just_looked(&self) -> bool {
+        self.taken.get() == self.observed_at.get().wrapping_add(1)
+    }
+
+    /// The entries that will be taken without another look, unchecked.
+    pub(crate) fn seen(
+        &self,
+        queue: &[ReadOnlyU64],
+    ) -> impl ExactSizeIterator<Item = [u64; WORDS]> {
+        let (taken, seen) = (self.taken.get(), self.seen.get());
+        let entry = move |ahead| load_entry(queue, taken + ahead as u64);
+        (0..(seen - taken) as usize).map(entry)
     }
 
     fn lag(&self, taken: u64) {
@@ -268,6 +295,12 @@ impl<const WORDS: usize> Incoming<WORDS> {
 fn entry_words<W, const WORDS: usize>(queue: &[W], index: u64) -> &[W; WORDS] {
     let (entries, _) = queue.as_chunks::<WORDS>();
     &entries[index as usize & (entries.len() - 1)]
+}
+
+#[inline(always)]
+fn load_entry<const WORDS: usize>(queue: &[ReadOnlyU64], index: u64) -> [u64; WORDS] {
+    let words = entry_words::<_, WORDS>(queue, index);
+    std::array::from_fn(|i| words[i].load())
 }
 
 /// One end's memory of sleeps: its own, counted, and the partner's last one for

@@ -139,7 +139,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
             own,
             peer,
             outgoing: Outgoing::new(),
-            incoming: Incoming::new(false),
+            incoming: Incoming::new(false, u64::MAX),
             sleeps: Sleeps::new(),
             rung: Cell::new(false),
         }

@@ -76,7 +76,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(blocks: usize, small_blocks: bool) -> Bench {
+    fn new(blocks: usize, small_blocks: bool, most_seen: u64) -> Bench {
         Bench {
             blocks,
             reader: Control::for_test(),
@@ -84,9 +84,9 @@ impl Bench {
             sent_queue: queue(blocks, SENT_WORDS),
             returned_queue: queue(blocks, RETURNED_WORDS),
             sender: Outgoing::new(),
-            receiver: Incoming::new(small_blocks),
+            receiver: Incoming::new(small_blocks, most_seen),
             giver: Outgoing::new(),
-            regainer: Incoming::new(small_blocks),
+            regainer: Incoming::new(small_blocks, most_seen),
             keeps_sent: false,
             kept_sent: Vec::new(),
             keeps_returned: false,
@@ -215,9 +215,10 @@ proptest! {
     fn any_sequence_of_operations_does_what_a_plain_model_does(
         blocks in 1usize..=5,
         small_blocks in any::<bool>(),
+        most_seen in prop_oneof![1u64..=3, Just(u64::MAX)],
         operations in prop::collection::vec(operation(), 0..400),
     ) {
-        let mut bench = Bench::new(blocks, small_blocks);
+        let mut bench = Bench::new(blocks, small_blocks, most_seen);
         for operation in operations {
             bench.run(operation);
         }
@@ -230,7 +231,7 @@ proptest! {
         found in prop_oneof![0u64..120, any::<u64>()],
     ) {
         let (peer, queue) = (Control::for_test(), queue(8, 1));
-        let incoming = Incoming::<1>::new(false);
+        let incoming = Incoming::<1>::new(false, u64::MAX);
         for count in 1..=taken {
             peer.published.0.blocks.store(count, Ordering::Relaxed);
             prop_assert!(incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || 1).unwrap().is_some());
@@ -249,7 +250,7 @@ proptest! {
 #[test]
 fn many_blocks_arrive_in_order_across_the_bounds_of_the_queue() {
     let blocks = 96;
-    let mut bench = Bench::new(blocks, false);
+    let mut bench = Bench::new(blocks, false, u64::MAX);
     // Bursts of each size, so that each begins elsewhere in the queue.
     for burst in 1..=blocks {
         for operation in [
@@ -269,7 +270,7 @@ fn many_blocks_arrive_in_order_across_the_bounds_of_the_queue() {
 #[test]
 fn a_count_that_goes_back_is_a_violation_that_names_it() {
     let (peer, queue) = (Control::for_test(), queue(4, 1));
-    let incoming = Incoming::<1>::new(false);
+    let incoming = Incoming::<1>::new(false, u64::MAX);
     peer.published.0.blocks.store(2, Ordering::Relaxed);
     for _ in 0..2 {
         assert!(
@@ -294,7 +295,7 @@ fn a_count_that_goes_back_is_a_violation_that_names_it() {
 #[test]
 fn a_count_too_far_ahead_is_a_violation_and_nothing_is_taken() {
     let (peer, queue) = (Control::for_test(), queue(4, 1));
-    let incoming = Incoming::<1>::new(false);
+    let incoming = Incoming::<1>::new(false, u64::MAX);
     peer.published.0.blocks.store(3, Ordering::Relaxed);
     let expected = Violation::Count {
         found: 3,
@@ -413,7 +414,7 @@ fn an_end_lags_behind_a_partner_that_can_get_ahead_but_not_when_it_was_woken() {
     assert!(lags(4096, 2));
     assert!(!lags(4096, 1) && !lags(4097, 2));
 
-    let incoming = Incoming::<SENT_WORDS>::new(true);
+    let incoming = Incoming::<SENT_WORDS>::new(true, u64::MAX);
     assert!(incoming.is_in_lockstep(incoming.taken()));
     incoming.set_urgent();
     assert!(!incoming.is_in_lockstep(incoming.taken()));

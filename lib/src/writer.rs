@@ -341,6 +341,8 @@ impl Writer {
         let Some(entry) = self.end.take(out)? else {
             return Ok(None);
         };
+        self.end
+            .prefetch(|entry| self.end.pool().prefetch_to_read(entry));
         let arrived = self.end.pool().arrive(entry);
         let block = arrived.map_err(|violation| self.end.violation(violation))?;
         Ok(Some(self.token(block, entry)))

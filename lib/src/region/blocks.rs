@@ -144,6 +144,12 @@ impl Blocks {
         Ok(())
     }
 
+    /// Where block `number` begins, for a prefetch; `None` if there is no such block.
+    pub(super) fn address(&self, number: usize) -> Option<*const u8> {
+        let first = self.first.as_ptr().cast_const();
+        (number < self.count).then(|| first.wrapping_byte_add(number * self.stride))
+    }
+
     #[inline(always)]
     pub(super) fn start(&self, block: &Block) -> NonNull<u8> {
         assert!(block.number() < self.count);

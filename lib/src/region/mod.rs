@@ -8,6 +8,7 @@ mod detached;
 pub(crate) mod layout;
 mod mapped;
 mod pool;
+pub(crate) mod prefetch;
 
 pub(crate) use blocks::Block;
 pub(crate) use detached::Detached;

@@ -9,6 +9,7 @@ use super::blocks::{Block, Blocks};
 use super::copies::Copies;
 use super::detached::{Detached, Home};
 use super::mapped::Region;
+use super::prefetch;
 use crate::error::Violation;
 use crate::region::layout::{Geometry, SENT_WORDS, Sent};
 use crate::returns::Errand;
@@ -187,6 +188,20 @@ impl Pool {
             copies.renew(number);
         }
         Ok(Block::new(number, len))
+    }
+
+    /// The block that the partner gives back with `number` will be filled soon.
+    pub(crate) fn prefetch_to_fill(&self, number: u64) {
+        if let Some(block) = self.blocks.address(number as usize) {
+            prefetch::to_store(block);
+        }
+    }
+
+    /// The block that the partner sends with `entry` will be read soon.
+    pub(crate) fn prefetch_to_read(&self, entry: [u64; SENT_WORDS]) {
+        if let Some(block) = self.blocks.address(Sent::from_words(entry).block.into()) {
+            prefetch::to_load(block);
+        }
     }
 
     /// What `block` was sent with last: the partner's word, if it is a Writer's.
