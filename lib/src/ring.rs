@@ -71,12 +71,15 @@ impl Barrier {
 pub(crate) struct Outgoing<const WORDS: usize> {
     /// Entries written so far. The last of them may not be published yet.
     appended: Cell<u64>,
+    /// This end's own copy of its `published`: another end may have the region by now.
+    published: Cell<u64>,
 }
 
 impl<const WORDS: usize> Outgoing<WORDS> {
     pub(crate) fn new() -> Self {
         Outgoing {
             appended: Cell::new(0),
+            published: Cell::new(0),
         }
     }
 
@@ -87,8 +90,14 @@ impl<const WORDS: usize> Outgoing<WORDS> {
     }
 
     /// How many entries were published.
-    pub(crate) fn published(&self, own: &Control<Own>) -> u64 {
-        own.published.0.blocks.load(Ordering::Relaxed)
+    #[inline(always)]
+    pub(crate) fn published(&self) -> u64 {
+        self.published.get()
+    }
+
+    /// What was written and not published never will be.
+    pub(crate) fn forget_kept(&self) {
+        self.published.set(self.appended.get());
     }
 
     /// Writes `entry`, for the next [`Outgoing::publish`]. `queue` is this end's own, of a
@@ -116,9 +125,10 @@ impl<const WORDS: usize> Outgoing<WORDS> {
     /// Publishes all that was written.
     #[inline(always)]
     pub(crate) fn publish(&self, own: &Control<Own>) {
+        let appended = self.appended.get();
+        self.published.set(appended);
         // Pairs with the Acquire in `Incoming::observe`.
-        let blocks = &own.published.0.blocks;
-        blocks.store(self.appended.get(), Ordering::Release);
+        own.published.0.blocks.store(appended, Ordering::Release);
     }
 }
 

@@ -163,7 +163,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
     }
 
     fn published(&self) -> u64 {
-        self.outgoing.published(&self.own.control)
+        self.outgoing.published()
     }
 
     fn publish(&self) {

@@ -124,7 +124,7 @@ impl Bench {
 
     fn take_empty(&mut self) {
         let block = self.spare.pop().or_else(|| {
-            let out = || self.sender.published(&self.reader) - self.regainer.taken();
+            let out = || self.sender.published() - self.regainer.taken();
             let found = self.regainer.take(
                 as_theirs::control(&self.writer),
                 as_theirs::queue(&self.returned_queue),
@@ -163,7 +163,7 @@ impl Bench {
     }
 
     fn take_data(&mut self) {
-        let here = self.receiver.taken() - self.giver.published(&self.writer);
+        let here = self.receiver.taken() - self.giver.published();
         let out = || self.blocks as u64 - here;
         let found = self.receiver.take(
             as_theirs::control(&self.reader),
@@ -193,11 +193,11 @@ impl Bench {
     }
 
     fn check(&self) {
-        let out = self.sender.published(&self.reader) - self.regainer.taken();
+        let out = self.sender.published() - self.regainer.taken();
         let draining = self.draining.len() + self.kept_returned.len();
         let away = self.sent.len() + draining + self.returned.len();
         assert_eq!(out, away as u64, "what the Reader believes is out");
-        let here = self.receiver.taken() - self.giver.published(&self.writer);
+        let here = self.receiver.taken() - self.giver.published();
         assert_eq!(here, draining as u64, "what the Writer has");
         assert!(self.sent.len() <= self.blocks && self.returned.len() <= self.blocks);
         let filling = self.filling.len() + self.kept_sent.len();

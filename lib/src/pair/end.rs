@@ -147,7 +147,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     /// Blocks passed on of which the partner knows.
     pub(crate) fn published(&self) -> u64 {
-        self.outgoing.published(self.own.control())
+        self.outgoing.published()
     }
 
     pub(crate) fn taken(&self) -> u64 {
@@ -199,9 +199,10 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         if self.appended() == self.published() || !self.is_here() {
             return;
         }
-        // Nothing follows a Reader's last word.
-        if self.pair.side == Side::Writer || self.is_running() {
-            self.publish();
+        match self.pair.side == Side::Writer || self.is_running() {
+            true => self.publish(),
+            // Nothing follows a Reader's last word.
+            false => self.outgoing.forget_kept(),
         }
     }
 
