@@ -28,13 +28,12 @@ const TURNS: u64 = 1000;
 /// The longest that one program may take.
 const SECONDS: &str = "300";
 
-/// Fails if `counted` is more than 5 % above `before`.
+/// Fails if `counted` is more than 5 % above `before`; or above nothing by what threads that
+/// begin and end may do in more or fewer steps.
 fn assert_no_worse(what: &str, counted: f64, before: f64) {
     println!("{what}: {counted:.2}, {before} before");
-    assert!(
-        counted <= before * 1.05,
-        "{what}: {counted:.2}, {before} before"
-    );
+    let most = (before * 1.05).max(0.05);
+    assert!(counted <= most, "{what}: {counted:.2}, {before} before");
 }
 
 fn is_there(program: &str) -> bool {
