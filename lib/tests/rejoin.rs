@@ -544,6 +544,32 @@ fn a_detached_block_stays_out_when_the_writer_is_killed_and_comes_back_to_the_ne
     });
 }
 
+#[test]
+fn an_old_end_that_is_dropped_says_nothing_in_the_region_that_another_has_by_then() {
+    bounded(|| {
+        let (directory, name) = place();
+        let mut first = Other::start(directory.path(), &name, 0);
+        let reader = first_reader(&name);
+        // More than the pool, so that no new Writer could have had as many.
+        for tag in 0..20u64 {
+            send(&reader, &tag.to_le_bytes(), tag);
+        }
+        first.kill();
+        let sent = send_until_death(&reader, 20);
+        let mut unreturned = reader.into_unreturned().unwrap();
+        first.is_late();
+        let mut second = Other::start(directory.path(), &name, 1);
+        let reader = patiently(|| unreturned.rejoin(&name, &options()));
+        drop(unreturned);
+        // The Writer sees what was published before anything covers it up.
+        thread::sleep(Duration::from_millis(100));
+        send(&reader, &sent.to_le_bytes(), sent);
+        reader.finish_until(soon()).unwrap();
+        assert!(second.process.wait().unwrap().success());
+        assert_eq!(second.noted().last(), Some(&sent));
+    });
+}
+
 /// A process whose sockets are closed some time before the kernel says that it has ended.
 #[cfg(target_os = "linux")]
 mod slow_death {
