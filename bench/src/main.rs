@@ -9,13 +9,15 @@
 //! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
 //! brigade-bench give|take BYTES RATE steady|ON/OFF/FIRST
 //! bench/run [--quick] [--only TABLE...]
+//! bench/scale DIRECTORY [GIB...]
 //! ```
 //!
 //! The first measures throughput (with blocks of those sizes) and, without a size,
 //! latency; the second compares this build with another one of this benchmark at PATH,
 //! which may be that of another commit; the third compares tasks of Tokio with threads, and with
 //! Tokio's pipes; the fourth is one end of a pipeline, which gives or takes RATE bytes a second, always
-//! or for ON of every ON + OFF milliseconds; the last puts these and other rivals into one report.
+//! or for ON of every ON + OFF milliseconds; `bench/run` puts these
+//! and other rivals into one report, and `bench/scale` copies large files and looks at memory and cache.
 
 mod against;
 mod alone;
