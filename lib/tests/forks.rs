@@ -89,6 +89,19 @@ fn as_reader(name: &str) -> Reader {
     }
 }
 
+/// Both ends in this process.
+fn pair_here() -> (Place, Reader, Writer) {
+    let place = place();
+    let host = Seat::take(&place.name, &options().side(Side::Reader)).unwrap();
+    let name = place.name.clone();
+    let writer = std::thread::spawn(move || as_writer(&name));
+    let Role::Reader(reader) = host.wait().unwrap() else {
+        panic!("not the reader");
+    };
+    let writer = writer.join().unwrap();
+    (place, reader, writer)
+}
+
 fn as_writer(name: &str) -> Writer {
     match join(name, &options().side(Side::Writer)).unwrap() {
         Role::Writer(writer) => writer,
@@ -234,14 +247,7 @@ fn what_a_forked_child_calls_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_forked_child_gets_no_block_though_its_parent_has_seen_that_there_are_some() {
-    let place = place();
-    let host = Seat::take(&place.name, &options().side(Side::Reader)).unwrap();
-    let name = place.name.clone();
-    let writer = std::thread::spawn(move || as_writer(&name));
-    let Role::Reader(reader) = host.wait().unwrap() else {
-        panic!("not the reader");
-    };
-    let writer = writer.join().unwrap();
+    let (_place, reader, writer) = pair_here();
     for tag in 0..4 {
         reader.empty_block().unwrap().send(8, tag).unwrap();
     }
@@ -267,14 +273,7 @@ fn a_forked_child_gets_no_block_though_its_parent_has_seen_that_there_are_some()
 
 #[test]
 fn a_forked_child_lets_go_of_nothing_that_a_batch_of_its_parent_keeps_back() {
-    let place = place();
-    let host = Seat::take(&place.name, &options().side(Side::Reader)).unwrap();
-    let name = place.name.clone();
-    let writer = std::thread::spawn(move || as_writer(&name));
-    let Role::Reader(reader) = host.wait().unwrap() else {
-        panic!("not the reader");
-    };
-    let writer = writer.join().unwrap();
+    let (_place, reader, writer) = pair_here();
     let mut batch = Some(reader.batch(10));
     let block = batch.as_ref().unwrap().empty_block().unwrap();
     block.send(8, 0).unwrap();

@@ -3,7 +3,7 @@
 mod places;
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::Side::{self, Reader, Writer};
@@ -19,7 +19,15 @@ struct Copy<'t> {
     source: &'t str,
 }
 
-impl Copy<'_> {
+impl<'t> Copy<'t> {
+    fn of_a_stream(place: &'t Place) -> Copy<'t> {
+        Copy {
+            place,
+            options: &["--no-sync"],
+            source: "-",
+        }
+    }
+
     fn command(&self, side: Side) -> Command {
         let name = self.place.name();
         let mut args = vec!["--as", side.name(), "--name", &name, HELD];
@@ -30,6 +38,15 @@ impl Copy<'_> {
 
     fn half(&self, side: Side) -> Half {
         Half::start(self.command(side))
+    }
+
+    /// A Reader of standard input, and what it gets there.
+    fn reader_of_a_pipe(&self) -> (Half, ChildStdin) {
+        let mut command = self.command(Reader);
+        command.stdin(Stdio::piped());
+        let mut reader = Half::start(command);
+        let input = reader.input();
+        (reader, input)
     }
 
     /// Reader and Writer, which have agreed and write.
@@ -268,10 +285,7 @@ fn a_stream_goes_on_with_another_writer() {
             options,
             source: "-",
         };
-        let mut command = copy.command(Reader);
-        command.stdin(Stdio::piped());
-        let mut reader = Half::start(command);
-        let mut input = reader.input();
+        let (reader, mut input) = copy.reader_of_a_pipe();
         let slowly = data.clone();
         std::thread::spawn(move || {
             for piece in slowly.chunks(100_000) {
@@ -312,15 +326,8 @@ fn sys_margin() -> Duration {
 #[test]
 fn a_reader_that_waits_for_a_silent_stream_notices_and_goes_on() {
     let place = Place::new();
-    let copy = Copy {
-        place: &place,
-        options: &["--no-sync"],
-        source: "-",
-    };
-    let mut command = copy.command(Reader);
-    command.stdin(Stdio::piped());
-    let mut reader = Half::start(command);
-    let mut input = reader.input();
+    let copy = Copy::of_a_stream(&place);
+    let (reader, mut input) = copy.reader_of_a_pipe();
     let mut writer = copy.half(Writer);
     input.write_all(b"water").unwrap();
     place.wait_for_data();
@@ -341,15 +348,8 @@ fn a_reader_that_waits_for_a_silent_stream_notices_and_goes_on() {
 fn what_a_stream_s_reader_has_read_ahead_goes_to_the_next_writer() {
     const AHEAD: usize = 40 << 20;
     let place = Place::new();
-    let copy = Copy {
-        place: &place,
-        options: &["--no-sync"],
-        source: "-",
-    };
-    let mut command = copy.command(Reader);
-    command.stdin(Stdio::piped());
-    let mut reader = Half::start(command);
-    let mut input = reader.input();
+    let copy = Copy::of_a_stream(&place);
+    let (reader, mut input) = copy.reader_of_a_pipe();
     let mut writer = copy.half(Writer);
     let data = noise(AHEAD);
     let (first, rest) = data.split_at(1 << 20);

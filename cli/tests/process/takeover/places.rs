@@ -804,15 +804,8 @@ fn where_files_do_not_tell_when_they_were_made_no_writer_is_replaced() {
 fn what_cannot_go_on_fails_at_once_as_it_does_without() {
     // A stream whose Reader is gone.
     let place = Place::new();
-    let copy = Copy {
-        place: &place,
-        options: &["--no-sync"],
-        source: "-",
-    };
-    let mut command = copy.command(Reader);
-    command.stdin(Stdio::piped());
-    let mut reader = Half::start(command);
-    let mut input = reader.input();
+    let copy = Copy::of_a_stream(&place);
+    let (mut reader, mut input) = copy.reader_of_a_pipe();
     let writer = copy.half(Writer);
     input.write_all(&noise(100_000)).unwrap();
     place.wait_for_data();
