@@ -469,6 +469,14 @@ impl Writer {
         self.end.disarm()
     }
 
+    /// For who lets several threads take turns in one end: waits until a look would find something
+    /// that one of them waits for, or an error. As every wait, it may be cut short
+    /// ([`Monitor::cut_wait_short`]).
+    #[doc(hidden)]
+    pub fn wait_until(&self, interest: Interest, deadline: Option<Instant>) -> Result<(), Error> {
+        self.end.wait_for(interest, deadline)
+    }
+
     /// What becomes readable (on Windows: signalled) when there may be something to look
     /// at while this end is armed: something that was waited for has come, or the partner
     /// has left or died, or this process has given up. For `poll`, `epoll`, or a runtime's

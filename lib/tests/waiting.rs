@@ -311,3 +311,32 @@ fn a_wait_that_is_cut_short_returns_as_if_its_time_had_passed() {
         assert!(writer.data_block().unwrap().is_none());
     });
 }
+
+#[test]
+fn one_wait_ends_with_whatever_several_wait_for() {
+    bounded(|| {
+        let (reader, writer) = pair(&small());
+        let either = Interest::BLOCKS | Interest::LETTERS;
+        let waited = writer.wait_until(either, soon());
+        assert!(matches!(waited, Err(Error::TimedOut)));
+        let writer = thread::scope(|threads| {
+            let waiting = threads.spawn(move || {
+                writer.wait_until(either, None).unwrap();
+                writer
+            });
+            thread::sleep(Duration::from_millis(50));
+            reader.post(1, b"a letter").unwrap();
+            waiting.join().unwrap()
+        });
+        let waited = writer.wait_until(Interest::BLOCKS, soon());
+        assert!(matches!(waited, Err(Error::TimedOut)));
+        assert_eq!(writer.try_letter().unwrap().unwrap().bytes, b"a letter");
+        send(&reader, b"water");
+        writer.wait_until(either, None).unwrap();
+        assert_eq!(&*writer.try_data_block().unwrap().unwrap(), b"water");
+        drop(reader);
+        // The caller's look says what has failed.
+        writer.wait_until(either, None).unwrap();
+        assert!(writer.try_data_block().is_err());
+    });
+}

@@ -1,5 +1,7 @@
 //! The steps of a wait that somebody else sleeps for: see `crate::wait`.
 
+use std::time::Instant;
+
 use super::End;
 use super::end::execute_barrier;
 use crate::error::Error;
@@ -65,6 +67,16 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             || (interest.includes(Interest::LETTERS) && letters())
             || (interest.includes(Interest::ROOM) && room())
             || (interest.includes(Interest::VERDICT) && is_over)
+    }
+
+    /// Waits until a look would find something that `interest` asks for, or a failure.
+    pub(crate) fn wait_for(
+        &self,
+        interest: Interest,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        self.check_here()?;
+        self.wait(deadline, || Ok(self.is_ready(interest).then_some(())))
     }
 
     pub(crate) fn handle(&self) -> Result<Handle<'_>, Error> {
