@@ -42,6 +42,10 @@ if [ ${#versions[@]} = 0 ]; then
     exit 0
 fi
 
+step "the lock, without an interpreter"
+# Or else the library beside it would have to be linked to one.
+PYO3_BUILD_EXTENSION_MODULE=1 timeout -k 10 600 cargo test --locked --test lock
+
 if [ -z "$wheel" ]; then
     step "the wheel"
     environment target/tools "$(find_python "${versions[-1]}")" 'maturin>=1.9,<2'

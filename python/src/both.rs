@@ -9,7 +9,7 @@ use crate::buffers::Room;
 use crate::errors::raised;
 use crate::held::{Facts, Held};
 use crate::tell;
-use crate::wait::{self, Limit};
+use crate::wait::{self, Awaited, Limit};
 
 /// A Reader or a Writer: what the library's two have by the same names.
 pub(crate) trait End: Send {
@@ -22,6 +22,7 @@ pub(crate) trait End: Send {
     fn try_letter(&self) -> Result<Option<Letter>, Error>;
     fn letter_until(&self, until: Option<Instant>) -> Result<Option<Letter>, Error>;
     fn have_letters_ended(&self) -> bool;
+    fn wait_until(&self, interest: Interest, until: Option<Instant>) -> Result<(), Error>;
     fn arm(&self, interest: Interest) -> Result<bool, Error>;
     fn disarm(&self) -> Result<(), Error>;
     fn handle(&self) -> Result<Handle<'_>, Error>;
@@ -83,6 +84,10 @@ macro_rules! end {
                 <$end>::have_letters_ended(self)
             }
 
+            fn wait_until(&self, interest: Interest, until: Option<Instant>) -> Result<(), Error> {
+                <$end>::wait_until(self, interest, until)
+            }
+
             fn arm(&self, interest: Interest) -> Result<bool, Error> {
                 <$end>::arm(self, interest)
             }
@@ -130,7 +135,8 @@ impl<E: End> Held<E> {
         if is_posted.map_err(|error| raised(py, error))? {
             return Ok(());
         }
-        call.wait(py, limit, |end, until| end.post_until(kind, &data, until))
+        let post = |end: &E, until| end.post_until(kind, &data, until);
+        call.wait(py, limit, Awaited::Room, post)
     }
 
     pub(crate) fn letter<'py>(
@@ -144,10 +150,12 @@ impl<E: End> Held<E> {
             return tell::letter(py, kept).map(Some);
         }
         let found = match call.try_letter().map_err(|error| raised(py, error))? {
-            None if !call.have_letters_ended() => match call.wait(py, limit, E::letter_until)? {
-                Some(letter) => Some(self.kept_letter.unless_interrupted(py, letter)?),
-                None => None,
-            },
+            None if !call.have_letters_ended() => {
+                let waited = call.wait(py, limit, Awaited::Letters, E::letter_until)?;
+                waited
+                    .map(|letter| self.kept_letter.unless_interrupted(py, letter))
+                    .transpose()?
+            }
             found => found,
         };
         found.map(|letter| tell::letter(py, letter)).transpose()

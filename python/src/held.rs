@@ -7,24 +7,25 @@
 //! frees the end and then looks whether a block is on its way, each with a full barrier in
 //! between. A call that sleeps is woken by the library.
 //!
-//! Calls of several threads take turns: who comes while another one waits cuts its wait short,
-//! is let in, and lets that one in again before it waits for longer than a slice.
+//! Calls of several threads take turns: who comes while another one waits cuts its wait short and is
+//! let in. If it has to wait as well, it does so for both: for whatever one of them waits for, and lets
+//! the other one in as soon as there is something.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut};
+use std::ops::{BitOr, Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::{Error, Letter, Monitor, Partner};
+use engine::{Error, Interest, Letter, Monitor, Partner};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::both::End;
 use crate::errors::raised;
 use crate::lock::{MappedMutexGuard, Mutex, MutexGuard};
-use crate::wait::{Limit, SLICE, Slices, wait};
+use crate::wait::{Awaited, Limit, SLICE, Slices, wait};
 
 /// What does not change as long as the end lives, and nobody has to wait for.
 pub(crate) struct Facts {
@@ -44,8 +45,8 @@ pub(crate) struct Held<E> {
     inside: AtomicUsize,
     /// How many calls have come and want to be let in.
     newcomers: AtomicUsize,
-    /// How many calls have left for a newcomer's sake and want to be let in again.
-    waiters: AtomicUsize,
+    /// What the calls wait for that have left for another one's sake and want to be let in again.
+    waiters: Waiters,
     /// A block is on its way home.
     has_homecomers: AtomicBool,
     /// How many blocks Python has.
@@ -82,7 +83,7 @@ impl<E: End> Held<E> {
             end: Mutex::new(Some(end)),
             inside: AtomicUsize::new(0),
             newcomers: AtomicUsize::new(0),
-            waiters: AtomicUsize::new(0),
+            waiters: Waiters::default(),
             has_homecomers: AtomicBool::new(false),
             lent: AtomicUsize::new(0),
             kept_letter: Kept::new(),
@@ -421,6 +422,23 @@ impl<T> Kept<T> {
     }
 }
 
+/// How many calls wait for each thing that an end may be waited for.
+#[derive(Default)]
+struct Waiters([AtomicUsize; Awaited::ALL.len()]);
+
+impl Waiters {
+    fn of(&self, awaited: Awaited) -> &AtomicUsize {
+        &self.0[awaited as usize]
+    }
+
+    /// What any of them waits for.
+    fn interest(&self) -> Option<Interest> {
+        let all = Awaited::ALL.into_iter();
+        let waiting = all.filter(|awaited| self.of(*awaited).load(Ordering::SeqCst) > 0);
+        waiting.map(Awaited::interest).reduce(BitOr::bitor)
+    }
+}
+
 /// Somebody wants to be let in, as long as it is there.
 struct Wants<'h>(&'h AtomicUsize);
 
@@ -480,17 +498,26 @@ impl<'h, E: End> Call<'h, E> {
         mut self,
         py: Python<'_>,
         limit: Limit,
+        awaited: Awaited,
         mut step: impl FnMut(&E, Option<Instant>) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
         let mut slices = Slices::of(limit);
         loop {
-            let until = slices.next(self.is_wanted());
-            match self.step(py, until, &mut step) {
+            let others = self.left.0.waiters.interest();
+            let until = slices.next(others.is_some());
+            let found = self.step(py, |end| match others {
+                None => step(end, until),
+                Some(others) => match end.wait_until(awaited.interest() | others, until) {
+                    Ok(()) | Err(Error::TimedOut) => step(end, Some(Instant::now())),
+                    Err(error) => Err(error),
+                },
+            });
+            match found {
                 Err(Error::TimedOut) => slices.pause(py)?,
                 found => return found.map_err(|error| raised(py, error)),
             }
             if self.is_wanted() {
-                self = self.give_turn(py, limit)?;
+                self = self.give_turn(py, limit, awaited)?;
             }
         }
     }
@@ -498,14 +525,13 @@ impl<'h, E: End> Call<'h, E> {
     fn step<T: Send>(
         &mut self,
         py: Python<'_>,
-        until: Option<Instant>,
-        step: &mut (impl FnMut(&E, Option<Instant>) -> Result<T, Error> + Send),
+        step: impl FnOnce(&E) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         // Mutable, since the end is one thread's at a time.
         let end = &mut *self.end;
         py.detach(|| {
             let end = &mut *end;
-            step(end, until)
+            step(end)
         })
     }
 
@@ -513,14 +539,14 @@ impl<'h, E: End> Call<'h, E> {
         let Held {
             newcomers, waiters, ..
         } = self.left.0;
-        newcomers.load(Ordering::SeqCst) + waiters.load(Ordering::SeqCst) > 0
+        newcomers.load(Ordering::SeqCst) > 0 || waiters.interest().is_some()
     }
 
     /// Lets whoever wants it be in the end; then this call is again.
-    fn give_turn(self, py: Python<'_>, limit: Limit) -> PyResult<Call<'h, E>> {
+    fn give_turn(self, py: Python<'_>, limit: Limit, awaited: Awaited) -> PyResult<Call<'h, E>> {
         let held = self.left.0;
         let Call { inside, end, left } = self;
-        let wants = Wants::new(&held.waiters);
+        let wants = Wants::new(held.waiters.of(awaited));
         drop(inside);
         MappedMutexGuard::unlock_fair(end);
         drop(left);

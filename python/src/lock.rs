@@ -33,9 +33,16 @@ const WANTED: u8 = 2;
 
 struct Others {
     waiting: usize,
-    /// It was left for one of those who wait, and for nobody else.
-    is_handed: bool,
+    /// How many have ever waited.
+    arrivals: u64,
+    /// It was left for one of those that had come before so many, and for nobody else.
+    handed: Option<u64>,
+    /// One of those who wait was too late again and again: the next one to leave hands it over.
+    is_overdue: bool,
 }
+
+/// How long one waits while others come and go.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 impl Raw {
     fn others(&self) -> State<'_, Others> {
@@ -57,13 +64,19 @@ impl Raw {
 
     #[cold]
     fn wait(&self, deadline: Option<Instant>) -> bool {
+        let since = Instant::now();
         let mut others = self.others();
         others.waiting += 1;
+        others.arrivals += 1;
+        let arrival = others.arrivals;
         let is_mine = loop {
-            if others.is_handed || self.word.swap(WANTED, Ordering::Acquire) == FREE {
+            // Who has just left it for another one is here sooner than that one wakes.
+            let is_handed = others.handed.is_some_and(|last| arrival <= last);
+            if is_handed || self.word.swap(WANTED, Ordering::Acquire) == FREE {
                 break true;
             }
             let now = Instant::now();
+            others.is_overdue |= since + PATIENCE <= now;
             others = match deadline.map(|deadline| deadline.saturating_duration_since(now)) {
                 Some(Duration::ZERO) => break false,
                 Some(rest) => {
@@ -78,45 +91,49 @@ impl Raw {
         };
         others.waiting -= 1;
         if is_mine {
-            others.is_handed = false;
+            others.handed = None;
+            others.is_overdue = false;
             let word = if others.waiting == 0 { TAKEN } else { WANTED };
             self.word.store(word, Ordering::Relaxed);
         }
         is_mine
     }
 
-    /// Leaves it to who comes first.
+    /// Leaves it to who comes first, unless one of those who wait has waited for long.
     #[cold]
     fn leave(&self) {
         let others = self.others();
-        self.word.store(FREE, Ordering::Release);
-        if others.waiting > 0 {
-            self.left.notify_one();
-        }
+        let is_handed = others.is_overdue;
+        self.leave_to(others, is_handed);
     }
 
     /// Leaves it to one of those who wait, if there are any.
     #[cold]
     fn hand_over(&self) {
-        let mut others = self.others();
-        match others.waiting {
-            0 => self.word.store(FREE, Ordering::Release),
-            _ => {
-                others.is_handed = true;
-                self.left.notify_one();
-            }
+        self.leave_to(self.others(), true);
+    }
+
+    fn leave_to(&self, mut others: State<'_, Others>, is_handed: bool) {
+        others.handed = (is_handed && others.waiting > 0).then_some(others.arrivals);
+        if others.handed.is_none() {
+            self.word.store(FREE, Ordering::Release);
+        }
+        if others.waiting > 0 {
+            self.left.notify_one();
         }
     }
 }
 
 // SAFETY: `word` leaves `FREE` by one thread's step at a time, and is `FREE` again when that thread
-// leaves; or it stays as it is, and `is_handed` is found by one thread, under a lock.
+// leaves; or it stays as it is, and `handed` is found by one thread, under a lock.
 unsafe impl RawMutex for Raw {
     const INIT: Raw = Raw {
         word: AtomicU8::new(FREE),
         others: std::sync::Mutex::new(Others {
             waiting: 0,
-            is_handed: false,
+            arrivals: 0,
+            handed: None,
+            is_overdue: false,
         }),
         left: Condvar::new(),
     };
@@ -154,7 +171,7 @@ unsafe impl RawMutexTimed for Raw {
     }
 }
 
-// SAFETY: as above; one of those who wait finds `is_handed`, also if its time is over.
+// SAFETY: as above; one of those who wait finds `handed`, also if its time is over.
 unsafe impl RawMutexFair for Raw {
     unsafe fn unlock_fair(&self) {
         if !self.step(TAKEN, FREE, Ordering::Release) {

@@ -15,7 +15,7 @@ use crate::held::{Call, Held, Sole, reason};
 use crate::monitor::Monitor;
 use crate::takeover::Unreturned;
 use crate::tell;
-use crate::wait::{Limit, Timeout};
+use crate::wait::{Awaited, Limit, Timeout};
 
 type End = engine::Reader;
 
@@ -55,7 +55,7 @@ impl Reader {
         let block = match found.map_err(|error| raised(py, error))? {
             Some(block) => block,
             None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
-            None => call.wait(py, limit, |end, until| match until {
+            None => call.wait(py, limit, Awaited::Blocks, |end, until| match until {
                 Some(until) => end.empty_block_until(until).map(Token::detach),
                 None => end.empty_block().map(Token::detach),
             })?,
@@ -107,7 +107,7 @@ impl Reader {
                 return send(block).map_err(|error| raised(py, error));
             }
         }
-        call.wait(py, limit, |end, until| match until {
+        call.wait(py, limit, Awaited::Blocks, |end, until| match until {
             Some(until) => send(end.empty_block_until(until)?),
             None => send(end.empty_block()?),
         })
@@ -151,7 +151,7 @@ impl Reader {
         let found = match call.try_verdict().map_err(|error| raised(py, error))? {
             Some(found) => found,
             None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
-            None => call.wait(py, limit, |end, until| match until {
+            None => call.wait(py, limit, Awaited::Verdict, |end, until| match until {
                 Some(until) => end.verdict_until(until),
                 None => end.verdict(),
             })?,

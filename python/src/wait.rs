@@ -111,6 +111,33 @@ pub(crate) fn duration(seconds: f64) -> PyResult<Option<Duration>> {
     Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
 }
 
+/// What one call waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum Awaited {
+    Blocks,
+    Letters,
+    Room,
+    Verdict,
+}
+
+impl Awaited {
+    pub(crate) const ALL: [Awaited; 4] = [
+        Awaited::Blocks,
+        Awaited::Letters,
+        Awaited::Room,
+        Awaited::Verdict,
+    ];
+
+    pub(crate) fn interest(self) -> Interest {
+        match self {
+            Awaited::Blocks => Interest::BLOCKS,
+            Awaited::Letters => Interest::LETTERS,
+            Awaited::Room => Interest::ROOM,
+            Awaited::Verdict => Interest::VERDICT,
+        }
+    }
+}
+
 /// A wait in slices.
 pub(crate) struct Slices {
     limit: Limit,

@@ -17,7 +17,7 @@ use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::takeover::Survivor;
 use crate::tell;
-use crate::wait::{Limit, Timeout};
+use crate::wait::{Awaited, Limit, Timeout};
 
 type End = engine::Writer;
 
@@ -155,7 +155,7 @@ impl Writer {
             None if call.at_end() => None,
             None if matches!(limit, Limit::Not) => return Err(raised(py, Error::TimedOut)),
             None => {
-                let waited = call.wait(py, limit, |end, until| match until {
+                let waited = call.wait(py, limit, Awaited::Blocks, |end, until| match until {
                     Some(until) => Ok(end.data_block_until(until)?.map(Token::detach)),
                     None => Ok(end.data_block()?.map(Token::detach)),
                 })?;
@@ -185,7 +185,7 @@ impl Writer {
         let newest = match (found, kept) {
             (Some((newest, skipped)), Some((_, before))) => Some((newest, skipped + before + 1)),
             (None, None) if !call.at_end() => {
-                let waited = call.wait(py, limit, |end, until| {
+                let waited = call.wait(py, limit, Awaited::Blocks, |end, until| {
                     let newest = match until {
                         Some(until) => end.newest_block_until(until)?,
                         None => end.newest_block()?,
@@ -333,7 +333,7 @@ impl Writer {
         if !self.kept_block.is_empty() {
             return Err(raised(py, BLOCK_FIRST));
         }
-        let found = call.wait(py, limit, |end, until| match until {
+        let found = call.wait(py, limit, Awaited::Blocks, |end, until| match until {
             Some(until) => end.message_until(whole, max_bytes, until),
             None => end.message(whole, max_bytes),
         })?;

@@ -416,13 +416,43 @@ def test_threads_that_wait_in_one_end_take_turns(name: str, start: Start) -> Non
 
         listener = threading.Thread(target=listen)
         listener.start()
-        for number in range(200):
+        # If one had to wait until the other one's slice is over, these would take minutes.
+        for number in range(1000):
             reader.send(b"%d" % number, timeout=LIMIT)
         reader.finish(LIMIT)
         # Letters that nobody has read when the end is left are lost.
         listener.join(LIMIT)
     other.end()
-    assert letters == [b"%d" % number for number in range(200)]
+    assert letters == [b"%d" % number for number in range(1000)]
+
+
+def test_who_listens_is_let_in_while_another_thread_sends_without_a_pause(name: str, start: Start) -> None:
+    other = start(
+        """
+        with brigade.join(name, side="writer", block_size=1 << 24, block_count=8, timeout=30) as writer:
+            for number, block in enumerate(writer, 1):
+                if number % 50 == 0:
+                    writer.post(b"%d" % number)
+        """
+    )
+    sent = 0
+    late: list[int] = []
+    with brigade.join(name, side="reader", block_size=1 << 24, block_count=8, timeout=30) as reader:
+
+        def listen() -> None:
+            while (letter := reader.letter()) is not None:
+                late.append(sent - int(letter.data))
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        data = bytes(1 << 24)
+        for sent in range(1, 501):
+            reader.send(data, timeout=LIMIT)
+        reader.finish(LIMIT)
+        listener.join(LIMIT)
+    other.end()
+    # Usually two, and some hundred if those who come take what was left for those who wait.
+    assert len(late) == 10 and sorted(late)[5] < 50, late
 
 
 def test_a_second_thread_s_call_has_its_own_timeout(name: str, start: Start) -> None:
