@@ -20,6 +20,7 @@ int main(int count, char **arguments)
     brigade_reader_free(pair.reader);
     CHECK(brigade_last_error()->code == BRIGADE_INVALID_USE);
     brigade_writer_free(pair.writer);
-    brigade_options_free(pair.options);
+    brigade_options_free(pair.readers);
+    brigade_options_free(pair.writers);
     return 0;
 }

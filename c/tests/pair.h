@@ -10,7 +10,8 @@
 
 struct pair {
     const char *name;
-    brigade_options *options;
+    /* One for each thread that joins. */
+    brigade_options *readers, *writers;
     brigade_reader *reader;
     brigade_writer *writer;
 };
@@ -18,19 +19,25 @@ struct pair {
 static void *join_as_writer(void *context)
 {
     struct pair *pair = context;
-    OK(brigade_join(pair->name, pair->options, NULL, &pair->writer));
+    OK(brigade_join(pair->name, pair->writers, NULL, &pair->writer));
     return NULL;
+}
+
+static brigade_options *options_of(size_t size, size_t count)
+{
+    brigade_options *options = brigade_options_new();
+    OK(brigade_options_blocks(options, size, count));
+    OK(brigade_options_wait(options, LIMIT_MS));
+    return options;
 }
 
 /* With count blocks of size bytes. */
 static struct pair new_pair(const char *name, size_t size, size_t count)
 {
-    struct pair pair = {name, brigade_options_new(), NULL, NULL};
+    struct pair pair = {name, options_of(size, count), options_of(size, count), NULL, NULL};
     pthread_t thread;
-    OK(brigade_options_blocks(pair.options, size, count));
-    OK(brigade_options_wait(pair.options, LIMIT_MS));
     CHECK(pthread_create(&thread, NULL, join_as_writer, &pair) == 0);
-    OK(brigade_join(name, pair.options, &pair.reader, NULL));
+    OK(brigade_join(name, pair.readers, &pair.reader, NULL));
     CHECK(pthread_join(thread, NULL) == 0);
     return pair;
 }
@@ -39,7 +46,8 @@ static void free_pair(struct pair *pair)
 {
     brigade_reader_free(pair->reader);
     brigade_writer_free(pair->writer);
-    brigade_options_free(pair->options);
+    brigade_options_free(pair->readers);
+    brigade_options_free(pair->writers);
 }
 
 /* The end, as it should be. */
