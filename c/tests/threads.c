@@ -83,15 +83,30 @@ struct waiting {
     brigade_reader *reader;
     brigade_empty_block block;
     int outcome;
+    int calls;
 };
 
 static void *wait_for_a_block(void *context)
 {
     struct waiting *waiting = context;
-    waiting->outcome = brigade_reader_empty_block(waiting->reader, LIMIT_MS, &waiting->block);
+    /* Who looks whether this waits may keep it out. */
+    do {
+        __atomic_add_fetch(&waiting->calls, 1, __ATOMIC_SEQ_CST);
+        waiting->outcome = brigade_reader_empty_block(waiting->reader, LIMIT_MS, &waiting->block);
+    } while (waiting->outcome == BRIGADE_INVALID_USE);
     CHECK(strcmp(brigade_last_error()->reason, "enough") == 0);
     CHECK(brigade_last_error()->reason_code == 17);
     return NULL;
+}
+
+/* How many calls that took. */
+static int calls_until_it_waits(struct waiting *waiting)
+{
+    for (int ms = 0; brigade_reader_block_size(waiting->reader) != 0; ms++) {
+        CHECK(ms < LIMIT_MS);
+        usleep(1000);
+    }
+    return __atomic_load_n(&waiting->calls, __ATOMIC_SEQ_CST);
 }
 
 static void *watch(void *context)
@@ -103,14 +118,14 @@ static void *watch(void *context)
 static void who_collides_is_told_and_an_abort_ends_all_waits(const char *name)
 {
     struct pair pair = new_pair(name, 8, 1);
-    struct waiting waiting = {pair.reader, {0}, BRIGADE_OK};
+    struct waiting waiting = {pair.reader, {0}, BRIGADE_OK, 0};
     brigade_empty_block block;
     brigade_monitor *monitor;
     OK(brigade_reader_monitor(pair.reader, &monitor));
     OK(brigade_reader_empty_block(pair.reader, LIMIT_MS, &block));
     pthread_t thread = start(wait_for_a_block, &waiting);
     pthread_t watching = start(watch, monitor);
-    usleep(A_WHILE_US);
+    int calls = calls_until_it_waits(&waiting);
     EXPECT(BRIGADE_INVALID_USE, brigade_reader_send(pair.reader, &block, 1));
     EXPECT(BRIGADE_INVALID_USE, brigade_reader_close(pair.reader));
     CHECK(brigade_reader_block_size(pair.reader) == 0);
@@ -120,6 +135,7 @@ static void who_collides_is_told_and_an_abort_ends_all_waits(const char *name)
     OK(brigade_monitor_abort(monitor, 17, "enough"));
     CHECK(pthread_join(thread, NULL) == 0 && pthread_join(watching, NULL) == 0);
     CHECK(waiting.outcome == BRIGADE_ABORTED && waiting.block.data == NULL);
+    CHECK(waiting.calls == calls);
     EXPECT(BRIGADE_ABORTED, brigade_reader_close(pair.reader));
     EXPECT(BRIGADE_ABORTED, brigade_reader_send(pair.reader, &block, 1));
 
