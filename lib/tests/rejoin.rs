@@ -272,7 +272,7 @@ fn the_process_that_other_tests_start() {
         .append(true)
         .open(&path)
         .unwrap();
-    let seat = Seat::take(&name, &options().side(Side::Writer)).unwrap();
+    let seat = patiently(|| Seat::take(&name, &options().side(Side::Writer)));
     writeln!(std::io::stdout(), "seated").unwrap();
     let Role::Writer(writer) = seat.wait().unwrap() else {
         panic!("not the writer");
@@ -445,6 +445,17 @@ fn send_until_death(reader: &Reader, mut tag: u64) -> u64 {
     }
 }
 
+/// A Writer in a process of its own, and its Reader, which is the host: as long as a child of
+/// a dead host lives, its name stays taken.
+fn first_writer(directory: &Path, name: &str) -> (Other, Reader) {
+    let seat = Seat::take(name, &options().side(Side::Reader)).unwrap();
+    let other = Other::start(directory, name, 0);
+    match seat.wait().unwrap() {
+        Role::Reader(reader) => (other, reader),
+        role => panic!("{role:?}"),
+    }
+}
+
 fn first_reader(name: &str) -> Reader {
     match patiently(|| join(name, &options().side(Side::Reader))) {
         Role::Reader(reader) => reader,
@@ -513,8 +524,7 @@ fn of_fifty_killed_writers_every_item_arrives_and_never_twice_in_one_epoch() {
 fn a_detached_block_stays_out_when_the_writer_is_killed_and_comes_back_to_the_next() {
     bounded(|| {
         let (directory, name) = place();
-        let mut first = Other::start(directory.path(), &name, 0);
-        let reader = first_reader(&name);
+        let (mut first, reader) = first_writer(directory.path(), &name);
         let mut detached = reader.empty_block().unwrap().detach();
         let dropped = reader.empty_block().unwrap().detach();
         detached.copy_from_slice(&5u64.to_le_bytes());
@@ -548,8 +558,7 @@ fn a_detached_block_stays_out_when_the_writer_is_killed_and_comes_back_to_the_ne
 fn an_old_end_that_is_dropped_says_nothing_in_the_region_that_another_has_by_then() {
     bounded(|| {
         let (directory, name) = place();
-        let mut first = Other::start(directory.path(), &name, 0);
-        let reader = first_reader(&name);
+        let (mut first, reader) = first_writer(directory.path(), &name);
         // More than the pool, so that no new Writer could have had as many.
         for tag in 0..20u64 {
             send(&reader, &tag.to_le_bytes(), tag);
