@@ -169,8 +169,9 @@ fn a_runtime_that_is_shut_down_drops_its_ends_and_leaves_the_blocks() {
                 let _ = writer.data_block().await;
                 panic!("nothing else comes");
             });
+            let (enough, has_enough) = tokio::sync::oneshot::channel();
             let driving = std::thread::spawn(move || {
-                runtime.block_on(async { sleep(Duration::from_millis(300)).await });
+                runtime.block_on(has_enough).unwrap();
                 drop(runtime);
             });
             let options = common::options(8, 2).side(brigade::Side::Reader);
@@ -180,6 +181,7 @@ fn a_runtime_that_is_shut_down_drops_its_ends_and_leaves_the_blocks() {
             block.copy_from_slice(b"outlived");
             block.send(8, 0).unwrap();
             let block = told.recv().unwrap();
+            enough.send(()).unwrap();
             driving.join().unwrap();
             partner_aborted(reader.monitor().watch());
             assert_eq!(&*block, b"outlived");
