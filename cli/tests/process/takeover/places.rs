@@ -436,12 +436,12 @@ fn nothing_times_out_while_a_place_is_held() {
     place.file("a", &data);
     let copy = Copy {
         place: &place,
-        options: &["--no-sync", "--timeout=0.5", SLOW],
+        options: &["--no-sync", "--timeout=1", SLOW],
         source: "a",
     };
     for side in [Reader, Writer] {
         let other = bereft(&copy, side);
-        std::thread::sleep(Duration::from_millis(1200));
+        std::thread::sleep(Duration::from_millis(2500));
         copy.half(side).end().expect(0);
         other.end().expect(0);
         assert_whole(&place, &data);
