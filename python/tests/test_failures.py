@@ -176,11 +176,11 @@ kept = []
 end = brigade.join(name, side="reader", **BLOCKS)
 def interrupt():
     time.sleep(0.4)
-    os.kill(os.getpid(), signal.SIGINT)
     global since
     since = time.monotonic()
-threading.Thread(target=interrupt, daemon=True).start()
+    os.kill(os.getpid(), signal.SIGINT)
 try:
+    threading.Thread(target=interrupt, daemon=True).start()
     exec('''{WAITS[wait]}''')
 except KeyboardInterrupt:
     say("interrupted", time.monotonic() - since < {SOON})

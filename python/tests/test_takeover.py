@@ -154,8 +154,8 @@ def test_ctrl_c_ends_a_rejoin_which_can_be_called_again(name: str, start: Start)
             reader.letter()
         except brigade.PartnerDied:
             unreturned = reader.into_unreturned()
-        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
+            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
             unreturned.rejoin(name, **BLOCKS)
         except KeyboardInterrupt:
             say("interrupted")
