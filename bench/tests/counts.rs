@@ -99,6 +99,21 @@ impl Call {
             || self.all.contains("<anon_inode:")
     }
 
+    fn is_opening_of(&self, target: &str) -> bool {
+        let opened = self.all.rsplit_once(" = ");
+        self.name == "openat" && opened.is_some_and(|(_, result)| result.contains(target))
+    }
+
+    /// Its directory.
+    fn closes_a_process(&self) -> bool {
+        let path = self
+            .all
+            .strip_prefix("close(")
+            .and_then(|rest| rest.split_once("</proc/"));
+        let name = path.and_then(|(_, rest)| rest.split_once('>'));
+        name.is_some_and(|(name, _)| name.parse::<u32>().is_ok())
+    }
+
     fn bytes(&self) -> Option<u64> {
         let (_, result) = self.all.rsplit_once(" = ")?;
         result.split(' ').next()?.parse().ok()
@@ -276,4 +291,38 @@ fn system_calls_of_a_copy_of_one_kib() {
     let calls = Files::new(1 << 10).calls();
     let counted = calls.iter().filter(|call| !call.is_left_to_chance());
     assert_no_worse("1 KiB", counted.count() as f64, 1130.0);
+}
+
+/// System calls of a look at all sessions, for each of those of two processes: between the
+/// opening of a process's directory and its closing.
+fn calls_for_a_session(sessions: usize) -> f64 {
+    const LOOKS: usize = 3;
+    let [number, looks] = [sessions, LOOKS].map(|number| number.to_string());
+    let command = [BENCH, "measure", "sessions-scan", &number, &looks];
+    let calls = calls(&command);
+    let is_first = |call: &Call| call.all.contains("</proc>, \"");
+    let processes = calls.chunk_by(|call, next| !call.closes_a_process() && !is_first(next));
+    // Others may have a session or two.
+    let ours = processes.filter(|of_one| {
+        let regions = of_one
+            .iter()
+            .filter(|call| call.is_opening_of("memfd:brigade"));
+        is_first(&of_one[0]) && regions.count() >= sessions
+    });
+    let counted: Vec<usize> = ours.map(<[Call]>::len).collect();
+    assert_eq!(counted.len(), 2 * LOOKS);
+    counted.iter().sum::<usize>() as f64 / (LOOKS * sessions) as f64
+}
+
+#[test]
+fn system_calls_of_a_look_at_a_session_are_as_many_however_many_sessions_there_are() {
+    if !is_there("strace") {
+        return;
+    }
+    // A name of each descriptor, four calls for each region; what is needed for each process is
+    // shared by all of its sessions.
+    for sessions in [64, 256] {
+        let counted = calls_for_a_session(sessions);
+        assert_no_worse(&format!("{sessions} sessions"), counted, 17.6);
+    }
 }

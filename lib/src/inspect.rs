@@ -1,12 +1,14 @@
 //! Sessions seen from outside: by a third process, which only looks.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
 
 use crate::error::{Delivered, Error};
 use crate::options::Side;
-use crate::region::Region;
-use crate::region::access::{ReadOnlyU64, Theirs};
-use crate::region::layout::{self, FIGURES, Geometry, load_text};
+use crate::region::access::Theirs;
+use crate::region::layout::{
+    self, CONTROL_SIZE, Control, FIGURES, GREETING_MAX, Geometry, Published,
+};
 use crate::sys;
 
 /// A session of processes of this user, as it was when [`sessions`] looked.
@@ -54,18 +56,16 @@ pub struct Member {
 /// ```
 pub fn sessions() -> Result<Vec<Session>, Error> {
     let mut found = BTreeMap::new();
-    for (process_id, memory) in sys::observe()? {
-        let Some(region) = Region::theirs(memory) else {
-            continue;
-        };
-        let Some(head) = head(&region) else {
-            continue;
+    sys::observe(|process_id, page| {
+        let page = Copied(page);
+        let Some(head) = head(&page) else {
+            return;
         };
         let new = || (head.epoch, head.session());
         let (newest, session) = found.entry((head.number, head.lane)).or_insert_with(new);
         // What is left of a pair whose partner was replaced is no session any more.
         if head.epoch < *newest {
-            continue;
+            return;
         }
         if head.epoch > *newest {
             (*newest, *session) = new();
@@ -74,8 +74,8 @@ pub fn sessions() -> Result<Vec<Session>, Error> {
             Side::Reader => &mut session.reader,
             Side::Writer => &mut session.writer,
         };
-        *member = Some(Member::of(process_id, &region));
-    }
+        *member = Some(Member::of(process_id, &page));
+    })?;
     Ok(found.into_values().map(|(_, session)| session).collect())
 }
 
@@ -102,25 +102,46 @@ impl Head {
 }
 
 /// `None` if it speaks another version.
-fn head(region: &Region<Theirs>) -> Option<Head> {
-    let control = region.control();
-    let is_ours = control.magic.load_acquire() == layout::MAGIC
-        && control.version.load() == layout::VERSION
-        && control.stamp.load() == layout::STAMP;
+fn head(page: &Copied<'_>) -> Option<Head> {
+    let is_ours = page.word(offset_of!(Control<Theirs>, magic)) == layout::MAGIC
+        && page.half(offset_of!(Control<Theirs>, version)) == layout::VERSION
+        && page.word(offset_of!(Control<Theirs>, stamp)) == layout::STAMP;
     if !is_ours {
         return None;
     }
-    let size = |word: &ReadOnlyU64| usize::try_from(word.load());
-    let (block_size, count) = (size(&control.block_size), size(&control.block_count));
-    let geometry = Geometry::new(block_size.ok()?, count.ok()?).ok()?;
-    let side = Side::from_role(control.role.load())?;
+    let size = |offset| usize::try_from(page.word(offset));
+    let block_size = size(offset_of!(Control<Theirs>, block_size));
+    let count = size(offset_of!(Control<Theirs>, block_count));
     Some(Head {
-        number: control.session.load(),
-        lane: control.lane.load(),
-        epoch: control.epoch.load(),
-        side,
-        geometry,
+        number: page.word(offset_of!(Control<Theirs>, session)),
+        lane: page.half(offset_of!(Control<Theirs>, lane)),
+        epoch: page.word(offset_of!(Control<Theirs>, epoch)),
+        side: Side::from_role(page.half(offset_of!(Control<Theirs>, role)))?,
+        geometry: Geometry::new(block_size.ok()?, count.ok()?).ok()?,
     })
+}
+
+/// A copy of a [`Control`] page.
+struct Copied<'p>(&'p [u8; CONTROL_SIZE]);
+
+impl Copied<'_> {
+    fn bytes<const N: usize>(&self, offset: usize) -> [u8; N] {
+        std::array::from_fn(|index| self.0[offset + index])
+    }
+
+    fn half(&self, offset: usize) -> u32 {
+        u32::from_ne_bytes(self.bytes(offset))
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        u64::from_ne_bytes(self.bytes(offset))
+    }
+
+    fn greeting(&self) -> &[u8] {
+        let len = self.half(offset_of!(Control<Theirs>, greeting_len)) as usize;
+        let all = &self.0[offset_of!(Control<Theirs>, greeting)..][..GREETING_MAX];
+        &all[..len.min(GREETING_MAX)]
+    }
 }
 
 impl Session {
@@ -165,15 +186,15 @@ impl Session {
 }
 
 impl Member {
-    fn of(process_id: u32, region: &Region<Theirs>) -> Member {
-        let control = region.control();
-        let greeting_len = control.greeting_len.load();
+    fn of(process_id: u32, page: &Copied<'_>) -> Member {
+        let published = offset_of!(Control<Theirs>, published);
+        let figures = offset_of!(Control<Theirs>, figures);
         Member {
             process_id,
-            blocks: control.published.0.blocks.load_acquire(),
-            bytes: control.published.0.bytes.load(),
-            greeting: load_text(&control.greeting, greeting_len),
-            figures: std::array::from_fn(|index| control.figures.0[index].load()),
+            blocks: page.word(published + offset_of!(Published<Theirs>, blocks)),
+            bytes: page.word(published + offset_of!(Published<Theirs>, bytes)),
+            greeting: page.greeting().to_vec(),
+            figures: std::array::from_fn(|index| page.word(figures + index * 8)),
         }
     }
 

@@ -9,16 +9,26 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade::{Error, Interest, Options, Role, Seat, Side, Waitable, join, wait_any};
+use brigade::{Error, Interest, Member, Options, Role, Seat, Side, Waitable, join, wait_any};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 /// The variable that says which task the process that a test starts has.
 const TASK: &str = "BRIGADE_TEST_TASK";
+
+/// What it is started with.
+const ARGUMENTS: [&str; 3] = [
+    "the_process_that_other_tests_start",
+    "--exact",
+    "--nocapture",
+];
 
 fn command(program: Option<&str>, task: &str) -> Command {
     let own = std::env::current_exe().unwrap();
@@ -34,12 +44,7 @@ fn command(program: Option<&str>, task: &str) -> Command {
             command
         }
     };
-    let arguments = [
-        "the_process_that_other_tests_start",
-        "--exact",
-        "--nocapture",
-    ];
-    command.args(arguments).env(TASK, task);
+    command.args(ARGUMENTS).env(TASK, task);
     command
 }
 
@@ -68,6 +73,7 @@ fn the_process_that_other_tests_start() {
         Ok("join with few files") => join_with_few_files(),
         Ok("many sessions") => many_sessions(),
         Ok("many partners") => many_partners(),
+        Ok("a session alone") => session_alone(),
         Ok("a lowered limit") => a_lowered_limit(),
         Ok("many descriptors under way") => many_descriptors_under_way(),
         Ok("small files") => small_files(),
@@ -277,6 +283,29 @@ fn three_hundred_sessions_with_one_partner_fit_into_a_small_limit_of_descriptors
     assert_does("many sessions");
 }
 
+#[test]
+fn a_session_is_seen_whatever_else_its_process_has_mapped() {
+    let directory = tempfile::tempdir().unwrap();
+    // In no encoding, and with what ends lines and words.
+    let program = directory
+        .path()
+        .join(OsStr::from_bytes(b"\xff \n memfd:brigade"));
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut command = Command::new(program);
+    command.arg0("limits").args(ARGUMENTS);
+    assert_succeeds(&command.env(TASK, "a session alone").output().unwrap());
+}
+
+fn session_alone() {
+    let (_directory, name) = place();
+    let greeting = name.as_bytes();
+    let _seat = Seat::take(&name, &Options::new().greeting(greeting)).unwrap();
+    let found = brigade::sessions().unwrap();
+    let is_here = |member: &Member| member.greeting() == greeting;
+    let mut ends = found.iter().flat_map(|it| [it.reader(), it.writer()]);
+    assert!(ends.any(|end| end.is_some_and(is_here)));
+}
+
 fn many_sessions() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_str().unwrap();
@@ -306,6 +335,7 @@ fn sessions(place: &str) {
             Role::Writer(writer) => drop(writer.data_block().unwrap().unwrap()),
         }
     }
+    looks_from_outside(roles.len());
     for role in &roles {
         match role {
             Role::Reader(reader) => drop(reader.finish().unwrap()),
@@ -317,6 +347,20 @@ fn sessions(place: &str) {
     }
     drop(roles);
     assert_eq!(count(), before);
+}
+
+/// Finds so many sessions, whose processes have blocks of 64 bytes, with no more descriptors
+/// than for one.
+fn looks_from_outside(sessions: usize) {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let highest = numbers.map(|number| number.parse::<u64>().unwrap()).max();
+    let all = getrlimit(Resource::Nofile);
+    limit(Resource::Nofile, highest.unwrap() + 8);
+    let found = brigade::sessions().unwrap();
+    let found = found.iter().filter(|session| session.block_size() == 64);
+    assert!(found.count() >= sessions);
+    setrlimit(Resource::Nofile, all).unwrap();
 }
 
 #[test]

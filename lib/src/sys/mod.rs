@@ -55,7 +55,7 @@
 //! | `accept()` | the channel that this process was invited to, as its second; none if the inviting process is gone; `InvalidUse` if there is no invitation or it was taken |
 //! | `can_barrier_remotely()` | whether `barrier_remotely` works from, and reaches, this process; called before the partner learns that it does |
 //! | `barrier_remotely()` | when it returns, every running thread of every process for which `can_barrier_remotely` said yes has executed a full barrier since the call; and so has the caller |
-//! | `observe()` | for who looks from outside: each region that a process of this user owns, with the process's id; at least its first page, mapped read-only; what cannot be seen is left out |
+//! | `observe(seen)` | for who looks from outside: calls `seen` with the process's id and a copy of the first page of each region that a process of this user owns; what has ended or may not be seen is left out, and any other error is one; for each region it takes as long, however many there are |
 //! | `User::{own, parse, as_number, is_certain}`, `User: Eq + Display` | an identity, shown by name and number; from either; `Unsupported` if users cannot meet here; false if it may stand for several users |
 //!
 //! When the partner dies, by whatever means: its stores up to then stay visible;

@@ -1,92 +1,149 @@
 //! Regions of this user's processes, found through `/proc`.
+//!
+//! A process's mappings say which regions it alone can write, and its descriptors lead to
+//! them. What is opened once is looked up from there, so that all that is found belongs to
+//! one process, however soon its number is used again.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::memory::{Memory, SEALS};
 use crate::error::Error;
 use crate::region::layout::CONTROL_SIZE;
 use crate::sys::unix::users::User;
 
 /// As the kernel shows a region's memfd.
-const REGION_LINK: &str = "/memfd:brigade";
+const REGION_LINK: &[u8] = b"/memfd:brigade";
 
-pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
-    let failed = |error| Error::os("list the processes in /proc", error);
+/// As many bytes of names as are asked for at once.
+const NAMES_AT_ONCE: usize = 16 << 10;
+
+type Page = [u8; CONTROL_SIZE];
+
+pub(crate) fn observe(mut seen: impl FnMut(u32, &Page)) -> Result<(), Error> {
     // Where it is not mounted, an empty directory would say that there are no processes.
     let mounted = |error| Error::os("look at /proc/self (is /proc mounted?)", error);
     std::fs::symlink_metadata("/proc/self").map_err(mounted)?;
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok());
-        let is_own = || std::fs::metadata(&path).is_ok_and(|m| m.uid() == User::own().number());
-        if let Some(process_id) = number
-            && is_own()
-        {
-            let regions = match own_regions(&path) {
-                Err(error) if is_own_limit(&error) => return Err(failed(error)),
-                // One that ends meanwhile, or shows itself to nobody, is none.
-                regions => regions.unwrap_or_default(),
-            };
-            found.extend(regions.into_iter().map(|memory| (process_id, memory)));
+    let failed = |errno: Errno| Error::os("list the processes in /proc", errno);
+    look_at_all(&mut seen).map_err(failed)
+}
+
+fn look_at_all(seen: &mut impl FnMut(u32, &Page)) -> Result<(), Errno> {
+    let own = User::own().number();
+    let mut looker = Looker::default();
+    let mut names = [MaybeUninit::uninit(); NAMES_AT_ONCE];
+    let processes = open(CWD, c"/proc", OFlags::DIRECTORY)?;
+    let mut entries = RawDir::new(&processes, &mut names);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let Some(process_id) = number(entry.file_name().to_bytes()) else {
+            continue;
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let Some(process) = unless_unseen(open(&processes, entry.file_name(), flags))? else {
+            continue;
+        };
+        if rustix::fs::fstat(&process)?.st_uid == own {
+            unless_unseen(looker.look(process.as_fd(), &mut |page| seen(process_id, page)))?;
         }
     }
-    Ok(found)
+    Ok(())
 }
 
-/// Whether it says nothing of the process that was looked at, but of this one.
-fn is_own_limit(error: &std::io::Error) -> bool {
-    let own = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|error| own.contains(&error))
-}
-
-/// The regions that the process at `path` has mapped writable: it alone can.
-fn own_regions(path: &Path) -> std::io::Result<Vec<Memory>> {
-    let maps = std::fs::read_to_string(path.join("maps"))?;
-    // Address, access, offset, device, number of the file, its name: proc_pid_maps(5).
-    let files: Vec<u64> = maps
-        .lines()
-        .filter(|line| line.contains(REGION_LINK))
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-        .filter(|words| words.get(1) == Some(&"rw-s"))
-        .filter_map(|words| words.get(4)?.parse().ok())
-        .collect();
-    if files.is_empty() {
-        return Ok(Vec::new());
+/// `None` of a process that has ended, of a descriptor that it has closed, and of what it
+/// shows to nobody. Any other error does not say that there is nothing.
+fn unless_unseen<T>(looked: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
+        Err(errno) => Err(errno),
     }
-    let mut regions = Vec::new();
-    for entry in std::fs::read_dir(path.join("fd"))? {
-        let link = entry?.path();
-        let is_region = std::fs::read_link(&link).is_ok_and(|target| {
-            target
-                .as_os_str()
-                .as_encoded_bytes()
-                .starts_with(REGION_LINK.as_bytes())
-        });
-        if is_region {
-            match open_first_page(&link, &files).map_err(std::io::Error::from) {
-                Ok(memory) => regions.push(memory),
-                Err(error) if is_own_limit(&error) => return Err(error),
-                Err(_) => {}
+}
+
+/// Where processes are looked at, one after the other.
+#[derive(Default)]
+struct Looker {
+    maps: Vec<u8>,
+    /// The numbers of the files of the regions that were not found yet.
+    regions: HashSet<u64>,
+}
+
+impl Looker {
+    /// Shows the regions that the process has mapped writable: it alone can.
+    fn look(&mut self, process: BorrowedFd<'_>, seen: &mut impl FnMut(&Page)) -> Result<(), Errno> {
+        self.maps.clear();
+        let mut maps = File::from(open(process, c"maps", OFlags::empty())?);
+        let read = maps.read_to_end(&mut self.maps);
+        read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        self.regions.clear();
+        let lines = self.maps.split(|&byte| byte == b'\n');
+        self.regions.extend(lines.filter_map(own_region));
+        if self.regions.is_empty() {
+            return Ok(());
+        }
+        let descriptors = open(process, c"fd", OFlags::DIRECTORY)?;
+        let mut names = [MaybeUninit::uninit(); NAMES_AT_ONCE];
+        let mut entries = RawDir::new(&descriptors, &mut names);
+        while !self.regions.is_empty()
+            && let Some(entry) = entries.next()
+        {
+            let entry = entry?;
+            let name = entry.file_name();
+            // The directory itself, and what is above it.
+            if name.to_bytes().starts_with(b".") {
+                continue;
+            }
+            let found = self.first_page(descriptors.as_fd(), name);
+            if let Some(Some(page)) = unless_unseen(found)? {
+                seen(&page);
             }
         }
+        Ok(())
     }
-    Ok(regions)
+
+    /// `None` if it is none of the regions that were not found yet.
+    fn first_page(
+        &mut self,
+        descriptors: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<Option<Page>, Errno> {
+        let mut target = [0; REGION_LINK.len()];
+        rustix::fs::readlinkat_raw(descriptors, name, &mut target)?;
+        if target != REGION_LINK {
+            return Ok(None);
+        }
+        let file = open(descriptors, name, OFlags::NONBLOCK)?;
+        if !self.regions.remove(&rustix::fs::fstat(&file)?.st_ino) {
+            return Ok(None);
+        }
+        let mut page = [0; CONTROL_SIZE];
+        let len = rustix::io::pread(&file, &mut page, 0)?;
+        Ok((len == page.len()).then_some(page))
+    }
 }
 
-fn open_first_page(link: &Path, files: &[u64]) -> Result<Memory, Errno> {
-    let file = rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = rustix::fs::fstat(&file)?;
-    // Of fixed size, so that it can be looked at in peace.
-    let is_sealed = rustix::fs::fcntl_get_seals(&file)?.contains(SEALS);
-    if !files.contains(&stat.st_ino) || !is_sealed || stat.st_size < CONTROL_SIZE as i64 {
-        return Err(Errno::NOENT);
-    }
-    Memory::first_page(file, stat.st_size as u64)
+/// The number of the file, if `mapping` is of a region and writable.
+fn own_region(mapping: &[u8]) -> Option<u64> {
+    // Address, access, offset, device, number of the file, its name: proc_pid_maps(5).
+    let words = mapping.split(|&byte| byte == b' ');
+    let mut words = words.filter(|word| !word.is_empty()).skip(1);
+    let is_shared = words.next()? == b"rw-s";
+    let file = words.nth(2)?;
+    let is_own = is_shared && words.next()?.starts_with(REGION_LINK);
+    is_own.then(|| number(file))?
+}
+
+fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn open(directory: impl AsFd, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::openat(directory, name, flags, Mode::empty())
 }

@@ -18,21 +18,20 @@ use crate::region::layout::CONTROL_SIZE;
 /// first of them, and their doorbells; a session of both ways takes four.
 const OBSERVED_NUMBERS: u64 = 32;
 
-pub(crate) fn observe() -> Result<Vec<(u32, Memory)>, Error> {
+pub(crate) fn observe(mut seen: impl FnMut(u32, &[u8; CONTROL_SIZE])) -> Result<(), Error> {
     let failed = |error| Error::os("list the processes", error);
-    let mut found = Vec::new();
     for process_id in process_ids().map_err(failed)? {
         for number in 1..=OBSERVED_NUMBERS {
             let memory = Memory::open(&unique(process_id, number, REGION));
             if let Ok(Some(memory)) = memory
-                && memory.len() >= CONTROL_SIZE
                 && is_own(&memory.section)
+                && let Some(page) = memory.first_page()
             {
-                found.push((process_id, memory));
+                seen(process_id, &page);
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn process_ids() -> io::Result<Vec<u32>> {

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
 use windows_sys::Win32::System::Memory::{
@@ -19,6 +20,7 @@ use super::objects::{
 };
 use super::process::own_id;
 use crate::error::Error;
+use crate::region::layout::CONTROL_SIZE;
 
 /// A mapped region.
 pub(crate) struct Memory {
@@ -127,6 +129,22 @@ impl Memory {
             return Err(io::Error::other("the section is not committed memory"));
         }
         Ok(found.RegionSize)
+    }
+
+    /// A copy of its first page; `None` if it is smaller than that.
+    pub(super) fn first_page(&self) -> Option<[u8; CONTROL_SIZE]> {
+        let words = self.start.cast::<AtomicU64>();
+        let mut page = [0; CONTROL_SIZE];
+        if self.len < page.len() {
+            return None;
+        }
+        for (index, bytes) in page.chunks_exact_mut(8).enumerate() {
+            // SAFETY: within the mapping, which begins on a page; its owner stores by
+            // atomics, and a Relaxed load is defined where only reading is allowed.
+            let word = unsafe { words.add(index).as_ref() }.load(Ordering::Relaxed);
+            bytes.copy_from_slice(&word.to_ne_bytes());
+        }
+        Some(page)
     }
 
     pub(crate) fn start(&self) -> NonNull<u8> {
