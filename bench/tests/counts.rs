@@ -9,9 +9,12 @@
     reason = "a test says what it expects by unwrapping it"
 )]
 
-use std::path::{Path, PathBuf};
+mod program;
+
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use program::{is_there, program};
 use tempfile::TempDir;
 
 /// The compiler that the instructions were counted with. Others may need a few more or less.
@@ -34,14 +37,6 @@ fn assert_no_worse(what: &str, counted: f64, before: f64) {
     println!("{what}: {counted:.2}, {before} before");
     let most = (before * 1.05).max(0.05);
     assert!(counted <= most, "{what}: {counted:.2}, {before} before");
-}
-
-fn is_there(program: &str) -> bool {
-    let is_there = Command::new(program).arg("--version").output().is_ok();
-    if !is_there {
-        eprintln!("skipped: needs {program}");
-    }
-    is_there
 }
 
 /// A command below `program`, with a time limit.
@@ -173,25 +168,6 @@ fn a_block_takes_no_system_call_unless_the_partner_sleeps_and_then_one_wakes_it_
     // The barrier before the sleep, one ring, that it was heard, and before the next sleep a
     // look for a late one.
     assert_no_worse("asleep", per_turn("asleep"), 4.0);
-}
-
-/// brigade itself, built.
-fn program() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut build = Command::new(env!("CARGO"));
-    build.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--package",
-        "brigade-cli",
-        "--target-dir",
-        "target",
-    ]);
-    // Another workspace's.
-    build.env_remove("CARGO_TARGET_DIR").current_dir(&root);
-    assert!(build.status().unwrap().success());
-    root.join("target/debug/brigade")
 }
 
 /// A file of so many bytes, which are not zero, and a place for its copy.
