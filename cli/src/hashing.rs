@@ -175,8 +175,10 @@ fn read(file: &File, block: &mut [u8], at: u64) -> io::Result<usize> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::collections::HashSet;
     use std::io::Write;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::tree::SUBTREE_BYTES;
@@ -215,6 +217,26 @@ mod tests {
             let until = Until::Offset(end + SUBTREE_BYTES);
             let tree = add_by(3, Tree::new(), &file, until, |_| {}).unwrap();
             assert_eq!(tree.end(), end);
+        }
+    }
+
+    #[test]
+    fn several_threads_hash_where_there_are_several_processors() {
+        let len = 64 * PIECE_BYTES;
+        let file = file(&bytes(len));
+        let start = Instant::now();
+        let threads = || {
+            let seen = Mutex::new(HashSet::new());
+            // Who has hashed a piece is who shows it.
+            let show = |_| {
+                seen.lock().unwrap().insert(thread::current().id());
+            };
+            add(Tree::new(), &file, Until::End(len as u64), show).unwrap();
+            seen.into_inner().unwrap().len() as u64
+        };
+        // On a busy machine, one may be done with all before another one begins.
+        while threads() < processors().min(2) {
+            assert!(start.elapsed() < Duration::from_secs(60));
         }
     }
 
