@@ -9,7 +9,8 @@
 //!
 //! Calls of several threads take turns: who comes while another one waits cuts its wait short and is
 //! let in. If it has to wait as well, it does so for both: for whatever one of them waits for, and lets
-//! the other one in as soon as there is something.
+//! the other one in as soon as there is something. Who has just come goes before those who only wait, and
+//! nobody sleeps in the end while one has come.
 
 use std::collections::VecDeque;
 use std::ops::{BitOr, Deref, DerefMut};
@@ -24,7 +25,7 @@ use pyo3::types::PyType;
 
 use crate::both::End;
 use crate::errors::raised;
-use crate::lock::{MappedMutexGuard, Mutex, MutexGuard};
+use crate::lock::{MappedMutexGuard, Mutex, MutexGuard, lock_again};
 use crate::wait::{Awaited, Limit, SLICE, Slices, wait};
 
 /// What does not change as long as the end lives, and nobody has to wait for.
@@ -70,6 +71,9 @@ fn this_thread() -> usize {
 
 /// How long a call that waits may take to leave, when one comes that does not wait.
 const LEAVING: Duration = Duration::from_millis(10);
+
+/// About how long a thread takes to wake up.
+const WAKING: Duration = Duration::from_micros(50);
 
 const LEFT: Error = Error::InvalidUse("this end was left");
 const AGAIN: Error = Error::InvalidUse("this thread is in a call of the same end already");
@@ -172,19 +176,8 @@ impl<E: End> Held<E> {
         if self.inside.load(Ordering::Relaxed) == this_thread() {
             return Err(raised(py, AGAIN));
         }
-        let wants = Wants::new(&self.newcomers);
+        let mut wants = Some(Wants::new(&self.newcomers));
         self.facts.monitor.cut_wait_short();
-        self.wait_for_turn(py, limit, wants)
-    }
-
-    /// Waits until no call is in the end.
-    fn wait_for_turn(
-        &self,
-        py: Python<'_>,
-        limit: Limit,
-        wants: Wants<'_>,
-    ) -> PyResult<MutexGuard<'_, Option<E>>> {
-        let mut wants = Some(wants);
         wait(py, limit, |until| {
             let end = match until {
                 Some(until) => self.end.try_lock_until(until).ok_or(Error::TimedOut),
@@ -193,6 +186,38 @@ impl<E: End> Held<E> {
             wants.take();
             Ok(end)
         })
+    }
+
+    /// Waits until no call is in the end, and nobody else has come for it.
+    fn wait_for_another_turn(
+        &self,
+        py: Python<'_>,
+        limit: Limit,
+        wants: Wants<'_>,
+    ) -> PyResult<MutexGuard<'_, Option<E>>> {
+        let mut wants = Some(wants);
+        wait(py, limit, |until| {
+            let end = lock_again(&self.end, until).ok_or(Error::TimedOut)?;
+            wants.take();
+            Ok(end)
+        })
+    }
+
+    /// Waits until all who have come have been let into the end; not for ever.
+    fn wait_for_newcomers(&self) {
+        let since = Instant::now();
+        while self.has_newcomers() {
+            match since.elapsed() {
+                passed if passed < WAKING => thread::yield_now(),
+                // On a busy machine.
+                passed if passed < SLICE => thread::sleep(WAKING),
+                _ => return,
+            }
+        }
+    }
+
+    fn has_newcomers(&self) -> bool {
+        self.newcomers.load(Ordering::SeqCst) > 0
     }
 
     /// Python has one more block of this end.
@@ -504,7 +529,10 @@ impl<'h, E: End> Call<'h, E> {
         let mut slices = Slices::of(limit);
         loop {
             let others = self.left.0.waiters.interest();
-            let until = slices.next(others.is_some());
+            let until = match self.left.0.has_newcomers() {
+                true => Some(Instant::now()),
+                false => slices.next(others.is_some()),
+            };
             let found = self.step(py, |end| match others {
                 None => step(end, until),
                 Some(others) => match end.wait_until(awaited.interest() | others, until) {
@@ -536,10 +564,8 @@ impl<'h, E: End> Call<'h, E> {
     }
 
     fn is_wanted(&self) -> bool {
-        let Held {
-            newcomers, waiters, ..
-        } = self.left.0;
-        newcomers.load(Ordering::SeqCst) > 0 || waiters.interest().is_some()
+        let held = self.left.0;
+        held.has_newcomers() || held.waiters.interest().is_some()
     }
 
     /// Lets whoever wants it be in the end; then this call is again.
@@ -548,16 +574,14 @@ impl<'h, E: End> Call<'h, E> {
         let Call { inside, end, left } = self;
         let wants = Wants::new(held.waiters.of(awaited));
         drop(inside);
-        MappedMutexGuard::unlock_fair(end);
+        match held.has_newcomers() {
+            true => drop(end),
+            false => MappedMutexGuard::unlock_fair(end),
+        }
         drop(left);
         // A newcomer may not be asleep yet, and then nothing keeps the end for it.
-        py.detach(|| {
-            let since = Instant::now();
-            while held.newcomers.load(Ordering::SeqCst) > 0 && since.elapsed() < SLICE {
-                thread::yield_now();
-            }
-        });
-        held.let_in(py, held.wait_for_turn(py, limit, wants)?)
+        py.detach(|| held.wait_for_newcomers());
+        held.let_in(py, held.wait_for_another_turn(py, limit, wants)?)
     }
 }
 

@@ -8,11 +8,12 @@
 #[path = "../src/lock.rs"]
 mod lock;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lock::{Mutex, MutexGuard};
+use lock::{Mutex, MutexGuard, lock_again};
 
 /// Who has had the lock, once it was left for one that waited.
 fn turns() -> Vec<&'static str> {
@@ -30,6 +31,29 @@ fn turns() -> Vec<&'static str> {
     told.iter().collect()
 }
 
+/// Who has had the lock, once it was left and somebody had come after who waited for another turn.
+fn turns_again(is_handed: bool) -> Vec<&'static str> {
+    let lock = Mutex::new(());
+    let (tell, told) = channel();
+    thread::scope(|threads| {
+        let mine = lock.lock();
+        let (lock, first, second) = (&lock, tell.clone(), tell.clone());
+        threads.spawn(move || {
+            let _mine = lock_again(lock, None);
+            first.send("who was there before").unwrap();
+        });
+        thread::sleep(Duration::from_millis(20));
+        threads.spawn(move || turn(lock, "who came", &second));
+        thread::sleep(Duration::from_millis(20));
+        match is_handed {
+            true => MutexGuard::unlock_fair(mine),
+            false => drop(mine),
+        }
+    });
+    drop(tell);
+    told.iter().collect()
+}
+
 fn turn(lock: &Mutex<()>, who: &'static str, tell: &Sender<&'static str>) {
     let _mine = lock.lock();
     tell.send(who).unwrap();
@@ -40,6 +64,42 @@ fn it_is_handed_to_who_waited_and_not_to_who_comes_back_first() {
     // On a busy machine, who shall wait may not have begun to.
     let mut fair = (0..20).filter(|_| turns() == ["who waited", "who left"]);
     assert!(fair.nth(9).is_some());
+}
+
+#[test]
+fn who_comes_goes_before_who_waits_for_another_turn() {
+    for is_handed in [true, false] {
+        let came_first = |_: &i32| turns_again(is_handed) == ["who came", "who was there before"];
+        // On a busy machine, who shall wait may not have begun to.
+        let mut fair = (0..20).filter(came_first);
+        assert!(fair.nth(9).is_some());
+    }
+}
+
+#[test]
+fn who_waits_for_another_turn_is_not_passed_over_for_ever() {
+    let (lock, had_turn) = (&Mutex::new(()), &AtomicBool::new(false));
+    thread::scope(|threads| {
+        let mine = lock.lock();
+        threads.spawn(|| {
+            let _mine = lock_again(lock, None);
+            had_turn.store(true, Ordering::Relaxed);
+        });
+        drop(mine);
+        // There is always one that has just come.
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let mut turns = 0;
+                while !had_turn.load(Ordering::Relaxed) {
+                    let mine = lock.lock();
+                    thread::sleep(Duration::from_millis(2));
+                    drop(mine);
+                    turns += 1;
+                    assert!(turns < 500, "it was passed over {turns} times");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -455,6 +455,67 @@ def test_who_listens_is_let_in_while_another_thread_sends_without_a_pause(name: 
     assert len(late) == 10 and sorted(late)[5] < 50, late
 
 
+def test_who_sends_is_let_in_before_all_who_listen(name: str, start: Start) -> None:
+    other = start(
+        """
+        with brigade.join(name, side="writer", block_size=1024, block_count=4, timeout=30) as writer:
+            for block in writer:
+                pass
+        """
+    )
+    with brigade.join(name, side="reader", block_size=1024, block_count=4, timeout=30) as reader:
+        heard: list[brigade.Letter | None] = []
+        listeners = [threading.Thread(target=lambda: heard.append(reader.letter())) for _ in range(5)]
+        for listener in listeners:
+            listener.start()
+        # If each of those who listen had a slice first, these would take minutes.
+        for number in range(1000):
+            reader.send(b"%d" % number, timeout=LIMIT)
+        reader.finish(LIMIT)
+        for listener in listeners:
+            listener.join(LIMIT)
+    other.end()
+    assert heard == [None] * 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs counts of the system's")
+def test_threads_that_wait_for_one_another_sleep(name: str, start: Start) -> None:
+    import resource
+
+    other = start(
+        """
+        with brigade.join(name, side="reader", block_size=1024, block_count=4, timeout=30) as reader:
+            for number in range(100):
+                time.sleep(0.005)
+                reader.send(b"", tag=number)
+        """
+    )
+
+    def switches() -> int:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_nvcsw + used.ru_nivcsw
+
+    tags: list[int] = []
+    with brigade.join(name, side="writer", block_size=1024, block_count=4, timeout=30) as writer:
+
+        def receive() -> None:
+            while (block := writer.data_block(LIMIT)) is not None:
+                tags.append(block.tag)
+                block.done()
+
+        before = switches()
+        receivers = [threading.Thread(target=receive) for _ in range(8)]
+        for receiver in receivers:
+            receiver.start()
+        for receiver in receivers:
+            receiver.join(LIMIT)
+        count = switches() - before
+    other.end()
+    assert sorted(tags) == list(range(100))
+    # Some 400; thousands if one of them gives the processor away again and again until another one wakes up.
+    assert count < 100 * 25, count
+
+
 def test_a_second_thread_s_call_has_its_own_timeout(name: str, start: Start) -> None:
     other = start('writer = brigade.join(name, side="writer", **BLOCKS)\ntime.sleep(60)')
     reader = join_reader(name)
