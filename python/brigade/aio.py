@@ -19,6 +19,7 @@ import concurrent.futures
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -40,6 +41,11 @@ _E = TypeVar("_E", _brigade.Reader, _brigade.Writer)
 #: So long an end looks before it sleeps, in seconds: about what a turn of the event loop costs.
 _LOOK = 20e-6
 
+#: An end that need not wait lets other tasks run when it has kept them from it for so long, in seconds...
+_SHARE = 1e-3
+#: ...which it looks at every so many calls, since to look takes time, too.
+_CALLS = 8
+
 
 class _End(Generic[_E]):
     """What both ends have."""
@@ -51,6 +57,8 @@ class _End(Generic[_E]):
         self._turn = asyncio.Lock()
         self._waiters: dict[asyncio.Future[None], int] = {}
         self._sleep = _Sleep(end, self._wake)
+        self._calls = 0
+        self._last_turn = 0.0
 
     def __repr__(self) -> str:
         return f"<brigade.aio.{type(self).__name__} of {self._end!r}>"
@@ -102,6 +110,9 @@ class _End(Generic[_E]):
         self, interest: int, look: Callable[[float], _T], timeout: float | None
     ) -> _T:
         """What `look` finds, once it finds something."""
+        self._calls += 1
+        if self._calls >= _CALLS:
+            await self._let_others_run()
         try:
             return look(_LOOK if timeout is None else min(timeout, _LOOK))
         except TimedOut:
@@ -120,6 +131,14 @@ class _End(Generic[_E]):
             if isinstance(error, Error):
                 raise
             raise TimedOut("nothing came in time") from None
+
+    async def _let_others_run(self) -> None:
+        """A partner that keeps up never lets this end wait. Before anything is taken, so that it is not
+        lost if this is cancelled."""
+        self._calls = 0
+        if time.monotonic() - self._last_turn > _SHARE:
+            await asyncio.sleep(0)
+            self._last_turn = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def _alone(self, timeout: float | None) -> AsyncIterator[None]:
@@ -157,6 +176,7 @@ class _End(Generic[_E]):
             if self._end.arm(wanted):
                 self._sleep.begin()
                 await waiter
+                self._calls, self._last_turn = 0, time.monotonic()
             else:
                 self._wake()
         finally:

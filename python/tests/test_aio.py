@@ -18,6 +18,9 @@ from pairs import beside, pair
 
 OPTIONS: brigade.Options = {"block_size": 4096, "block_count": 4, "timeout": LIMIT}
 
+#: Calls that take seconds.
+MANY = 1_000_000
+
 
 def run(what: Coroutine[Any, Any, None]) -> None:
     """Runs what a test does, which ends in time."""
@@ -87,6 +90,42 @@ def test_blocks_are_copied_to_a_buffer(name: str) -> None:
         assert await waiting == 3 and room == b"abc\0"
         reader.close()
         assert await writer.recv_into(room) is None
+        writer.finish()
+        await reader.verdict()
+
+    run(test())
+
+
+def test_an_end_that_never_waits_lets_other_tasks_run(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        stop = False
+
+        async def others() -> None:
+            nonlocal stop
+            for _ in range(3):
+                await asyncio.sleep(0)
+            stop = True
+
+        other = asyncio.ensure_future(others())
+        # Nobody but this process sends here, so there is always something.
+        room = bytearray(4)
+        for _ in range(MANY):
+            await reader.send(b"abc")
+            assert await writer.recv_into(room) == 3
+            if stop:
+                break
+        assert stop
+        await other
+        # A task that is to end is one of those that have to have a turn.
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                for _ in range(MANY):
+                    (await reader.empty_block()).put_back()
+        await writer.post(b"letter")
+        assert await reader.letter() is not None
+        reader.close()
+        assert await writer.data_block() is None
         writer.finish()
         await reader.verdict()
 
