@@ -23,7 +23,8 @@ use crate::writer::Writer;
 ///   To stop polling costs nothing, at any time.
 /// - Of several pending calls on one end, the task that polled last is woken, as everywhere;
 ///   calls for different things may be pending at once in that task.
-/// - A call that would be pending looks for some microseconds first, as all calls that wait do.
+/// - A call that would be pending looks for some microseconds first, as all calls that wait do; not if another end
+///   of the same thread has just done so and found nothing.
 /// - Calls that do not wait (`try_…`) may come in between. [`Reader::arm`], `disarm`, and calls
 ///   that wait by blocking end what is pending, and wake nobody: they do not go with it.
 ///

@@ -18,8 +18,8 @@
 //!
 //! # Waiting
 //!
-//! An end that has nothing at hand looks for 20 µs at most, then announces that it sleeps
-//! and waits for its one [handle](brigade::Reader::handle): in the runtime's reactor on Linux, by
+//! An end that has nothing at hand looks for 20 µs at most (and not at all if another one of the same thread
+//! has just done so and found nothing), then announces that it sleeps and waits for its one [handle](brigade::Reader::handle): in the runtime's reactor on Linux, by
 //! a registered wait of the system's on Windows. No thread but one of the runtime's pool for
 //! joining, no timer, and no queue: what waits in between are the blocks, of which there
 //! are as many as [`Options::block_count`](brigade::Options::block_count) says. Two ends in one task, or a thousand, wait as any other

@@ -9,9 +9,11 @@
 //! one announcement for all, and one word of the runtime's. A poll that has used up either
 //! for itself wakes the task, which then polls the others again.
 
+use std::cell::Cell;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::End;
 use super::end::OVER;
@@ -23,6 +25,16 @@ use crate::wait::Interest;
 /// How often a poll finds the handle readable, and nothing of use, before it lets other tasks
 /// run. Once is usual: a ring for an earlier sleep, of which the runtime heard later.
 const TURNS: u32 = 2;
+
+/// How long the ends of a thread look no more, once one of them has looked for a while and found nothing: a
+/// thread with several has other tasks to run. Long enough to poll some twenty; and short, since one that looks
+/// in vain may be beside one whose partner keeps up.
+const NO_LOOKS: Duration = Duration::from_micros(100);
+
+thread_local! {
+    /// Which end of this thread has last looked for a while and found nothing, and when.
+    static LOOKED: Cell<Option<(usize, Instant)>> = const { Cell::new(None) };
+}
 
 /// The runtime's word on the handle, and whether this poll has used it up.
 struct Word<'r, 'c, 'w> {
@@ -119,7 +131,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             return Poll::Ready(Ok(found));
         }
         if pending == Interest::NOTHING
-            && let Some(found) = self.look_for_a_while(None, look)?
+            && let Some(found) = self.look_if_alone(look)?
         {
             return Poll::Ready(Ok(found));
         }
@@ -144,6 +156,23 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             self.withdraw();
         }
         Poll::Pending
+    }
+
+    /// As [`End::look_for_a_while`], unless another end of this thread has just done so and found nothing.
+    fn look_if_alone<T>(
+        &self,
+        look: impl Fn() -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let this = Arc::as_ptr(&self.pair).addr();
+        let looked = |(end, when): (usize, Instant)| end != this && when.elapsed() < NO_LOOKS;
+        if LOOKED.get().is_some_and(looked) {
+            return Ok(None);
+        }
+        let found = self.look_for_a_while(None, look)?;
+        if found.is_none() {
+            LOOKED.set(Some((this, Instant::now())));
+        }
+        Ok(found)
     }
 
     fn has_rung(&self, word: &mut Word<'_, '_, '_>) -> Result<bool, Error> {

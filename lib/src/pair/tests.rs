@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::cell::Cell;
+use std::io;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Options, Reader, Seat, Writer, join};
+use crate::{Error, Interest, Options, Reader, Readiness, Seat, Writer, join};
 
 /// A pair in this process.
 fn pair() -> (Reader, Writer) {
@@ -34,6 +36,50 @@ fn looks_until(reader: &Reader, deadline: Instant) -> u32 {
     });
     assert!(matches!(waited, Err(Error::TimedOut)));
     looks.get()
+}
+
+/// A runtime that has nothing to say.
+struct Silent;
+
+impl Readiness for Silent {
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+/// How often a poll looks that finds nothing.
+fn looks_of_a_poll(reader: &Reader) -> u32 {
+    let looks = Cell::new(0);
+    let look = || {
+        looks.set(looks.get() + 1);
+        Ok(None::<()>)
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    let end = reader.end();
+    assert!(
+        end.poll(Interest::LETTERS, &mut Silent, &mut cx, look)
+            .is_pending()
+    );
+    end.withdraw();
+    looks.get()
+}
+
+#[test]
+fn of_several_ends_of_a_thread_one_looks_for_a_while_before_it_is_pending() {
+    if thread::available_parallelism().is_ok_and(|count| count.get() == 1) {
+        return;
+    }
+    let ((first, _partner), (second, _other)) = (pair(), pair());
+    for reader in [&first, &first, &second] {
+        thread::sleep(Duration::from_millis(1));
+        assert!(looks_of_a_poll(reader) > 40);
+    }
+    // On a busy machine the second one may come late.
+    let is_short = || {
+        thread::sleep(Duration::from_millis(1));
+        looks_of_a_poll(&first) > 40 && looks_of_a_poll(&second) < 10
+    };
+    assert!((0..1000).any(|_| is_short()));
 }
 
 #[test]
