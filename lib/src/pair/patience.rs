@@ -1,5 +1,6 @@
 //! How long an end looks before it sleeps: about as long as a sleep and a wake would cost.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -16,8 +17,17 @@ const SPINS_LAGGING: u32 = 5;
 /// as long took 44 microseconds to wake a partner, and 21 so.
 const YIELDS: Duration = Duration::from_micros(20);
 
+/// Whoever gives the processor away for as long as this has given it to somebody who is busy
+/// for himself: a partner takes microseconds.
+const TAKEN: Duration = Duration::from_micros(200);
+
+/// For how many times as long an end then sleeps at once, so that it loses little.
+const TIMES_AS_LONG: u32 = 32;
+
 pub(super) struct Patience {
     spins: u32,
+    /// Until when this end does not give the processor away.
+    sleeps_until: Cell<Option<Instant>>,
 }
 
 impl Patience {
@@ -29,7 +39,10 @@ impl Patience {
             (false, true) => SPINS_LAGGING,
             (false, false) => SPINS,
         };
-        Patience { spins }
+        Patience {
+            spins,
+            sleeps_until: Cell::new(None),
+        }
     }
 
     /// Looks, until `deadline` at most. Keeps the processor at first, unless this end
@@ -48,21 +61,66 @@ impl Patience {
                 std::hint::spin_loop();
             }
         }
-        let mut until = None;
-        loop {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        // After a look: who finds something has no need of the time.
+        let mut now = Instant::now();
+        if !self.gives_away(now) {
+            return Ok(None);
+        }
+        let enough = now + YIELDS;
+        let until = deadline.map_or(enough, |deadline| deadline.min(enough));
+        while now < until {
+            std::thread::yield_now();
+            let before = std::mem::replace(&mut now, Instant::now());
+            self.learn(now - before, now);
             if let Some(found) = look()? {
                 return Ok(Some(found));
             }
-            // After a look: who finds something has no need of the time.
-            let now = Instant::now();
-            let until = *until.get_or_insert_with(|| {
-                let enough = now + YIELDS;
-                deadline.map_or(enough, |deadline| deadline.min(enough))
-            });
-            if until <= now {
-                return Ok(None);
-            }
-            std::thread::yield_now();
         }
+        Ok(None)
+    }
+
+    fn gives_away(&self, now: Instant) -> bool {
+        self.sleeps_until.get().is_none_or(|until| until <= now)
+    }
+
+    /// The processor was given away, and came back `now`, after so long.
+    fn learn(&self, away: Duration, now: Instant) {
+        if away >= TAKEN {
+            self.sleeps_until.set(now.checked_add(away * TIMES_AS_LONG));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    #[test]
+    fn who_has_given_the_processor_to_somebody_busy_sleeps_at_once_for_a_while() {
+        let (patience, now) = (Patience::new(false, true), Instant::now());
+        let looks = || {
+            let looks = Cell::new(0);
+            let found = patience.look(false, None, || {
+                looks.set(looks.get() + 1);
+                Ok(None::<()>)
+            });
+            assert!(found.unwrap().is_none());
+            looks.get()
+        };
+        assert!(looks() > 1);
+        patience.sleeps_until.set(None);
+        patience.learn(TAKEN / 2, now);
+        assert!(patience.gives_away(now));
+        patience.learn(TAKEN, now);
+        assert!(!patience.gives_away(now));
+        assert!(patience.gives_away(now + TAKEN * TIMES_AS_LONG));
+        // Longer than this test may take.
+        patience.learn(Duration::from_secs(3600), now);
+        assert_eq!(looks(), 1);
     }
 }
