@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ._brigade import DataBlock, Reader, Writer
 
 
+#: So many bytes are peeked at: more than a line has, and few, since they are copied.
+_PEEKED = 512
+
+
 class SendStream(io.RawIOBase):
     """Sends what is written, at once: each `write` in as many blocks as it needs, tagged with the offset
     in the stream. `io.BufferedWriter(stream, reader.block_size)` gathers small writes. To close it ends
@@ -59,17 +63,33 @@ class ReceiveStream(io.RawIOBase):
     def tell(self) -> int:
         return self._offset
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def peek(self, size: int = 1, /) -> bytes:
+        """What comes next, some bytes of it, which stay there; waits as a read does. `readline`, and a loop over
+        the lines, would ask for single bytes without it."""
+        self._checkOpen()
+        with _steps.turn(self._writer):
+            return bytes(self._rest[:_PEEKED]) if self._has_rest() else b""
+
+    def _checkOpen(self) -> None:
         if self.closed:
             raise ValueError("read of a closed stream")
+
+    def _has_rest(self) -> bool:
+        """Waits for it; false at the end of the data."""
+        # An empty block is not the end.
+        while not self._rest:
+            self._let_go()
+            self._block = self._writer.data_block()
+            if self._block is None:
+                return False
+            self._rest = memoryview(self._block)
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        self._checkOpen()
         with _steps.turn(self._writer), memoryview(buffer) as view, view.cast("B") as room:
-            # An empty block is not the end.
-            while room and not self._rest:
-                self._let_go()
-                self._block = self._writer.data_block()
-                if self._block is None:
-                    return 0
-                self._rest = memoryview(self._block)
+            if not room or not self._has_rest():
+                return 0
             count = min(len(room), len(self._rest))
             room[:count] = self._rest[:count]
             self._rest, read = self._rest[count:], self._rest

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import brigade
 import pytest
@@ -316,3 +317,33 @@ def test_another_user_s_blocks_are_seen_as_copies_that_last(start: Start) -> Non
             assert all(view == data for data, view in views)
             views.clear()
         other.end()
+
+
+def test_lines_are_not_read_byte_by_byte(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = pair(name)
+    lines = [b"short\n", b"x" * 10_000 + b"\n", b"\n", b"the last one"]
+    with reader:
+        # Lines begin and end anywhere in blocks, and some of these are empty.
+        sent = b"".join(lines)
+        for piece in (sent[:3], b"", sent[3:4000], sent[4000:8000], sent[8000:]):
+            reader.send(piece)
+            if piece == sent[3:4000]:
+                stream, reads = writer.stream(), 0
+                readinto = type(stream).readinto
+                assert stream.peek() == b"sho"
+
+                def counted(self: Any, buffer: bytearray) -> int:
+                    nonlocal reads
+                    reads += 1
+                    count: int = readinto(self, buffer)
+                    return count
+
+                monkeypatch.setattr(type(stream), "readinto", counted)
+                assert stream.readline() == lines[0]
+        reader.close()
+        assert list(stream) == lines[1:]
+        assert stream.peek() == b"" and reads < 40, reads
+        stream.close()
+        with pytest.raises(ValueError):
+            stream.peek()
+        writer.finish()
