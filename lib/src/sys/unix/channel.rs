@@ -2,7 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -210,7 +210,7 @@ impl Channel {
     /// what was received: never here, where it might block.
     fn next_message(&self) -> Result<Message, Error> {
         let mut bytes = [0; message::LONGEST];
-        let peeked = match despite_reset(|| self.peek(&mut bytes)) {
+        let mut peeked = match despite_reset(|| self.peek(&mut bytes)) {
             Ok(peeked) => peeked,
             Err(Errno::CONNRESET | Errno::AGAIN) => return Ok(Message::HungUp),
             Err(errno) => return Err(failed("receive from the joining process", errno)),
@@ -236,7 +236,7 @@ impl Channel {
                 "its messages come from several processes",
             ));
         }
-        let message = self.parse(&bytes[..peeked.len], peeked.fds);
+        let message = self.parse(&bytes[..peeked.len], &mut peeked.fds);
         if !matches!(message, Message::Malformed(_)) && self.discard_message().is_err() {
             return Ok(Message::HungUp);
         }
@@ -266,8 +266,8 @@ impl Channel {
         Ok(peeked)
     }
 
-    /// Takes out the message that was looked at: what came with it has other
-    /// descriptors, so nothing is closed for good.
+    /// Takes out the message that was looked at: as long as what came with it has other
+    /// descriptors, nothing is closed for good.
     fn discard_message(&self) -> Result<(), Errno> {
         despite_reset(|| {
             let mut no_room = RecvAncillaryBuffer::default();
@@ -292,9 +292,10 @@ impl Channel {
         Ok(self.invited.set((peer, process)).is_ok())
     }
 
-    fn parse(&self, bytes: &[u8], fds: Vec<Stranger>) -> Message {
+    /// Leaves of `fds` what belongs to no offer.
+    fn parse(&self, bytes: &[u8], fds: &mut Vec<Stranger>) -> Message {
         match message::parse(bytes) {
-            Ok((Kind::Offer, _)) => match self.open_offer(fds) {
+            Ok((Kind::Offer, _)) => match self.open_offer(mem::take(fds)) {
                 Ok(lanes) => Message::Offer(lanes),
                 Err(why) => Message::Malformed(why),
             },
@@ -376,4 +377,24 @@ fn open_second_socket(socket: Stranger) -> Result<Socket, &'static str> {
         return Err("its second lane has no socket");
     }
     Socket::shared(socket).map_err(|_| "its second lane's socket cannot be used")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Or else they could be closed before the message is taken out, whose descriptors would be the
+    /// last ones then, and closed by who waits.
+    #[test]
+    fn what_comes_with_a_message_stays_open_until_that_is_taken_out() {
+        let (socket, _other) = new_pair().unwrap();
+        let channel = Channel::to_host(Socket::new(socket).unwrap()).unwrap();
+        for (kind, left) in [(Kind::Refused(1), 2), (Kind::Admitted, 2), (Kind::Offer, 0)] {
+            let (first, second) = new_pair().unwrap();
+            let mut fds = vec![Stranger::new(first), Stranger::new(second)];
+            channel.parse(&message::head(kind), &mut fds);
+            assert_eq!(fds.len(), left);
+        }
+    }
 }
