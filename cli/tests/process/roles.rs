@@ -221,7 +221,8 @@ fn a_process_of_another_user_is_refused_with_both_named_and_the_pair_goes_on() {
     for reader_is_root in [true, false] {
         let place = Place::new();
         let program = place.public_program();
-        place.file("a", "water");
+        // Whatever the umask.
+        sys::set_mode(&place.file("a", "water"), 0o644);
         let name = place.name();
         let start = |root: bool, role: &str, path: &str| {
             let args = ["--as", role, "--name", &name, path];

@@ -295,7 +295,8 @@ fn another_user_takes_nobody_s_place() {
     let place = Place::new();
     place.public_program();
     let data = noise(SIZE);
-    place.file("a", &data);
+    // Whatever the umask.
+    sys::set_mode(&place.file("a", &data), 0o644);
     let name = place.name();
     let args = |side: Side, guest| {
         let side = ["--as", side.name(), "--name", &name, HELD, SLOW];
