@@ -66,11 +66,11 @@ class ReceiveStream(io.RawIOBase):
     def peek(self, size: int = 1, /) -> bytes:
         """What comes next, some bytes of it, which stay there; waits as a read does. `readline`, and a loop over
         the lines, would ask for single bytes without it."""
-        self._checkOpen()
+        self._check_open()
         with _steps.turn(self._writer):
             return bytes(self._rest[:_PEEKED]) if self._has_rest() else b""
 
-    def _checkOpen(self) -> None:
+    def _check_open(self) -> None:
         if self.closed:
             raise ValueError("read of a closed stream")
 
@@ -86,7 +86,7 @@ class ReceiveStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer, /) -> int:
-        self._checkOpen()
+        self._check_open()
         with _steps.turn(self._writer), memoryview(buffer) as view, view.cast("B") as room:
             if not room or not self._has_rest():
                 return 0
