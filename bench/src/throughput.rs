@@ -215,12 +215,14 @@ fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration
     Ok(took)
 }
 
-/// How many blocks pass together in batches.
-const BATCH: usize = 32;
+/// How many blocks pass together in batches: of few, fewer, or the two ends would take turns.
+fn batch(size: usize) -> usize {
+    (blocks(size) / 4).clamp(1, 32)
+}
 
 fn fill_batch<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcome<()> {
     let reader = partner::join_as_reader(place, options(SIZE))?;
-    let batch = reader.batch(BATCH);
+    let batch = reader.batch(batch(SIZE));
     for index in 0..count {
         let mut block = batch.empty_block()?;
         block[..SIZE].copy_from_slice(&black_box(data)[..SIZE]);
@@ -236,7 +238,7 @@ fn drain_batch<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> 
     let writer = partner::join_as_writer(place, options(SIZE))?;
     let mut out = vec![0u8; SIZE];
     let mut start = None;
-    let batch = writer.batch(BATCH);
+    let batch = writer.batch(batch(SIZE));
     while let Some(block) = batch.data_block()? {
         start.get_or_insert_with(Instant::now);
         out[..SIZE].copy_from_slice(&block[..SIZE]);

@@ -51,7 +51,8 @@ pub struct SendBatch<'r> {
 impl Reader {
     /// For small blocks: what is sent with blocks of the batch, the Writer gets several at a
     /// time, with one store and one wake for up to `most` of them. So it costs less, and comes
-    /// later.
+    /// later. With more than a quarter of the pool in a batch, the two ends rather take turns
+    /// than work side by side: large blocks, of which there are few, are better off without.
     ///
     /// What is kept back goes when there are `most` of it, when this end has to wait (for an
     /// empty block, for instance: a batch may be larger than the pool), when a call that does

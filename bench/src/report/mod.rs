@@ -7,6 +7,8 @@ mod plots;
 mod rotation;
 mod words;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -78,6 +80,8 @@ pub struct Report {
     sections: Vec<Section>,
     /// Tables for which there was no time.
     too_late: Vec<&'static str>,
+    /// Tables for which a directory has to be named.
+    placeless: Vec<&'static str>,
 }
 
 /// Everything after the program's name.
@@ -103,7 +107,7 @@ pub fn report(args: &[&str]) -> Outcome<()> {
             .as_ref()
             .map_or_else(String::new, |directory| directory.display().to_string()),
     };
-    make_sources(&places.work, request.quick)?;
+    make_sources(&places, request.quick)?;
     measure(&request, &places, args)
 }
 
@@ -127,6 +131,7 @@ fn measure(request: &Request, places: &Places, args: &[&str]) -> Outcome<()> {
         end: machine::moment()?,
         sections: Vec::new(),
         too_late: Vec::new(),
+        placeless: Vec::new(),
     };
     let start = Instant::now();
     for name in TABLES {
@@ -135,8 +140,12 @@ fn measure(request: &Request, places: &Places, args: &[&str]) -> Outcome<()> {
         }
         if start.elapsed() > scale.last_start() {
             report.too_late.push(name);
+            continue;
+        }
+        let table = measures::table(name, places, scale);
+        if table.cases.is_empty() {
+            report.placeless.push(name);
         } else {
-            let table = measures::table(name, places, scale);
             let tell = |what: String| eprintln!("{name}: {what}");
             report.sections.push(Section {
                 name,
@@ -153,17 +162,22 @@ fn measure(request: &Request, places: &Places, args: &[&str]) -> Outcome<()> {
 }
 
 /// Random bytes: a file system that compresses has no better time than others.
-fn make_sources(work: &Path, is_quick: bool) -> Outcome<()> {
-    let large = match is_quick {
+fn make_sources(places: &Places, is_quick: bool) -> Outcome<()> {
+    let (name, size) = match is_quick {
         true => ("source-128M", 128 << 20),
         false => ("source-1G", 1 << 30),
     };
-    for (name, size) in [("source-1K", 1 << 10), large] {
-        let random = std::io::Read::take(std::fs::File::open("/dev/urandom")?, size);
-        std::io::copy(
-            &mut { random },
-            &mut std::fs::File::create(work.join(name))?,
-        )?;
+    let mut sources = vec![
+        (places.work.join("source-1K"), 1 << 10),
+        (places.work.join(name), size),
+    ];
+    sources.extend((places.directory.iter()).map(|directory| (directory.join("source"), size)));
+    for (path, size) in sources {
+        let mut random = File::open("/dev/urandom")?.take(size);
+        let mut source = File::create(path)?;
+        std::io::copy(&mut random, &mut source)?;
+        // What has not been written cannot leave the cache.
+        source.sync_all()?;
     }
     Ok(())
 }
@@ -171,7 +185,7 @@ fn make_sources(work: &Path, is_quick: bool) -> Outcome<()> {
 fn write(report: &Report, to: &Path) -> Outcome<()> {
     let results = to.join("results");
     std::fs::create_dir_all(&results)?;
-    let raw = std::fs::File::create(results.join("raw.json"))?;
+    let raw = File::create(results.join("raw.json"))?;
     serde_json::to_writer(std::io::BufWriter::new(raw), report)?;
     for section in &report.sections {
         plots::ratios(section, &results.join(format!("{}.svg", section.name)))?;
@@ -233,6 +247,7 @@ mod tests {
                 cases: vec![case],
             }],
             too_late: vec!["copy"],
+            placeless: vec!["durable"],
         };
         let to = tempfile::tempdir().unwrap();
         write(&report, to.path()).unwrap();
@@ -243,6 +258,7 @@ mod tests {
             "Skipped in 64 B: pv: not found.",
             "cat source | cat\n",
             "- `copy`: ",
+            "- `durable`: ",
         ] {
             assert!(words.contains(expected), "no {expected} in {words}");
         }

@@ -1,15 +1,17 @@
 //! Rivals that take turns, round by round.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::time::TimeValLike;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, syncfs};
 use serde::Serialize;
 use wait_timeout::ChildExt;
 
@@ -54,12 +56,14 @@ pub enum Work {
     /// A program that prints how many bytes a second.
     Rate { command: Vec<String>, bytes: usize },
     /// A command that is timed, `times` in a row, beginning without the files in `fresh`:
-    /// wall time and processor time (all, user, system), for `share` of what is told.
+    /// wall time and processor time (all, user, system), for `share` of what is told. What
+    /// others have left to be written is written before, and `cold` is not in the cache.
     Timed {
         command: Vec<String>,
         times: u32,
         share: f64,
         fresh: Vec<PathBuf>,
+        cold: Vec<PathBuf>,
     },
 }
 
@@ -167,8 +171,7 @@ fn round(case: &mut Case, number: usize) -> Round {
     let limit_before = case.limit.least();
     let rivals = case.rivals.len();
     let mut measured: Vec<Result<Vec<f64>, String>> = vec![Err(String::new()); rivals];
-    // Nobody is always the first.
-    for index in (0..rivals).map(|turn| (number + turn) % rivals) {
+    for index in order(number, rivals) {
         measured[index] = case.rivals[index]
             .measure()
             .map_err(|error| error.to_string());
@@ -177,6 +180,22 @@ fn round(case: &mut Case, number: usize) -> Round {
         limit_before,
         limit_after: case.limit.least(),
         measured,
+    }
+}
+
+/// Who comes when in round `number`: in twice as many rounds as there are `rivals`, each is at each
+/// place, and comes after each other one, equally often (a Latin square after E. J. Williams, 1949, and its
+/// mirror image). What one leaves behind, in caches or to be written, is not always the same one's loss.
+fn order(number: usize, rivals: usize) -> Vec<usize> {
+    // 0, 1, -1, 2, -2 ...
+    let step = |turn: usize| match turn % 2 {
+        0 => rivals - turn / 2,
+        _ => turn.div_ceil(2),
+    };
+    let order = (0..rivals).map(|turn| (number + step(turn)) % rivals);
+    match number / rivals % 2 {
+        0 => order.collect(),
+        _ => order.rev().collect(),
     }
 }
 
@@ -241,7 +260,8 @@ impl Work {
                 times,
                 share,
                 fresh,
-            } => time(command, *times, *share, fresh),
+                cold,
+            } => time(command, *times, *share, fresh, cold),
         }
     }
     /// The command, as one may type it.
@@ -256,16 +276,21 @@ impl Work {
 /// With fewer blocks there is more chance than speed in a figure.
 const COUNT_MIN: u64 = 16;
 
-fn time(command: &[String], times: u32, share: f64, fresh: &[PathBuf]) -> Outcome<Vec<f64>> {
+fn time(
+    command: &[String],
+    times: u32,
+    share: f64,
+    fresh: &[PathBuf],
+    cold: &[PathBuf],
+) -> Outcome<Vec<f64>> {
     let mut sums = [0.0; 4];
     for _ in 0..times {
         for path in fresh {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
+            remove(path)?;
+        }
+        for path in cold {
+            let file = File::open(path)?;
+            posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         }
         let (user, system) = processor_time()?;
         let start = Instant::now();
@@ -278,6 +303,15 @@ fn time(command: &[String], times: u32, share: f64, fresh: &[PathBuf]) -> Outcom
         }
     }
     Ok(sums.map(|sum| sum / f64::from(times) / share).to_vec())
+}
+
+/// Removes the file `path`, and writes what its file system has not written yet.
+fn remove(path: &Path) -> Outcome<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    Ok(syncfs(File::open(path.parent().unwrap_or(path))?)?)
 }
 
 /// What all child processes so far have taken, in seconds: as user, in the system.
@@ -340,6 +374,29 @@ fn quoted(command: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_rival_is_at_each_place_and_after_each_other_one_equally_often() {
+        for rivals in 1..=9 {
+            let mut places = vec![0; rivals * rivals];
+            let mut followed = vec![0; rivals * rivals];
+            for number in 0..2 * rivals {
+                let order = order(number, rivals);
+                for (place, rival) in order.iter().enumerate() {
+                    places[place * rivals + rival] += 1;
+                }
+                for pair in order.windows(2) {
+                    followed[pair[0] * rivals + pair[1]] += 1;
+                }
+            }
+            assert!(places.iter().all(|&times| times == 2), "{places:?}");
+            let pairs = (0..rivals * rivals).filter(|pair| pair / rivals != pair % rivals);
+            assert!(
+                pairs.clone().all(|pair| followed[pair] == 2),
+                "{followed:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_round_whose_limit_moved_by_more_than_half_is_told_from_others() {

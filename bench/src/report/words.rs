@@ -7,7 +7,7 @@ use crate::report::rotation::{Figure, Measured, Round, Unit};
 use crate::report::{Report, Section};
 
 const READING: &str = "\
-Each round runs every rival once, in an order that moves on by one from round to round. A **ratio** is a rival's time divided by \
+Each round runs every rival once; over the rounds, each is at each place and comes after each other one equally often. A **ratio** is a rival's time divided by \
 that of the first in its case (brigade), in the same round: above 1, brigade was faster. Figures are medians, with quartiles in parentheses. No figure \
 stands for itself: machines differ, and this one changes from minute to minute, since its host moves virtual processors about and others \
 work on it. So look at ratios, and at their quartiles.
@@ -24,9 +24,9 @@ no limit here, and the ratios say how the rivals fare on a busy machine. What th
 ";
 
 const NOT_MEASURED: &str = "\
-- What is durable: copies that wait for a disk, slow devices, `--resume` and takeovers after deaths.
+- Slow devices, `--resume` and takeovers after deaths.
 - Pools of other sizes than 4 MiB.
-- Scale: many sessions at once, tables of more than two processors, machines with several sockets.
+- Files of other sizes (`bench/scale`), machines with more processors.
 - Windows. (`cargo run --release --manifest-path bench/Cargo.toml` measures ring and latencies there.)
 - brigade against itself of another day: that is `--against` of the same program.
 ";
@@ -60,6 +60,12 @@ fn write_results(text: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(
             text,
             "- `{table}`: the machine was so busy that there was no time left for it."
+        )?;
+    }
+    for table in &report.placeless {
+        writeln!(
+            text,
+            "- `{table}`: takes a directory on a disk (`--directory`)."
         )?;
     }
     writeln!(text, "{NOT_MEASURED}")
@@ -103,9 +109,13 @@ fn write_machine(text: &mut String, report: &Report) -> std::fmt::Result {
 fn write_section(text: &mut String, section: &Section, is_quick: bool) -> std::fmt::Result {
     writeln!(text, "## {}\n\n{}\n", section.title, section.about)?;
     let quick = if is_quick { " --quick" } else { "" };
+    let place = match section.name {
+        "durable" => " --directory DIRECTORY",
+        _ => "",
+    };
     writeln!(
         text,
-        "`bench/run{quick} --only {}` repeats it.\n",
+        "`bench/run{quick} --only {}{place}` repeats it.\n",
         section.name
     )?;
     if section.name == "ring" {
