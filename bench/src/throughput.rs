@@ -141,6 +141,9 @@ pub fn measure(rival: &str, size: usize, count: u64) -> Outcome<f64> {
 }
 
 pub fn child(rival: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
+    // A new process is often on its parent's processor, and who spins there does not let it go for
+    // many milliseconds. Who wakes up gets one that is idle.
+    std::thread::sleep(Duration::from_millis(5));
     with_size!(size, fill(rival, place, count))
 }
 

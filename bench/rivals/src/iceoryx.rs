@@ -69,6 +69,8 @@ pub fn fill(name: &str, size: usize, count: u64) -> Outcome<()> {
         .create()?;
     tell(std::io::stdout())?;
     wait_for(std::io::stdin())?;
+    // So as not to share a processor with who spins already.
+    std::thread::sleep(Duration::from_millis(5));
     for _ in 0..count {
         let sample = publisher.loan_slice_uninit(size)?;
         sample.write_from_slice(&data).send()?;
