@@ -113,8 +113,10 @@ class _End(Generic[_E]):
         self._calls += 1
         if self._calls >= _CALLS:
             await self._let_others_run()
+        # A call that waits takes the rings that come meanwhile, also those for tasks that sleep.
+        longest = 0 if self._waiters else _LOOK
         try:
-            return look(_LOOK if timeout is None else min(timeout, _LOOK))
+            return look(longest if timeout is None else min(timeout, longest))
         except TimedOut:
             if timeout is not None and timeout <= _LOOK:
                 raise
@@ -183,6 +185,14 @@ class _End(Generic[_E]):
             self._waiters.pop(waiter, None)
             if not self._waiters:
                 self._sleep.end()
+
+    def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Tasks that wait find out that the end was left; its handle is closed then.
+        self._move()
+        self._wake()
+        self._end.__exit__(kind, error, trace)
 
     def _wake(self) -> None:
         self._sleep.end()
@@ -267,7 +277,7 @@ class Reader(_End[_brigade.Reader]):
         if error is None:
             await self.finish()
         else:
-            self._end.__exit__(kind, error, trace)
+            self._leave(kind, error, trace)
 
 
 class Writer(_End[_brigade.Writer]):
@@ -339,7 +349,7 @@ class Writer(_End[_brigade.Writer]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.__exit__(kind, error, trace)
+        self._leave(kind, error, trace)
 
 
 class _Joining:

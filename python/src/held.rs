@@ -157,9 +157,16 @@ impl<E: End> Held<E> {
     }
 
     /// The end itself, once no call is in it; there is none any more then.
-    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<E> {
-        let end = self.lock(py, Limit::Forever)?.take();
-        end.ok_or_else(|| raised(py, LEFT))
+    ///
+    /// Not if `check` fails, which is asked while no other call is in the end.
+    pub(crate) fn take(
+        &self,
+        py: Python<'_>,
+        check: impl FnOnce() -> PyResult<()>,
+    ) -> PyResult<E> {
+        let mut end = self.lock(py, Limit::Forever)?;
+        check()?;
+        end.take().ok_or_else(|| raised(py, LEFT))
     }
 
     #[inline]

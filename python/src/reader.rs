@@ -322,7 +322,7 @@ impl Reader {
     fn unreturned(&self, py: Python<'_>) -> PyResult<Unreturned> {
         // What is refused leaves this end as it is.
         self.held.check_lost(py)?;
-        let end = self.held.take(py)?;
+        let end = self.held.take(py, || Ok(()))?;
         let unreturned = py.detach(|| end.into_unreturned());
         let unreturned = unreturned.map_err(|error| raised(py, error))?;
         Ok(Unreturned::new(&self.held, unreturned))
@@ -331,7 +331,7 @@ impl Reader {
     /// As `into_unreturned`, of a Writer that is still there, and gets `reason`.
     #[pyo3(signature = (reason, code=0))]
     fn dismiss(&self, py: Python<'_>, reason: &str, code: u32) -> PyResult<Unreturned> {
-        let end = self.held.take(py)?;
+        let end = self.held.take(py, || Ok(()))?;
         let unreturned = py.detach(|| end.dismiss(code, reason));
         let unreturned = unreturned.map_err(|error| raised(py, error))?;
         Ok(Unreturned::new(&self.held, unreturned))

@@ -202,11 +202,12 @@ impl Writer {
 
     /// The end itself, to go on with another Reader: once all that this one has sent was taken.
     fn take_end(&self, py: Python<'_>) -> PyResult<End> {
-        match (self.kept_block.is_empty(), self.kept_message.is_empty()) {
+        let has_nothing_kept = || match (self.kept_block.is_empty(), self.kept_message.is_empty()) {
             (false, _) => Err(raised(py, BLOCK_FIRST)),
             (_, false) => Err(raised(py, MESSAGE_FIRST)),
-            _ => self.held.take(py),
-        }
+            _ => Ok(()),
+        };
+        self.held.take(py, has_nothing_kept)
     }
 
     fn taken_after_wait(

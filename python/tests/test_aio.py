@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -253,6 +254,74 @@ def test_a_block_that_another_thread_gives_back_wakes_who_waits(name: str) -> No
         for block in blocks:
             block.put_back()
         await close(reader, writer)
+
+    run(test())
+
+
+def test_a_call_beside_tasks_that_sleep_does_not_wait_by_itself(name: str) -> None:
+    """It would take the rings that are for them."""
+
+    class Spied:
+        def __init__(self, end: Any) -> None:
+            self.end, self.limits = end, list[float]()
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self.end, attribute)
+
+        def data_block(self, limit: float) -> Any:
+            self.limits.append(limit)
+            return self.end.data_block(limit)
+
+    async def test() -> None:
+        reader, writer = await both(name)
+        letter = asyncio.ensure_future(writer.letter())
+        while not writer._waiters:
+            await asyncio.sleep(0.02)
+        spied: Any = Spied(writer._end)
+        writer._end = spied
+        block = asyncio.ensure_future(writer.data_block())
+        await asyncio.sleep(0.02)
+        (await reader.empty_block()).send(0, tag=9)
+        came = await block
+        assert came is not None and came.tag == 9
+        came.done()
+        await reader.post(b"hello", 4)
+        assert bytes(await letter or b"") == b"hello"
+        assert spied.limits and not any(spied.limits)
+        await close(reader, writer)
+
+    run(test())
+
+
+def test_who_waits_in_an_end_that_is_left_hears_of_it(name: str) -> None:
+    async def test() -> None:
+        reader, writer = await both(name)
+        waiting = [
+            asyncio.ensure_future(what)
+            for what in (reader.letter(), writer.letter(), writer.recv_array())
+        ]
+        await asyncio.sleep(0.02)
+        for end in (writer, reader):
+            with pytest.raises(LookupError):
+                async with end:
+                    raise LookupError("no room")
+        for task in waiting:
+            async with asyncio.timeout(LIMIT / 2):
+                with pytest.raises(brigade.Error):
+                    await task
+        if sys.platform == "win32":
+            return
+        # A descriptor that gets the number of the end's is as good as any other.
+        loop, pairs = asyncio.get_running_loop(), [socket.socketpair() for _ in range(8)]
+        for one, other in pairs:
+            told = asyncio.Event()
+            loop.add_reader(one, told.set)
+            other.send(b"1")
+            await told.wait()
+            loop.remove_reader(one)
+        for one, other in pairs:
+            one.close()
+            other.close()
 
     run(test())
 
