@@ -156,7 +156,7 @@ impl Pool {
     fn theirs(&self, number: u64) -> Result<&Slot, Violation> {
         let slot = self
             .slots
-            .get(number as usize)
+            .get(usize::try_from(number).unwrap_or(usize::MAX))
             .ok_or(Violation::BlockNumber { found: number })?;
         match slot.place.get().order() {
             Some(_) => Ok(slot),

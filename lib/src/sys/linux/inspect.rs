@@ -49,9 +49,11 @@ fn look_at_all(seen: &mut impl FnMut(u32, &Page)) -> Result<(), Errno> {
         let Some(process) = unless_unseen(open(&processes, entry.file_name(), flags))? else {
             continue;
         };
-        if rustix::fs::fstat(&process)?.st_uid == own {
-            unless_unseen(looker.look(process.as_fd(), &mut |page| seen(process_id, page)))?;
-        }
+        let looked = rustix::fs::fstat(&process).and_then(|facts| match facts.st_uid == own {
+            true => looker.look(process.as_fd(), &mut |page| seen(process_id, page)),
+            false => Ok(()),
+        });
+        unless_unseen(looked)?;
     }
     Ok(())
 }
@@ -118,7 +120,11 @@ impl Looker {
         if target != REGION_LINK {
             return Ok(None);
         }
-        let file = open(descriptors, name, OFlags::NONBLOCK)?;
+        let file = match open(descriptors, name, OFlags::NONBLOCK) {
+            // The number of a socket or a doorbell by now, which cannot be opened: open(2).
+            Err(Errno::NXIO) => return Ok(None),
+            opened => opened?,
+        };
         if !self.regions.remove(&rustix::fs::fstat(&file)?.st_ino) {
             return Ok(None);
         }

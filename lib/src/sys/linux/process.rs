@@ -59,7 +59,8 @@ static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 /// `process`, or the descriptor by which this process holds on to the same one already.
 fn shared(process_id: u32, process: OwnedFd) -> Arc<OwnedFd> {
     let process = Arc::new(process);
-    // In a forked child, a thread that is not there may have it locked.
+    // In a forked child, a thread that is not there may have it locked. Nor is another one waited for that
+    // joins just now: that costs one descriptor.
     let Ok(mut held) = HELD.try_lock() else {
         return process;
     };

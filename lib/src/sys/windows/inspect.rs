@@ -22,11 +22,14 @@ pub(crate) fn observe(mut seen: impl FnMut(u32, &[u8; CONTROL_SIZE])) -> Result<
     let failed = |error| Error::os("list the processes", error);
     for process_id in process_ids().map_err(failed)? {
         for number in 1..=OBSERVED_NUMBERS {
-            let memory = Memory::open(&unique(process_id, number, REGION));
-            if let Ok(Some(memory)) = memory
-                && is_own(&memory.section)
-                && let Some(page) = memory.first_page()
-            {
+            let memory = match Memory::open(&unique(process_id, number, REGION)) {
+                Ok(Some(memory)) if is_own(&memory.section) => memory,
+                Ok(_) => continue,
+                // Another user's.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+                Err(error) => return Err(Error::os("look at a process's memory", error)),
+            };
+            if let Some(page) = memory.first_page() {
                 seen(process_id, &page);
             }
         }
