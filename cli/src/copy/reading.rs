@@ -223,6 +223,11 @@ impl<'p> Sending<'p> {
             metadata: settings.preserve != Preserve::default(),
             attributes: settings.preserve.xattr,
             subtrees: settings.is_hashed() && (settings.takeover.is_some() || settings.resume),
+            for_writer: settings
+                .savers(true)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             options: Some(settings.mark()),
             ..opened.as_ref().map(Source::facts).unwrap_or_default()
         };

@@ -1,5 +1,6 @@
 //! The Writer's half.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -90,6 +91,12 @@ fn report(received: Received, started: Instant) -> Report {
     }
 }
 
+fn is_missing(directory: &Path) -> bool {
+    let found = sys::resolve(directory, FollowLast::Yes);
+    found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        && !directory.as_os_str().is_empty()
+}
+
 fn check_directory(place: &Endpoint) -> Result<(), Failure> {
     let Endpoint::Path(path) = place else {
         return Ok(());
@@ -100,7 +107,10 @@ fn check_directory(place: &Endpoint) -> Result<(), Failure> {
     };
     let failure = Failure::io("create", path, &error);
     Err(match path.parent() {
-        Some(directory) if error.kind() == std::io::ErrorKind::NotFound => {
+        // Not so if it is a link that leads nowhere.
+        Some(directory)
+            if error.kind() == std::io::ErrorKind::NotFound && is_missing(directory) =>
+        {
             let command = sys::quoted(directory.as_os_str());
             failure.remark(&format!("its directory is missing: mkdir -p {command}"))
         }

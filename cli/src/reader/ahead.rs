@@ -145,7 +145,7 @@ impl Ahead {
                 return len;
             }
             // The Writer is lost, and the source is not.
-            Err(_) if source.is_interrupted() => {}
+            Err(_) if source.was_interrupted() => {}
             Err(error) => self.failed = Some(error),
         }
         0

@@ -350,7 +350,7 @@ impl<'p> Pump<'p> {
         to: &To<'_>,
     ) -> Result<usize, Failure> {
         read.or_else(|error| {
-            if source.is_interrupted() {
+            if source.was_interrupted() {
                 to.reader.check()?;
             }
             Err(read_failed(source, self.sent, &error))

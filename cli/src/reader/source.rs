@@ -47,6 +47,8 @@ pub(crate) struct Source {
     cache: Cache,
     /// Set from another thread: then a stream is not waited for any more.
     interrupt: Option<Arc<AtomicBool>>,
+    /// The last read has failed because that was set.
+    was_interrupted: bool,
 }
 
 /// How long a stream is waited for at a time, by who can be interrupted.
@@ -97,6 +99,7 @@ impl Source {
             ended: false,
             cache: Cache::Kept,
             interrupt: None,
+            was_interrupted: false,
         };
         source.begin()?;
         Ok(source)
@@ -256,9 +259,11 @@ impl Source {
                 Ok(len) => filled += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody else set this pipe to non-blocking.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    sys::wait_until_ready(&self.file)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && filled > 0 => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.heeded() {
+                    Some(_) => self.wait_to_read()?,
+                    None => sys::wait_until_ready(&self.file)?,
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -271,23 +276,29 @@ impl Source {
         self.interrupt = Some(Arc::clone(interrupt));
     }
 
-    /// Whether that was set.
-    pub(crate) fn is_interrupted(&self) -> bool {
-        let interrupt = self.interrupt.as_ref();
-        interrupt.is_some_and(|interrupt| interrupt.load(Ordering::Relaxed))
+    /// Whether the last read has failed because that was set, and for no other reason.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.was_interrupted
     }
 
     /// Waits for something to read, or the end; for ever, unless it is to heed somebody.
-    fn wait_to_read(&self) -> io::Result<()> {
-        if self.interrupt.is_none() || self.before.kind != Kind::Stream {
+    fn wait_to_read(&mut self) -> io::Result<()> {
+        self.was_interrupted = false;
+        let Some(interrupt) = self.heeded() else {
             return Ok(());
-        }
+        };
         while !sys::wait_to_read(&self.file, STREAM_WAIT)? {
-            if self.is_interrupted() {
+            if interrupt.load(Ordering::Relaxed) {
+                self.was_interrupted = true;
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
         Ok(())
+    }
+
+    fn heeded(&self) -> Option<&AtomicBool> {
+        let interrupt = self.interrupt.as_deref();
+        interrupt.filter(|_| self.is_stream())
     }
 
     /// Whether it goes by, as a pipe, and is not there to be read at any time.
@@ -379,5 +390,48 @@ fn find(path: &Path) -> io::Result<Held> {
         Resolved::Name(_, Some(found)) | Resolved::Open(found) => Ok(found),
         Resolved::Name(_, None) => Err(sys::not_found()),
         Resolved::Directory(_) => Err(io::ErrorKind::IsADirectory.into()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_wrong_with_a_stream_is_told_also_when_it_is_to_heed_somebody() {
+        use std::io::Write;
+        use std::net::{TcpListener, TcpStream};
+        use std::os::fd::OwnedFd;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let opener = path.clone();
+        let other = std::thread::spawn(move || File::options().write(true).open(opener).unwrap());
+        let mut source = Source::open(&Endpoint::Path(path)).unwrap();
+        let mut writer = other.join().unwrap();
+        let interrupt = Arc::new(AtomicBool::new(true));
+        source.heed(&interrupt);
+        let mut block = [0; 8];
+        assert!(source.fill(&mut block).is_err() && source.was_interrupted());
+        writer.write_all(b"more").unwrap();
+        assert_eq!(source.fill(&mut block).unwrap(), 4);
+        assert!(!source.was_interrupted());
+
+        // Whoever closes a socket with bytes that were not read resets the connection.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        stream.write_all(b"unread").unwrap();
+        peer.peek(&mut block).unwrap();
+        drop(peer);
+        source.file = File::from(OwnedFd::from(stream));
+        while !sys::is_ready(&source.file).unwrap() {}
+        let error = source.fill(&mut block).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(!source.was_interrupted());
     }
 }

@@ -90,7 +90,11 @@ impl Plan {
             None => derived_name(source.as_ref(), destination.as_ref(), args.both),
         };
         let whole = settings;
-        let (words_for_both, words) = (whole.words_for_both(), whole.words());
+        let mut words_of_partner = whole.words_for_both();
+        if side == Some(Side::Reader) {
+            words_of_partner.extend(whole.words_of_writer());
+        }
+        let words = whole.words();
         let mut settings = whole.clone();
         if args.started_by_both && side == Some(Side::Writer) {
             // The rate is limited, and what is expected of the source checked, once.
@@ -111,7 +115,7 @@ impl Plan {
             restarts: args.restarts,
             quiet: args.quiet,
             json: args.json,
-            partner_command: Command::of_partner(args, words_for_both).line(None),
+            partner_command: Command::of_partner(args, words_of_partner).line(None),
             successor_command: Command::of_partner(args, words),
             umask,
         })

@@ -171,35 +171,59 @@ impl Settings {
         words.into_iter().flatten().map(OsString::from).collect()
     }
 
-    /// The same as words, for the process that --both starts. The rate is limited,
-    /// and what is expected of the source is checked, once, on the side that reads.
-    pub(crate) fn words(&self) -> Vec<OsString> {
-        let mut words = self.words_for_both();
-        let flags = [
+    /// What the Writer alone heeds, as words.
+    pub(crate) fn words_of_writer(&self) -> Vec<OsString> {
+        let mut words = flags(&[
             ("--no-sync", !self.sync),
             ("--no-clobber", self.no_clobber),
             ("--update", self.update),
-            ("--allow-changes", self.allow_changes),
             ("--in-place", self.in_place),
-            ("--force", self.force),
-        ];
-        let set = flags.iter().filter(|(_, is_set)| *is_set);
-        words.extend(set.map(|(flag, _)| OsString::from(flag)));
-        for (option, when) in [("--sparse", self.sparse), ("--direct", self.direct)] {
-            if when != When::Auto {
-                words.push(format!("{option}={}", when.word()).into());
-            }
-        }
+        ]);
         if let Some(suffix) = &self.backup {
             let mut word = OsString::from("--backup=");
             word.push(suffix);
             words.push(word);
+        }
+        words
+    }
+
+    /// Of the options by which something of a file survives that is there already, those that
+    /// were given, or were not. Who gives one of them to a Reader means its Writer.
+    pub(crate) fn savers(&self, given: bool) -> Vec<&'static str> {
+        let all = [
+            ("--no-clobber", self.no_clobber),
+            ("--update", self.update),
+            ("--in-place", self.in_place),
+            ("--backup", self.backup.is_some()),
+        ];
+        let found = all.into_iter().filter(|(_, is_set)| *is_set == given);
+        found.map(|(option, _)| option).collect()
+    }
+
+    /// The same as words, for the process that --both starts. The rate is limited,
+    /// and what is expected of the source is checked, once, on the side that reads.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let mut words = self.words_for_both();
+        words.extend(self.words_of_writer());
+        words.extend(flags(&[
+            ("--allow-changes", self.allow_changes),
+            ("--force", self.force),
+        ]));
+        for (option, when) in [("--sparse", self.sparse), ("--direct", self.direct)] {
+            if when != When::Auto {
+                words.push(format!("{option}={}", when.word()).into());
+            }
         }
         if let Some(timeout) = self.timeout {
             words.push(format!("--timeout={}", timeout.as_secs_f64()).into());
         }
         words
     }
+}
+
+fn flags(flags: &[(&str, bool)]) -> Vec<OsString> {
+    let set = flags.iter().filter(|(_, is_set)| *is_set);
+    set.map(|(flag, _)| OsString::from(flag)).collect()
 }
 
 impl Preserve {

@@ -104,7 +104,7 @@ impl StartsOver {
             StartsOver::JournalIsAnothers => "the journal is another user's",
             StartsOver::JournalIsOfAnotherVersion => "the journal is of another version",
             StartsOver::JournalIsDamaged => "the journal is damaged",
-            StartsOver::NothingIsOnDisk => "nothing of the earlier copy was on disk",
+            StartsOver::NothingIsOnDisk => "nothing of the earlier copy was noted as on disk",
             StartsOver::PartialIsGone => "the earlier copy's partial file is gone",
             StartsOver::PartialIsAnothers => "the partial file is another user's",
             StartsOver::PartialCannotBeLocked => "the partial file cannot be locked",

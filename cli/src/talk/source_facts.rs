@@ -45,6 +45,9 @@ pub(crate) struct SourceFacts {
     /// Among the data comes what stands for its whole subtrees.
     #[serde(deserialize_with = "null_as_absent")]
     pub(crate) subtrees: bool,
+    /// Options that this Reader was given, and that only a Writer heeds: `Settings::savers`.
+    #[serde(deserialize_with = "null_as_absent")]
+    pub(crate) for_writer: Vec<String>,
     /// What this Reader was asked for, to tell it from others: see `Settings::mark`.
     pub(crate) options: Option<String>,
     /// The Writer takes the place of one that died.
@@ -136,6 +139,9 @@ mod tests {
             }),
             identity: Some((u64::MAX, u64::MAX)),
             subtrees: true,
+            for_writer: ["--no-clobber", "--update", "--in-place", "--backup"]
+                .map(str::to_owned)
+                .into(),
             options: Some("0123456789abcdef".to_owned()),
             goes_on: Some(GoesOn {
                 offset: FILE_BYTES_MAX,

@@ -41,3 +41,11 @@ pub(crate) fn started_without(option: &str) -> Failure {
     let message = format!("the reader was started without {option}; give it to both processes");
     Failure::new(Exit::Failed, message)
 }
+
+/// The other way round.
+pub(crate) fn started_with(option: &str) -> Failure {
+    let message = format!(
+        "the reader was started with {option}, the writer without; give it to both processes"
+    );
+    Failure::new(Exit::Failed, message)
+}

@@ -231,7 +231,12 @@ pub(crate) fn summary(names: &str, report: &Report, progress: &Progress) -> Stri
         line += &format!(", {} of it holes", bytes(report.holes));
     }
     if let Some(digest) = report.digest {
-        line += &format!(", verified: BLAKE3 {}", blake3::Hash::from(digest));
+        // Of a stream, or for --expect-blake3, it is of what was read, and nothing was read again.
+        let verified = match progress.verified() > 0 || report.bytes == 0 {
+            true => "verified: ",
+            false => "",
+        };
+        line += &format!(", {verified}BLAKE3 {}", blake3::Hash::from(digest));
     }
     if report.took >= LONG {
         line += &match bottleneck(report, progress) {

@@ -172,7 +172,8 @@ impl Seen {
         let process = |side: Side, id: Option<u32>| match id {
             Some(id) => id.to_string(),
             None if self.lost == Some(side) => "died".to_owned(),
-            None => "not there yet".to_owned(),
+            // Another user's cannot be seen.
+            None => "not there yet, or another user's".to_owned(),
         };
         let mut who = format!(
             "{}: {} -> {} (reader {}, writer {})",

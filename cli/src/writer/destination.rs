@@ -26,7 +26,7 @@ use crate::failure::{Exit, Failure};
 use crate::hashing::{self, Until};
 use crate::metadata::{Metadata, Stamp, Teller};
 use crate::request::settings::{OnExisting, Preserve, Settings};
-use crate::sys::{self, Access, Entry, Held, Kind};
+use crate::sys::{self, Access, Entry, FollowLast, Held, Kind, Resolved};
 use crate::talk::agreement::StartsOver;
 use crate::talk::which_file::WhichFile;
 use crate::tell::output;
@@ -362,9 +362,9 @@ impl Destination {
     }
 
     /// What was written is wrong: nobody shall go on with it.
-    pub(crate) fn keep_nothing(&self) {
+    pub(crate) fn is_wrong(&self) {
         if let Way::Replaced(replaced) = &self.way {
-            replaced.partial.gate.keep_nothing();
+            replaced.partial.gate.is_wrong();
         }
     }
 
@@ -560,6 +560,7 @@ impl Destination {
             Way::Disk(_) | Way::Stream => last_check(),
             Way::InPlace(place) => {
                 close(self.file, path)?;
+                place.check_that_it_is_there(path)?;
                 place.gate.commit(last_check, || Ok(()))
             }
             Way::Replaced(replaced) => {
@@ -654,6 +655,26 @@ impl InPlace {
         if self.new_mode.is_none() {
             self.gate.write_into(path);
         }
+    }
+
+    /// Others may have removed or replaced what was written into: then the destination is not what
+    /// was copied.
+    fn check_that_it_is_there(&self, path: &Path) -> Result<(), Failure> {
+        let found = match sys::resolve(path, FollowLast::Yes) {
+            Ok(Resolved::Name(_, held)) => held,
+            Ok(Resolved::Open(held)) => Some(held),
+            Ok(Resolved::Directory(_)) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::io("look at", path, &error)),
+        };
+        if found.is_some_and(|held| held.facts.identity == self.held.facts.identity) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is not the file any more that was written into: that was removed or replaced meanwhile",
+            visible::name(path)
+        );
+        Err(Failure::new(Exit::Failed, message))
     }
 
     fn access(&self) -> io::Result<Access> {

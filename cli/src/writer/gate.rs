@@ -29,6 +29,8 @@ struct GateState {
     journal: Option<Made>,
     /// They stay all the same, since a later copy can go on from so many bytes.
     kept_bytes: Option<u64>,
+    /// Whatever is noted of it, what was written is of no use to anybody.
+    is_wrong: bool,
     /// An old file that is written into, and then not what it was.
     written: Option<PathBuf>,
 }
@@ -111,14 +113,21 @@ impl CommitGate {
     /// are on disk.
     pub(super) fn keep(&self, bytes: u64) {
         let mut state = self.state();
-        if state.made.is_some() && state.journal.is_some() {
+        if state.made.is_some() && state.journal.is_some() && !state.is_wrong {
             state.kept_bytes = Some(bytes);
         }
     }
 
-    /// It is of no use to anybody.
+    /// It is of no use, until more is noted.
     pub(super) fn keep_nothing(&self) {
         self.state().kept_bytes = None;
+    }
+
+    /// It is of no use, whatever is noted by who syncs meanwhile.
+    pub(super) fn is_wrong(&self) {
+        let mut state = self.state();
+        state.is_wrong = true;
+        state.kept_bytes = None;
     }
 
     /// The copy is complete: there is nothing to go on with.
@@ -260,6 +269,31 @@ impl Made {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::sys::{FollowLast, Resolved};
+
+    #[test]
+    fn what_is_wrong_is_not_kept_whatever_is_noted_of_it_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let entry = |name| {
+            let found = sys::resolve(&directory.path().join(name), FollowLast::Yes);
+            let Ok(Resolved::Name(entry, None)) = found else {
+                unreachable!("there is such a file");
+            };
+            entry
+        };
+        let gate = CommitGate::default();
+        gate.create(&entry("partial")).unwrap().unwrap();
+        gate.create_journal(&entry("journal")).unwrap().unwrap();
+        gate.keep(1);
+        gate.keep_nothing();
+        gate.keep(2);
+        assert_eq!(gate.kept_bytes(), Some(2));
+        gate.is_wrong();
+        gate.keep(3);
+        assert_eq!(gate.kept_bytes(), None);
+        gate.discard();
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+    }
 
     #[test]
     fn once_closed_nothing_can_be_committed_and_once_committed_nothing_closed() {

@@ -14,7 +14,7 @@ use crate::talk::agreement::{self, Answer, Because, Begin, Step};
 use crate::talk::greeting::Greeting;
 use crate::talk::pieces::unexpected;
 use crate::talk::source_facts::{GoesOn, SourceFacts};
-use crate::talk::trailer::{Trailer, started_without};
+use crate::talk::trailer::{Trailer, started_with, started_without};
 use crate::talk::wire;
 use crate::visible;
 use crate::writer::destination::Destination;
@@ -369,6 +369,17 @@ fn check_options(settings: &Settings, facts: &SourceFacts) -> Result<(), Failure
     if settings.verify && !facts.digest {
         return Err(started_without("--verify"));
     }
+    // The Reader would say that it was verified, or its user believe that all was kept.
+    if facts.digest && !settings.verify {
+        return Err(started_with("--verify"));
+    }
+    if facts.metadata && settings.preserve == Preserve::default() {
+        return Err(started_with("--preserve"));
+    }
+    // What is there already would be lost, against what was typed.
+    let told = |saver: &str| facts.for_writer.iter().any(|told| told == saver);
+    let missed = settings.savers(false).into_iter().find(|saver| told(saver));
+    missed.map_or(Ok(()), |saver| Err(started_with(saver)))?;
     if settings.verify && settings.resume && !facts.subtrees {
         return Err(started_without("--resume"));
     }

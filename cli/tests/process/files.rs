@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::harness::{Half, Outcome, Place, noise, skip, sys};
+use crate::harness::{Half, Outcome, Place, SOON, noise, skip, sys, wait_until};
 
 fn content(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
@@ -332,6 +332,29 @@ fn in_place_a_copy_that_fails_says_that_the_file_is_not_whole() {
         outcome.said.contains("b may be half written"),
         "{outcome:?}"
     );
+}
+
+#[test]
+#[cfg(unix)]
+fn in_place_a_file_that_others_have_taken_away_meanwhile_is_no_success() {
+    let place = Place::new();
+    let b = place.path("b");
+    let removed = || std::fs::remove_file(&b).unwrap();
+    let replaced = || std::fs::rename(place.file("other", "new"), &b).unwrap();
+    for change in [&removed as &dyn Fn(), &replaced] {
+        place.file("b", "what was there before");
+        let mut command = place.brigade(["--both", "--in-place", "-", "b"]);
+        command.stdin(Stdio::piped());
+        let mut copy = Half::start(command);
+        let mut input = copy.input();
+        std::io::Write::write_all(&mut input, b"nine byte").unwrap();
+        let is_written = || std::fs::read(&b).is_ok_and(|found| found.starts_with(b"nine byte"));
+        wait_until("the bytes", SOON, is_written);
+        change();
+        drop(input);
+        let outcome = copy.end().expect(1);
+        assert!(outcome.said.contains("removed or replaced"), "{outcome:?}");
+    }
 }
 
 #[test]

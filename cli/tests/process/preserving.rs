@@ -190,11 +190,14 @@ fn halves_that_were_started_with_different_options_say_which_one_lacks_what() {
         reader.expect_line(4, &what);
         assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
     }
-    for option in ["--verify", "-p"] {
-        let writer = start("writer", &[], "c");
+    for (option, has) in [("--verify", "--verify"), ("-p", "--preserve")] {
+        let writer = start("writer", &[], "b");
         writer.hear("waiting");
-        start("reader", &[option], "a").end().expect(0);
-        writer.end().expect(0);
+        let reader = start("reader", &[option], "a").end();
+        let what = [&format!("the reader was started with {has}, the writer without")[..]];
+        writer.end().expect_line(1, &what);
+        reader.expect_line(4, &what);
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
     }
 }
 
@@ -206,8 +209,14 @@ const HOLE: u16 = 1;
 const METADATA: u16 = 2;
 const DIGEST: u16 = 3;
 
-/// It has all that a Writer may ask for.
-const SOURCE: &[u8] = br#"{"digest":true,"metadata":true,"attributes":true}"#;
+/// It has all that a Writer with these options asks for, and no more.
+fn source(options: &[&str]) -> String {
+    let verify = options.contains(&"--verify");
+    let preserve = options
+        .iter()
+        .any(|option| option.starts_with("-p") || option.starts_with("--p"));
+    format!(r#"{{"digest":{verify},"metadata":{preserve},"attributes":{preserve}}}"#)
+}
 
 /// A Writer of `b`, with these options, whose Reader sends `blocks` of kind, tag and
 /// bytes, and then ends. How the Writer ends, and what the Reader hears of it.
@@ -218,6 +227,7 @@ fn told(options: &[&str], blocks: &[(u16, u64, &[u8])]) -> (Place, Outcome, Stri
     let args = [&["--as", "writer", "--name", &name], options, &["b"]].concat();
     let writer = Half::start(place.brigade(args));
     writer.hear("waiting");
+    let source = source(options);
     let options = Options::new()
         .side(Side::Reader)
         .greeting(GREETING)
@@ -226,7 +236,7 @@ fn told(options: &[&str], blocks: &[(u16, u64, &[u8])]) -> (Place, Outcome, Stri
         unreachable!("it asked to be the reader");
     };
     let sent = || {
-        ask(&reader, SOURCE)?;
+        ask(&reader, source.as_bytes())?;
         blocks.iter().try_for_each(|(kind, tag, bytes)| {
             let mut block = reader.empty_block()?;
             block[..bytes.len()].copy_from_slice(bytes);
@@ -283,7 +293,11 @@ fn what_a_reader_cannot_mean_is_its_failure_and_leaves_the_old_destination() {
             vec![(DIGEST, 0, &piece[..33])],
             "a piece that does not belong",
         ),
-        (&[], vec![(DATA, 0, b"1")], "metadata that makes no sense"),
+        (
+            &["-p"],
+            vec![(DATA, 0, b"1")],
+            "metadata that makes no sense",
+        ),
         (
             &["--preserve=timestamps"],
             vec![(
@@ -308,7 +322,6 @@ fn a_hash_that_is_another_s_is_a_failure_of_this_half() {
     let hash = [7; 32];
     let blocks = [
         (DATA, 0, &b"new"[..]),
-        (METADATA, 0, br#"{"attributes":null}"#),
         (DIGEST, 0, &hash[..20]),
         (DIGEST, 20, &hash[20..]),
     ];

@@ -373,10 +373,13 @@ fn a_journal_that_cannot_be_believed_starts_over() {
         change_journal(place, false, |slot| slot[SUBTREES_AT] ^= 1);
         Vec::new()
     });
-    starts_over("nothing of the earlier copy was on disk", |place| {
-        set_len(&place.path(JOURNAL), 0);
-        Vec::new()
-    });
+    starts_over(
+        "nothing of the earlier copy was noted as on disk",
+        |place| {
+            set_len(&place.path(JOURNAL), 0);
+            Vec::new()
+        },
+    );
     starts_over("the journal is of another version", |place| {
         change_journal(place, true, |slot| slot[VERSION_AT] += 1);
         Vec::new()
@@ -385,12 +388,15 @@ fn a_journal_that_cannot_be_believed_starts_over() {
         std::fs::remove_file(place.path(JOURNAL)).unwrap();
         Vec::new()
     });
-    starts_over("nothing of the earlier copy was on disk", |place| {
-        change_journal(place, true, |slot| {
-            slot[SUBTREES_AT..CHECKSUM_AT].fill(0);
-        });
-        Vec::new()
-    });
+    starts_over(
+        "nothing of the earlier copy was noted as on disk",
+        |place| {
+            change_journal(place, true, |slot| {
+                slot[SUBTREES_AT..CHECKSUM_AT].fill(0);
+            });
+            Vec::new()
+        },
+    );
 }
 
 #[test]

@@ -99,6 +99,60 @@ fn a_reader_that_waits_says_once_what_to_run_next() {
 }
 
 #[test]
+fn what_only_the_reader_was_told_and_only_the_writer_heeds_is_refused() {
+    for option in [
+        "--verify",
+        "--no-clobber",
+        "--update",
+        "--in-place",
+        "--backup",
+        "--backup=.old",
+    ] {
+        let place = Place::new();
+        place.file("a", "water");
+        place.file("b", "precious");
+        let first = Half::start(place.brigade([option, "a", "b"]));
+        first.hear("waiting");
+        let second = Half::start(place.brigade(["a", "b"]));
+        let (told, _) = option.split_once('=').unwrap_or((option, ""));
+        let expected = format!("the reader was started with {told}, the writer without");
+        for half in [first, second] {
+            let outcome = half.end();
+            assert_ne!(outcome.code, Some(0));
+            assert!(outcome.said.contains(&expected), "{option}: {outcome:?}");
+        }
+        assert_eq!(std::fs::read(place.path("b")).unwrap(), b"precious");
+        // The other way round there is nothing to lose, but that a hash has to come from the Reader.
+        if told != "--verify" {
+            let first = Half::start(place.brigade(["a", "b"]));
+            first.hear("waiting");
+            Half::start(place.brigade([option, "a", "b"]))
+                .end()
+                .expect(0);
+            first.end().expect(0);
+        }
+    }
+}
+
+#[test]
+fn the_command_for_a_writer_has_what_the_writer_needs_of_it() {
+    let place = Place::new();
+    place.file("a", "water");
+    let name = place.name();
+    let options = ["--in-place", "--no-sync", "--verify"];
+    let role = ["--as", "reader", "--name", &name];
+    let reader = Half::start(place.brigade([&role[..], &options, &["a"]].concat()));
+    reader.hear(" DESTINATION\n");
+    for option in options {
+        assert!(reader.said().contains(option), "{}", reader.said());
+    }
+    let role = ["--as", "writer", "--name", &name];
+    let writer = Half::start(place.brigade([&role[..], &options, &["b"]].concat()));
+    writer.end().expect(0);
+    reader.end().expect(0);
+}
+
+#[test]
 fn a_third_process_is_refused_after_half_a_second_and_disturbs_nobody() {
     let place = Place::new();
     let args = ["-v", "-", "b"];

@@ -626,7 +626,9 @@ fn a_size_or_hash_that_is_not_the_expected_one_fails_and_keeps_the_old_destinati
         let options = ["--size", "5", "--expect-blake3", &right, "--verify"];
         // --verify needs both halves, so it is for --both alone.
         let len = if told == "both" { 5 } else { 4 };
-        expecting(&place, told, &options[..len]).expect(0);
+        let said = expecting(&place, told, &options[..len]).expect(0).said;
+        // Standard input is not read again, the destination is, if that is asked for.
+        assert_eq!(said.contains("verified: BLAKE3"), len == 5, "{said}");
         assert_eq!(content(&place, "b"), "water");
     }
 }
