@@ -159,11 +159,7 @@ impl<E: End> Held<E> {
     /// The end itself, once no call is in it; there is none any more then.
     ///
     /// Not if `check` fails, which is asked while no other call is in the end.
-    pub(crate) fn take(
-        &self,
-        py: Python<'_>,
-        check: impl FnOnce() -> PyResult<()>,
-    ) -> PyResult<E> {
+    pub(crate) fn take(&self, py: Python<'_>, check: impl FnOnce() -> PyResult<()>) -> PyResult<E> {
         let mut end = self.lock(py, Limit::Forever)?;
         check()?;
         end.take().ok_or_else(|| raised(py, LEFT))

@@ -194,6 +194,8 @@ fn a_dangling_link_is_not_written_through() {
         return;
     }
     let both = Half::start(place.brigade(["--both", "a", "b"])).end();
+    // Its directory is there.
+    assert!(!both.said.contains("mkdir"), "{both:?}");
     both.expect_line(1, &["symbolic link"]);
     assert!(!place.path("nowhere").exists());
 }
