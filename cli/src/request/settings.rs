@@ -187,7 +187,7 @@ impl Settings {
         words
     }
 
-    /// Of the options by which something of a file survives that is there already, those that
+    /// Of the options by which something survives of what is there already, those that
     /// were given, or were not. Who gives one of them to a Reader means its Writer.
     pub(crate) fn savers(&self, given: bool) -> Vec<&'static str> {
         let all = [
@@ -195,6 +195,7 @@ impl Settings {
             ("--update", self.update),
             ("--in-place", self.in_place),
             ("--backup", self.backup.is_some()),
+            ("--resume", self.resume),
         ];
         let found = all.into_iter().filter(|(_, is_set)| *is_set == given);
         found.map(|(option, _)| option).collect()

@@ -139,9 +139,15 @@ mod tests {
             }),
             identity: Some((u64::MAX, u64::MAX)),
             subtrees: true,
-            for_writer: ["--no-clobber", "--update", "--in-place", "--backup"]
-                .map(str::to_owned)
-                .into(),
+            for_writer: [
+                "--no-clobber",
+                "--update",
+                "--in-place",
+                "--backup",
+                "--resume",
+            ]
+            .map(str::to_owned)
+            .into(),
             options: Some("0123456789abcdef".to_owned()),
             goes_on: Some(GoesOn {
                 offset: FILE_BYTES_MAX,
