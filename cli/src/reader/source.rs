@@ -393,13 +393,12 @@ fn find(path: &Path) -> io::Result<Held> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(unix)]
     fn what_is_wrong_with_a_stream_is_told_also_when_it_is_to_heed_somebody() {
         use std::io::Write;
         use std::net::{TcpListener, TcpStream};

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::harness::{Half, Outcome, Place, SOON, noise, skip, sys, wait_until};
+use crate::harness::{Half, Outcome, Place, noise, skip, sys};
+#[cfg(unix)]
+use crate::harness::{SOON, wait_until};
 
 fn content(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
