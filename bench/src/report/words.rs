@@ -7,7 +7,7 @@ use crate::report::rotation::{Figure, Measured, Round, Unit};
 use crate::report::{Report, Section};
 
 const READING: &str = "\
-Each round runs every rival once; over the rounds, each is at each place and comes after each other one equally often. A **ratio** is a rival's time divided by \
+Each round runs every rival once; over the rounds, each is at each place and comes after each other one about equally often. A **ratio** is a rival's time divided by \
 that of the first in its case (brigade), in the same round: above 1, brigade was faster. Figures are medians, with quartiles in parentheses. No figure \
 stands for itself: machines differ, and this one changes from minute to minute, since its host moves virtual processors about and others \
 work on it. So look at ratios, and at their quartiles.

@@ -428,7 +428,7 @@ mod tests {
         peer.peek(&mut block).unwrap();
         drop(peer);
         source.file = File::from(OwnedFd::from(stream));
-        while !sys::is_ready(&source.file).unwrap() {}
+        assert!(sys::wait_to_read(&source.file, Duration::from_secs(60)).unwrap());
         let error = source.fill(&mut block).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert!(!source.was_interrupted());

@@ -362,9 +362,9 @@ impl Destination {
     }
 
     /// What was written is wrong: nobody shall go on with it.
-    pub(crate) fn is_wrong(&self) {
+    pub(crate) fn set_wrong(&self) {
         if let Way::Replaced(replaced) = &self.way {
-            replaced.partial.gate.is_wrong();
+            replaced.partial.gate.set_wrong();
         }
     }
 

@@ -124,7 +124,7 @@ impl CommitGate {
     }
 
     /// It is of no use, whatever is noted by who syncs meanwhile.
-    pub(super) fn is_wrong(&self) {
+    pub(super) fn set_wrong(&self) {
         let mut state = self.state();
         state.is_wrong = true;
         state.kept_bytes = None;
@@ -288,7 +288,7 @@ mod tests {
         gate.keep_nothing();
         gate.keep(2);
         assert_eq!(gate.kept_bytes(), Some(2));
-        gate.is_wrong();
+        gate.set_wrong();
         gate.keep(3);
         assert_eq!(gate.kept_bytes(), None);
         gate.discard();

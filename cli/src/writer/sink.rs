@@ -337,7 +337,7 @@ impl<'p> Sink<'p> {
         self.check_told(facts)?;
         let received = self.hash.take().map(|hash| hash.finalize());
         let checked = self.check(received.as_ref());
-        checked.inspect_err(|_| self.destination.is_wrong())?;
+        checked.inspect_err(|_| self.destination.set_wrong())?;
         let ended = self.destination.end(self.written);
         ended.map_err(|error| self.failed("write to", &error))?;
         if let Some(syncer) = self.syncer.take() {
@@ -347,7 +347,7 @@ impl<'p> Sink<'p> {
         let digest = match self.settings.verify {
             true => {
                 let verified = self.verify(trailer.digest()?, received);
-                Some(verified.inspect_err(|_| self.destination.is_wrong())?)
+                Some(verified.inspect_err(|_| self.destination.set_wrong())?)
             }
             false => received.map(blake3::Hash::into),
         };
