@@ -68,6 +68,14 @@ impl Reader {
         self.end.pass(entry, is_in_batch);
     }
 
+    /// Out of line, and by value: a token that is dropped where a panic passes through does
+    /// not have to lie in memory for that.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn put_back(&self, block: Block) {
+        self.end.pool().put_back(block);
+    }
+
     /// The process at the other end.
     pub fn partner(&self) -> &Partner {
         self.end.partner()

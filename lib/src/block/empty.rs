@@ -95,6 +95,6 @@ impl DerefMut for EmptyBlock<'_> {
 impl Drop for EmptyBlock<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.reader.end().pool().put_back(self.block.take_out());
+        self.reader.put_back(self.block.take_out());
     }
 }
