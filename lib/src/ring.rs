@@ -113,12 +113,15 @@ impl<const WORDS: usize> Outgoing<WORDS> {
         self.appended.set(appended + 1);
     }
 
-    /// Fetches the lines in which the next `count` entries will be written.
+    /// Fetches the lines in which the next entry and `count` more will be written: by a store,
+    /// as [`crate::region::prefetch`] says.
     pub(crate) fn prefetch(&self, queue: &[AtomicU64], count: usize) {
-        let entries_of_a_line = LINE_SIZE / (8 * WORDS);
-        for ahead in (0..count + entries_of_a_line).step_by(entries_of_a_line) {
-            let index = self.appended.get() + ahead as u64;
-            prefetch::to_store(entry_words::<_, WORDS>(queue, index));
+        let entries_of_a_line = (LINE_SIZE / (8 * WORDS)) as u64;
+        let next = self.appended.get();
+        for line in next / entries_of_a_line..=(next + count as u64) / entries_of_a_line {
+            let word = &entry_words::<_, WORDS>(queue, line * entries_of_a_line)[0];
+            prefetch::to_store(word);
+            word.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -151,14 +154,18 @@ const LOCKSTEP: u64 = 16;
 pub(crate) struct Incoming<const WORDS: usize> {
     /// Entries taken so far.
     taken: Cell<u64>,
-    /// The partner's `published` as last seen: while it is ahead of `taken`,
-    /// nothing shared but the entry is touched.
+    /// The partner's `published` as last loaded.
+    found: Cell<u64>,
+    /// How far of that the last look has gone: while it is ahead of `taken`, nothing shared
+    /// but the entry is touched.
     seen: Cell<u64>,
+    /// `taken` at the last look.
+    looked_at: Cell<u64>,
     /// `taken` when the counter was loaded last.
     observed_at: Cell<u64>,
     /// How long to lag behind a partner that is only just ahead.
     lag_pauses: u32,
-    /// How many entries one look finds at most: those that are prefetched.
+    /// How many entries one look goes on at most: those that are prefetched.
     most_seen: u64,
     /// Nothing is taken for now.
     paused: Cell<bool>,
@@ -173,7 +180,9 @@ impl<const WORDS: usize> Incoming<WORDS> {
     pub(crate) fn new(lags: bool, most_seen: u64) -> Self {
         Incoming {
             taken: Cell::new(0),
+            found: Cell::new(0),
             seen: Cell::new(0),
+            looked_at: Cell::new(0),
             observed_at: Cell::new(0),
             paused: Cell::new(false),
             most_seen,
@@ -213,7 +222,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
         queue: &[ReadOnlyU64],
         out: impl FnOnce() -> u64,
     ) -> Result<Option<[u64; WORDS]>, Violation> {
-        if !self.is_seen() && !self.observe(peer, out())? {
+        if !self.is_seen() && !self.look(peer, out())? {
             return Ok(None);
         }
         let entry = self.entry(queue);
@@ -244,12 +253,25 @@ impl<const WORDS: usize> Incoming<WORDS> {
         load_entry(queue, self.taken.get())
     }
 
-    /// Loads the partner's counter; true if there is something to take.
+    /// Looks, at the partner's counter if there is nothing left of what it said last; true
+    /// if there is something to take.
     #[inline(never)]
-    fn observe(&self, peer: &Control<Theirs>, out: u64) -> Result<bool, Violation> {
+    fn look(&self, peer: &Control<Theirs>, out: u64) -> Result<bool, Violation> {
         if self.paused.get() {
             return Ok(false);
         }
+        let taken = self.taken.get();
+        if self.found.get() == taken {
+            self.observe(peer, out)?;
+        }
+        let left = self.found.get() - taken;
+        self.seen.set(taken + left.min(self.most_seen));
+        self.looked_at.set(taken);
+        Ok(left != 0)
+    }
+
+    /// Loads the partner's counter.
+    fn observe(&self, peer: &Control<Theirs>, out: u64) -> Result<(), Violation> {
         let taken = self.taken.get();
         self.lag(taken);
         // Pairs with the Release in `Outgoing::publish`.
@@ -261,8 +283,8 @@ impl<const WORDS: usize> Incoming<WORDS> {
                 most: taken.saturating_add(out),
             });
         }
-        self.seen.set(taken + (found - taken).min(self.most_seen));
-        Ok(found != taken)
+        self.found.set(found);
+        Ok(())
     }
 
     /// The next look does not lag: this end was woken for what it will find.
@@ -273,7 +295,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
 
     /// Whether what was taken last is the first that a look has found.
     pub(crate) fn has_just_looked(&self) -> bool {
-        self.taken.get() == self.observed_at.get().wrapping_add(1)
+        self.taken.get() == self.looked_at.get() + 1
     }
 
     /// The entries that will be taken without another look, unchecked.

@@ -15,17 +15,13 @@ use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
 use crate::region::access::{Own, Theirs};
 use crate::region::layout;
-use crate::region::prefetch::LINE_SIZE;
+use crate::region::prefetch;
 use crate::region::{Block, Detached, Pool, Region, View};
 use crate::returns::UNSENT;
 use crate::ring::{self, Barrier, Incoming, Outgoing, Sleeps};
 use crate::steps::at_step;
 use crate::sys::{self, Origin, Wake};
 use crate::wait::Interest;
-
-/// How many blocks are fetched at a time, if each is one line of the cache: enough to be on
-/// their way together, and few enough to stay in the nearest cache until they are used.
-const PREFETCHED: u64 = 32;
 
 /// One side's half of the traffic: what it publishes, what it observes, and the
 /// blocks. `OUT` and `IN` are the words of an entry in its own and in the
@@ -39,7 +35,7 @@ pub(crate) struct End<const OUT: usize, const IN: usize> {
     pub(super) incoming: Incoming<IN>,
     /// Bytes of the blocks given back, published or not (Writer).
     returned_bytes: Cell<u64>,
-    /// A block is one line of the cache.
+    /// Blocks are fetched some at a time.
     prefetches: bool,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
@@ -97,15 +93,14 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
 
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
         let lags = Incoming::<IN>::lags(pair.geometry.block_size(), pair.geometry.block_count());
-        let prefetches = pair.geometry.block_size() <= LINE_SIZE;
-        let most_seen = if prefetches { PREFETCHED } else { u64::MAX };
+        let fetched = prefetch::blocks_at_a_time(pair.geometry.block_size());
         End {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
             returned_bytes: Cell::new(0),
-            prefetches,
-            incoming: Incoming::new(lags, most_seen),
+            prefetches: fetched.is_some(),
+            incoming: Incoming::new(lags, fetched.unwrap_or(u64::MAX)),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             sleeps: Sleeps::new(),
@@ -287,13 +282,17 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             .map_err(|violation| self.violation(violation))
     }
 
-    /// If a block is one line of the cache: fetches those that this look has found, by
-    /// `fetch`, and the lines of the own queue in which they will be passed on.
+    /// If blocks are small: fetches those that this look has found beside the one that was
+    /// taken, by `fetch`, and the lines of the own queue in which they will be passed on.
     pub(crate) fn prefetch(&self, fetch: impl Fn([u64; IN])) {
         if !self.prefetches || !self.incoming.has_just_looked() {
             return;
         }
         let seen = self.incoming.seen(self.peer.queue());
+        // What has come alone is used at once, and would only wait for this.
+        if seen.len() == 0 {
+            return;
+        }
         self.outgoing.prefetch(self.own.queue(), seen.len());
         seen.for_each(fetch);
     }

@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 use super::access::{Access, ReadOnlyU64};
 use super::copies;
 use super::mapped::{Mapping, Region};
+use super::prefetch::{self, LINE_SIZE};
 use crate::region::layout::Geometry;
 
 /// How much of a foreign block is copied at once on its way to somewhere else, in bytes:
@@ -144,18 +145,42 @@ impl Blocks {
         Ok(())
     }
 
-    /// Where block `number` begins, for a prefetch; `None` if there is no such block.
-    pub(super) fn address(&self, number: usize) -> Option<*const u8> {
-        let first = self.first.as_ptr().cast_const();
-        (number < self.count).then(|| first.wrapping_byte_add(number * self.stride))
+    /// Fetches the lines of block `number`, to be stored to: by stores, as
+    /// [`prefetch`](super::prefetch) says. Only for a Reader's own blocks, and one whose token
+    /// is nowhere.
+    pub(super) fn prefetch_to_store(&self, number: usize) {
+        let start = self.start_of(number);
+        for offset in (0..self.size).step_by(LINE_SIZE) {
+            // SAFETY: within the block.
+            let word = unsafe { start.byte_add(offset) }.cast::<u64>();
+            prefetch::to_store(word.as_ptr());
+            // SAFETY: within the mapping and aligned, as in `words`; no reference to the block's
+            // bytes is in this process, since no token is, and the partner may not write.
+            unsafe { word.write_volatile(word.read_volatile()) };
+        }
+    }
+
+    /// Fetches the lines of block `number`, to be loaded from.
+    pub(super) fn prefetch_to_load(&self, number: usize) {
+        if number < self.count {
+            let start = self.start_of(number).as_ptr();
+            for offset in (0..self.size).step_by(LINE_SIZE) {
+                prefetch::to_load(start.wrapping_byte_add(offset));
+            }
+        }
     }
 
     #[inline(always)]
     pub(super) fn start(&self, block: &Block) -> NonNull<u8> {
-        assert!(block.number() < self.count);
+        self.start_of(block.number())
+    }
+
+    #[inline(always)]
+    fn start_of(&self, number: usize) -> NonNull<u8> {
+        assert!(number < self.count);
         // SAFETY: the number is below the count of blocks, all of which lie within
         // the mapping, as `of` asserted.
-        unsafe { self.first.byte_add(block.number() * self.stride) }
+        unsafe { self.first.byte_add(number * self.stride) }
     }
 }
 

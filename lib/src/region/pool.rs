@@ -9,7 +9,6 @@ use super::blocks::{Block, Blocks};
 use super::copies::Copies;
 use super::detached::{Detached, Home};
 use super::mapped::Region;
-use super::prefetch;
 use crate::error::Violation;
 use crate::region::layout::{Geometry, SENT_WORDS, Sent};
 use crate::returns::Errand;
@@ -192,16 +191,16 @@ impl Pool {
 
     /// The block that the partner gives back with `number` will be filled soon.
     pub(crate) fn prefetch_to_fill(&self, number: u64) {
-        if let Some(block) = self.blocks.address(number as usize) {
-            prefetch::to_store(block);
+        // Its token may be somewhere if the partner breaks the rules.
+        if self.theirs(number).is_ok() {
+            self.blocks.prefetch_to_store(number as usize);
         }
     }
 
     /// The block that the partner sends with `entry` will be read soon.
     pub(crate) fn prefetch_to_read(&self, entry: [u64; SENT_WORDS]) {
-        if let Some(block) = self.blocks.address(Sent::from_words(entry).block.into()) {
-            prefetch::to_load(block);
-        }
+        let number = Sent::from_words(entry).block.into();
+        self.blocks.prefetch_to_load(number);
     }
 
     /// What `block` was sent with last: the partner's word, if it is a Writer's.
@@ -548,6 +547,24 @@ mod tests {
             assert_eq!(home, [0]);
             assert!(!new.has_detached());
         }
+    }
+
+    #[test]
+    fn what_is_fetched_ahead_stays_as_it_is_and_need_not_be_a_block() {
+        let pool = pool(false);
+        let block = pool.take_spare().unwrap();
+        let number = block.number() as u64;
+        change(&pool, block.number(), 9);
+        for number in [number, 2, 1 << 16, u64::MAX] {
+            pool.prefetch_to_fill(number);
+        }
+        assert_eq!(pool.bytes(&block), [9; SIZE]);
+        pool.send(block, [0, 0], 0);
+        pool.prefetch_to_fill(number);
+        pool.prefetch_to_read([number, 0]);
+        pool.prefetch_to_read([u64::MAX, 0]);
+        let block = pool.come_back(number).unwrap();
+        assert_eq!(pool.bytes(&block), [9; SIZE]);
     }
 
     #[test]
