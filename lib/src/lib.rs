@@ -141,6 +141,7 @@ mod block;
 mod error;
 mod inspect;
 mod join;
+mod lag;
 mod letters;
 mod messages;
 mod monitor;

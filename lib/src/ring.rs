@@ -27,6 +27,7 @@
 use std::cell::Cell;
 
 use crate::error::Violation;
+use crate::lag::{self, Lag};
 use crate::region::access::{Own, ReadOnlyU64, Theirs};
 use crate::region::layout::{AtomicU64, Control};
 use crate::region::prefetch::{self, LINE_SIZE};
@@ -135,21 +136,6 @@ impl<const WORDS: usize> Outgoing<WORDS> {
     }
 }
 
-/// How long an end that has caught up lets the partner get ahead again before it
-/// looks at the partner's counter, in pauses of the processor: a few hundred
-/// nanoseconds. Each look takes the counter's cache line away from the partner,
-/// which stops at its next store to it; two ends in lockstep spend most of their
-/// time so. Lagging raised the rate from 22 to 28 million blocks a second at 64
-/// bytes, and from 9 to 50 GB/s at 4 KiB.
-const LAG_PAUSES: u32 = 16;
-
-/// Blocks up to this size, in bytes, take less time to copy than the two ends to tell each
-/// other of one.
-const SMALL_BLOCK: usize = 4096;
-
-/// Whoever took fewer than this since the last look is in lockstep.
-const LOCKSTEP: u64 = 16;
-
 /// The queue in the partner's region, of entries of `WORDS` words.
 pub(crate) struct Incoming<const WORDS: usize> {
     /// Entries taken so far.
@@ -164,7 +150,7 @@ pub(crate) struct Incoming<const WORDS: usize> {
     /// `taken` when the counter was loaded last.
     observed_at: Cell<u64>,
     /// How long to lag behind a partner that is only just ahead.
-    lag_pauses: u32,
+    lag: Lag,
     /// How many entries one look goes on at most: those that are prefetched.
     most_seen: u64,
     /// Nothing is taken for now.
@@ -172,12 +158,7 @@ pub(crate) struct Incoming<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Incoming<WORDS> {
-    /// Whether it pays to lag behind: blocks are small, and the partner can get ahead.
-    pub(crate) fn lags(block_size: usize, block_count: usize) -> bool {
-        block_size <= SMALL_BLOCK && block_count > 1
-    }
-
-    pub(crate) fn new(lags: bool, most_seen: u64) -> Self {
+    pub(crate) fn new(lag: Lag, most_seen: u64) -> Self {
         Incoming {
             taken: Cell::new(0),
             found: Cell::new(0),
@@ -186,7 +167,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
             observed_at: Cell::new(0),
             paused: Cell::new(false),
             most_seen,
-            lag_pauses: if lags { LAG_PAUSES } else { 0 },
+            lag,
         }
     }
 
@@ -273,7 +254,8 @@ impl<const WORDS: usize> Incoming<WORDS> {
     /// Loads the partner's counter.
     fn observe(&self, peer: &Control<Theirs>, out: u64) -> Result<(), Violation> {
         let taken = self.taken.get();
-        self.lag(taken);
+        self.lag.pause(self.found_last());
+        self.observed_at.set(taken);
         // Pairs with the Release in `Outgoing::publish`.
         let found = peer.published.0.blocks.load_acquire();
         if found.wrapping_sub(taken) > out {
@@ -287,9 +269,14 @@ impl<const WORDS: usize> Incoming<WORDS> {
         Ok(())
     }
 
+    /// How many were taken since the partner's counter was loaded last.
+    fn found_last(&self) -> u64 {
+        self.taken.get().wrapping_sub(self.observed_at.get())
+    }
+
     /// The next look does not lag: this end was woken for what it will find.
     pub(crate) fn set_urgent(&self) {
-        let out_of_step = self.taken.get().wrapping_sub(LOCKSTEP);
+        let out_of_step = self.taken.get().wrapping_sub(lag::MANY);
         self.observed_at.set(out_of_step);
     }
 
@@ -306,19 +293,6 @@ impl<const WORDS: usize> Incoming<WORDS> {
         let (taken, seen) = (self.taken.get(), self.seen.get());
         let entry = move |ahead| load_entry(queue, taken + ahead as u64);
         (0..(seen - taken) as usize).map(entry)
-    }
-
-    fn lag(&self, taken: u64) {
-        if self.is_in_lockstep(taken) {
-            for _ in 0..self.lag_pauses {
-                std::hint::spin_loop();
-            }
-        }
-    }
-
-    /// Whether few were taken since this was asked last.
-    fn is_in_lockstep(&self, taken: u64) -> bool {
-        taken.wrapping_sub(self.observed_at.replace(taken)) < LOCKSTEP
     }
 }
 

@@ -10,6 +10,7 @@ use super::patience::Patience;
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
 use crate::join::{Lone, Numbers};
+use crate::lag::Lag;
 use crate::letters::{Inbox, Outbox};
 use crate::monitor::Monitor;
 use crate::options::{Partner, Side};
@@ -92,20 +93,21 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     }
 
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
-        let lags = Incoming::<IN>::lags(pair.geometry.block_size(), pair.geometry.block_count());
-        let fetched = prefetch::blocks_at_a_time(pair.geometry.block_size());
+        let (block_size, block_count) = (pair.geometry.block_size(), pair.geometry.block_count());
+        let fetched = prefetch::blocks_at_a_time(block_size);
+        let lag = Lag::new(block_size, block_count);
         End {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
             outgoing: Outgoing::new(),
             returned_bytes: Cell::new(0),
             prefetches: fetched.is_some(),
-            incoming: Incoming::new(lags, fetched.unwrap_or(u64::MAX)),
+            incoming: Incoming::new(lag, fetched.unwrap_or(u64::MAX)),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             sleeps: Sleeps::new(),
             barrier: pair.barrier,
-            patience: Patience::new(lags, core.has_one_processor()),
+            patience: Patience::new(core.has_one_processor()),
             pool,
             rang_at: Cell::new(None),
             letters_ended: Cell::new(false),

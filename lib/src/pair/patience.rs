@@ -9,9 +9,6 @@ use crate::error::Error;
 /// up answers within that.
 const SPINS: u32 = 50;
 
-/// The same where each look lasts longer: with small blocks.
-const SPINS_LAGGING: u32 = 5;
-
 /// How long to look and give the processor away in between, before sleeping: about what a
 /// sleep and a wake cost. The partner may be waiting for this very processor: to keep it for
 /// as long took 44 microseconds to wake a partner, and 21 so.
@@ -31,16 +28,10 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// `lags`: each look lasts long (see [`crate::ring::Incoming`]).
-    pub(super) fn new(lags: bool, has_one_processor: bool) -> Patience {
-        // On one processor, spinning only keeps the partner from running.
-        let spins = match (has_one_processor, lags) {
-            (true, _) => 0,
-            (false, true) => SPINS_LAGGING,
-            (false, false) => SPINS,
-        };
+    pub(super) fn new(has_one_processor: bool) -> Patience {
         Patience {
-            spins,
+            // On one processor, spinning only keeps the partner from running.
+            spins: if has_one_processor { 0 } else { SPINS },
             sleeps_until: Cell::new(None),
         }
     }
@@ -102,7 +93,7 @@ mod tests {
 
     #[test]
     fn who_has_given_the_processor_to_somebody_busy_sleeps_at_once_for_a_while() {
-        let (patience, now) = (Patience::new(false, true), Instant::now());
+        let (patience, now) = (Patience::new(true), Instant::now());
         let looks = || {
             let looks = Cell::new(0);
             let found = patience.look(false, None, || {
