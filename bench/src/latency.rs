@@ -12,8 +12,8 @@ use crate::partner;
 /// The rivals; a pipe is what the others are measured against. Sockets of this kind are
 /// not everywhere.
 const WAYS: &[&str] = match cfg!(unix) {
-    true => &["pipe", "socket", "blocks", "letters"],
-    false => &["pipe", "blocks", "letters"],
+    true => &["pipe", "socket", "blocks", "both", "letters"],
+    false => &["pipe", "blocks", "both", "letters"],
 };
 
 /// How long a partner has been asleep: long enough for its processor to be idle, too.

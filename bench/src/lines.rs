@@ -3,7 +3,7 @@
 use std::io::{Read, Stdin, Stdout, Write};
 use std::process::{Child, ChildStdin, ChildStdout};
 
-use brigade::{Options, Reader, Writer};
+use brigade::{BothWays, Options, Reader, Writer};
 
 use crate::Outcome;
 use crate::partner;
@@ -28,6 +28,10 @@ pub fn parent(way: &str, what: &str, count: u64) -> Outcome<(Box<dyn Line>, Chil
             let child = spawn()?;
             let writer = partner::join_as_writer(&place, options())?;
             (Box::new(WriterOfBlocks(writer)), child)
+        }
+        "both" => {
+            let child = spawn()?;
+            (Box::new(join_both_ways(&place)?), child)
         }
         "letters" => {
             let child = spawn()?;
@@ -54,6 +58,7 @@ pub fn child(way: &str, place: &str) -> Outcome<Box<dyn Line>> {
     Ok(match way {
         "blocks" => Box::new(ReaderOfBlocks(partner::join_as_reader(place, options())?)),
         "letters" => Box::new(ReaderOfLetters(partner::join_as_reader(place, options())?)),
+        "both" => Box::new(join_both_ways(place)?),
         "pipe" => Box::new(ChildPipes {
             from: std::io::stdin(),
             to: std::io::stdout(),
@@ -106,6 +111,30 @@ impl Line for WriterOfBlocks {
 
     fn end(self: Box<Self>) -> Outcome<()> {
         end_of_data(self.0)
+    }
+}
+
+/// Several blocks go each way, so an end cannot know that only one will come.
+fn join_both_ways(place: &str) -> Outcome<BothWays> {
+    Ok(brigade::join_both_ways(place, &options().block_count(16))?)
+}
+
+impl Line for BothWays {
+    fn say(&mut self, message: &Message) -> Outcome<()> {
+        let mut block = self.reader.empty_block()?;
+        block.copy_from_slice(message);
+        Ok(block.send(message.len(), 0)?)
+    }
+
+    fn hear(&mut self) -> Outcome<Message> {
+        message(&self.writer.data_block()?.ok_or("an early end")?)
+    }
+
+    fn end(self: Box<Self>) -> Outcome<()> {
+        self.reader.close()?;
+        end_of_data(self.writer)?;
+        self.reader.verdict()?;
+        Ok(())
     }
 }
 

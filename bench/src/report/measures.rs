@@ -171,7 +171,8 @@ fn turns(scale: Scale) -> Table {
     };
     Table {
         title: "There and back, again and again",
-        about: "64 bytes to a partner that answers at once: the time of a round trip.",
+        about: "64 bytes to a partner that answers at once: the time of a round trip. With blocks, the answer is that the \
+                one block comes back; both ways, it is a block as well, and 16 could be under way each way.",
         cases: vec![Case {
             name: "64 bytes".into(),
             figures: vec![time_of("round trip")],
@@ -185,6 +186,7 @@ fn turns(scale: Scale) -> Table {
 fn ways(rival: impl Fn(&str, &str) -> Rival) -> Vec<Rival> {
     let ways = [
         ("brigade, blocks", "blocks"),
+        ("brigade, both ways", "both"),
         ("brigade, letters", "letters"),
         ("pipe", "pipe"),
         ("Unix socket", "socket"),
