@@ -393,8 +393,10 @@ impl Reader {
     /// All that the Writer has given back so far.
     pub(crate) fn take_all_back(&self) -> Result<(), Error> {
         self.end.check_here()?;
+        self.end.set_urgent();
         while let Some(block) = self.take_back()? {
             self.end.pool().put_back(block);
+            self.end.set_urgent();
         }
         Ok(())
     }

@@ -180,7 +180,7 @@ impl<const WORDS: usize> Incoming<WORDS> {
         let taken = self.taken.get();
         // No entry is read here; whoever takes it acquires it.
         // While it is paused, who looks is told why.
-        self.paused.get() || self.seen.get() != taken || peer.published.0.blocks.load() != taken
+        self.paused.get() || self.found.get() != taken || peer.published.0.blocks.load() != taken
     }
 
     /// From here on nothing is taken, as if there were nothing; or all is again.

@@ -139,7 +139,7 @@ impl<'w, const OUT: usize, const IN: usize> End<'w, OUT, IN> {
             own,
             peer,
             outgoing: Outgoing::new(),
-            incoming: Incoming::new(Lag::new(1 << 20, 2), u64::MAX),
+            incoming: Incoming::new(Lag::new(1 << 20, 2, false), 1),
             sleeps: Sleeps::new(),
             rung: Cell::new(false),
         }

@@ -77,7 +77,7 @@ struct Bench {
 
 impl Bench {
     fn new(blocks: usize, small_blocks: bool, most_seen: u64) -> Bench {
-        let lag = || Lag::new(if small_blocks { 64 } else { 1 << 20 }, blocks);
+        let lag = || Lag::new(if small_blocks { 64 } else { 1 << 20 }, blocks, false);
         Bench {
             blocks,
             reader: Control::for_test(),
@@ -151,6 +151,7 @@ impl Bench {
             tag: self.next_tag,
         };
         self.next_tag += 1;
+        self.sender.prefetch(&self.sent_queue, pick % 7);
         self.sender.append(&self.sent_queue, sent.to_words());
         self.kept_sent.push(sent);
         self.publish_sent();
@@ -173,6 +174,8 @@ impl Bench {
         );
         let found = found.unwrap().map(Sent::from_words);
         assert_eq!(found, self.sent.pop_front());
+        let is_ready = self.receiver.is_ready(as_theirs::control(&self.reader));
+        assert_eq!(is_ready, !self.sent.is_empty());
         self.draining.extend(found);
     }
 
@@ -181,6 +184,7 @@ impl Bench {
             return;
         };
         let entry = [u64::from(sent.block)];
+        self.giver.prefetch(&self.returned_queue, pick % 17);
         self.giver.append(&self.returned_queue, entry);
         self.kept_returned.push(sent.block);
         self.publish_returned();
@@ -232,7 +236,7 @@ proptest! {
         found in prop_oneof![0u64..120, any::<u64>()],
     ) {
         let (peer, queue) = (Control::for_test(), queue(8, 1));
-        let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8), u64::MAX);
+        let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8, false), u64::MAX);
         for count in 1..=taken {
             peer.published.0.blocks.store(count, Ordering::Relaxed);
             prop_assert!(incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || 1).unwrap().is_some());
@@ -271,7 +275,7 @@ fn many_blocks_arrive_in_order_across_the_bounds_of_the_queue() {
 #[test]
 fn a_count_that_goes_back_is_a_violation_that_names_it() {
     let (peer, queue) = (Control::for_test(), queue(4, 1));
-    let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8), u64::MAX);
+    let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8, false), u64::MAX);
     peer.published.0.blocks.store(2, Ordering::Relaxed);
     for _ in 0..2 {
         assert!(
@@ -296,7 +300,7 @@ fn a_count_that_goes_back_is_a_violation_that_names_it() {
 #[test]
 fn a_count_too_far_ahead_is_a_violation_and_nothing_is_taken() {
     let (peer, queue) = (Control::for_test(), queue(4, 1));
-    let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8), u64::MAX);
+    let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8, false), u64::MAX);
     peer.published.0.blocks.store(3, Ordering::Relaxed);
     let expected = Violation::Count {
         found: 3,
@@ -413,7 +417,7 @@ fn rings_are_consumed_before_each_announcement_and_not_between_a_wake_and_its_lo
 fn an_end_that_was_woken_does_not_lag() {
     let (peer, queue) = (Control::for_test(), queue(8, SENT_WORDS));
     let (peer, queue) = (as_theirs::control(&peer), as_theirs::queue(&queue));
-    let incoming = Incoming::<SENT_WORDS>::new(Lag::new(64, 2), u64::MAX);
+    let incoming = Incoming::<SENT_WORDS>::new(Lag::new(64, 2, false), u64::MAX);
     incoming.set_urgent();
     assert!(incoming.found_last() >= lag::MANY);
     // Nothing was there; the next look is one of many.

@@ -242,8 +242,9 @@ impl Writer {
 
     /// The newest block from `block` on.
     pub(crate) fn newer<'w>(&'w self, mut block: DataBlock<'w>) -> Result<Newest<'w>, Error> {
-        // No more than were there when the call began: a fast Reader goes on sending.
+        // No more than could be there when the call began: a fast Reader goes on sending.
         for skipped in 0..self.block_count() {
+            self.end.set_urgent();
             match self.look()? {
                 Some(newer) => block = newer,
                 None => return Ok(Newest { block, skipped }),

@@ -36,6 +36,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             self.polled.set(Interest::NOTHING);
             self.sleeps.withdraw(self.own.control());
             self.pool.set_awake();
+            self.incoming.set_urgent();
         }
     }
 

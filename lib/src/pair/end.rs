@@ -95,7 +95,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     fn with_pool(core: Arc<Core>, pair: Arc<Pair>, pool: Pool) -> Self {
         let (block_size, block_count) = (pair.geometry.block_size(), pair.geometry.block_count());
         let fetched = prefetch::blocks_at_a_time(block_size);
-        let lag = Lag::new(block_size, block_count);
+        let has_one_processor = core.has_one_processor();
+        let lag = Lag::new(block_size, block_count, has_one_processor);
         End {
             own: View::new(&pair.own, &pair.geometry, OUT),
             peer: View::new(&pair.peer, &pair.geometry, IN),
@@ -107,7 +108,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
             inbox: Inbox::default(),
             sleeps: Sleeps::new(),
             barrier: pair.barrier,
-            patience: Patience::new(core.has_one_processor()),
+            patience: Patience::new(has_one_processor),
             pool,
             rang_at: Cell::new(None),
             letters_ended: Cell::new(false),
@@ -228,6 +229,8 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     #[inline(never)]
     fn ring(&self) {
         self.rang_at.set(Some(self.incoming.taken()));
+        // The partner may be waiting for this very processor.
+        self.incoming.set_urgent();
         self.pair.link.ring();
     }
 
@@ -297,6 +300,12 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         }
         self.outgoing.prefetch(self.own.queue(), seen.len());
         seen.for_each(fetch);
+    }
+
+    /// The next look does not pause before it: it may be one of many, in a call that does not
+    /// wait.
+    pub(crate) fn set_urgent(&self) {
+        self.incoming.set_urgent();
     }
 
     /// Whether [`End::take`] would take something, or is paused.

@@ -3,7 +3,8 @@
 //!
 //! What soundness rests on, beside what `mapped` says. Each block has at most one
 //! [`Block`] token in this process, and only that token gives access to its bytes; the
-//! [`Pool`](super::Pool) makes it only while the block is this end's. That the *partner*
+//! [`Pool`](super::Pool) makes it only while the block is this end's; while there is none, only
+//! `prefetch_to_store` stores to the block, and changes nothing. That the *partner*
 //! leaves alone a block that it gave away cannot be checked. A partner of this process's own
 //! user is trusted to: it could as well write to this process's memory by other means
 //! (ptrace). A foreign one is not: its blocks are read by atomics and through `copies`.
@@ -35,6 +36,8 @@ pub(super) struct Blocks {
     stride: usize,
     size: usize,
     count: usize,
+    /// This process may write to them.
+    are_own: bool,
     _mapping: Arc<Mapping>,
 }
 
@@ -63,9 +66,11 @@ impl Blocks {
             stride: geometry.stride(),
             size: geometry.block_size(),
             count,
+            are_own: mapping.memory.is_writable(),
             _mapping: Arc::clone(mapping),
         };
-        (blocks, mapping.memory.is_writable())
+        let are_own = blocks.are_own;
+        (blocks, are_own)
     }
 
     /// The same region, and none of its blocks.
@@ -146,16 +151,20 @@ impl Blocks {
     }
 
     /// Fetches the lines of block `number`, to be stored to: by stores, as
-    /// [`prefetch`](super::prefetch) says. Only for a Reader's own blocks, and one whose token
-    /// is nowhere.
+    /// [`prefetch`](super::prefetch) says. Only for a block whose token is nowhere, as the pool
+    /// knows (see the module's head): one that is with the partner, or on its way.
     pub(super) fn prefetch_to_store(&self, number: usize) {
+        if !self.are_own {
+            return;
+        }
         let start = self.start_of(number);
         for offset in (0..self.size).step_by(LINE_SIZE) {
             // SAFETY: within the block.
             let word = unsafe { start.byte_add(offset) }.cast::<u64>();
             prefetch::to_store(word.as_ptr());
-            // SAFETY: within the mapping and aligned, as in `words`; no reference to the block's
-            // bytes is in this process, since no token is, and the partner may not write.
+            // SAFETY: within the mapping, which may be written to, and aligned, as in `words`;
+            // without a token no reference to the block's bytes was made from this pool, and
+            // the partner, which may still read them, does not write and finds the same.
             unsafe { word.write_volatile(word.read_volatile()) };
         }
     }

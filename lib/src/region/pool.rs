@@ -191,7 +191,8 @@ impl Pool {
 
     /// The block that the partner gives back with `number` will be filled soon.
     pub(crate) fn prefetch_to_fill(&self, number: u64) {
-        // Its token may be somewhere if the partner breaks the rules.
+        // Where the partner breaks the rules, it may be any. With the partner, by this end's own
+        // record, is only what has no token any more.
         if self.theirs(number).is_ok() {
             self.blocks.prefetch_to_store(number as usize);
         }

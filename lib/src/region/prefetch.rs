@@ -22,8 +22,9 @@ const LINES_OF_A_BLOCK: usize = 4;
 /// enough for what follows not to wait for long.
 const LINES: usize = 24;
 
-/// How many blocks of `block_size` bytes, each with a line of a queue, are fetched at a time;
-/// `None` if no blocks are.
+/// For how many blocks of `block_size` bytes the lines, and some of a queue, are fetched at a
+/// time: of the second to the last, since the first is used at once. `None` if blocks are too
+/// large.
 pub(crate) fn blocks_at_a_time(block_size: usize) -> Option<u64> {
     let lines = block_size.div_ceil(LINE_SIZE);
     (lines <= LINES_OF_A_BLOCK).then(|| LINES.div_ceil(lines + 1) as u64)
