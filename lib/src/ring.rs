@@ -274,7 +274,8 @@ impl<const WORDS: usize> Incoming<WORDS> {
         self.taken.get().wrapping_sub(self.observed_at.get())
     }
 
-    /// The next look does not lag: this end was woken for what it will find.
+    /// The next look does not lag: this end was woken for what it will find, has just rung, or
+    /// is in a call that does not wait.
     pub(crate) fn set_urgent(&self) {
         let out_of_step = self.taken.get().wrapping_sub(lag::MANY);
         self.observed_at.set(out_of_step);

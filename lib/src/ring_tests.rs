@@ -273,6 +273,33 @@ fn many_blocks_arrive_in_order_across_the_bounds_of_the_queue() {
 }
 
 #[test]
+fn what_the_counter_covers_is_gone_through_in_steps_without_loading_it_again() {
+    let (peer, queue) = (Control::for_test(), queue(8, 1));
+    let incoming = Incoming::<1>::new(Lag::new(64, 8, false), 3);
+    let take = || incoming.take(as_theirs::control(&peer), as_theirs::queue(&queue), || 8);
+    peer.published.0.blocks.store(7, Ordering::Relaxed);
+    assert!(take().unwrap().is_some());
+    // A breach, if it was looked at.
+    peer.published.0.blocks.store(100, Ordering::Relaxed);
+    for (left, is_first) in [
+        (2, true),
+        (1, false),
+        (0, false),
+        (2, true),
+        (1, false),
+        (0, false),
+    ] {
+        assert_eq!(incoming.has_just_looked(), is_first);
+        let seen = incoming.seen(as_theirs::queue(&queue));
+        assert_eq!(seen.len(), left);
+        assert!(incoming.is_ready(as_theirs::control(&peer)));
+        assert!(take().unwrap().is_some());
+    }
+    assert!(incoming.has_just_looked());
+    assert!(take().is_err());
+}
+
+#[test]
 fn a_count_that_goes_back_is_a_violation_that_names_it() {
     let (peer, queue) = (Control::for_test(), queue(4, 1));
     let incoming = Incoming::<1>::new(Lag::new(1 << 20, 8, false), u64::MAX);

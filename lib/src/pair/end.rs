@@ -302,8 +302,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         seen.for_each(fetch);
     }
 
-    /// The next look does not pause before it: it may be one of many, in a call that does not
-    /// wait.
+    /// The next look does not lag, as it may be one of many in a call that does not wait.
     pub(crate) fn set_urgent(&self) {
         self.incoming.set_urgent();
     }

@@ -48,19 +48,19 @@ unsafe impl Send for Blocks {}
 unsafe impl Sync for Blocks {}
 
 impl Blocks {
-    /// The blocks in `region`, a Reader's, and whether they are this process's own.
+    /// The blocks in `region`, a Reader's.
     ///
     /// # Panics
     ///
     /// If they were asked for before (then there could be a second token for the same
     /// block) or the region is too small: both ruled out by the session.
-    pub(super) fn of<A: Access>(region: &Region<A>, geometry: &Geometry) -> (Blocks, bool) {
+    pub(super) fn of<A: Access>(region: &Region<A>, geometry: &Geometry) -> Blocks {
         let mapping = region.mapping();
         let count = geometry.block_count();
         let end = geometry.blocks_offset() + geometry.stride() * count;
         assert!(end <= mapping.memory.len());
         assert!(!mapping.pool_taken.swap(true, Ordering::Relaxed));
-        let blocks = Blocks {
+        Blocks {
             // SAFETY: within the mapping, as asserted above.
             first: unsafe { mapping.memory.start().byte_add(geometry.blocks_offset()) },
             stride: geometry.stride(),
@@ -68,9 +68,7 @@ impl Blocks {
             count,
             are_own: mapping.memory.is_writable(),
             _mapping: Arc::clone(mapping),
-        };
-        let are_own = blocks.are_own;
-        (blocks, are_own)
+        }
     }
 
     /// The same region, and none of its blocks.
@@ -79,6 +77,11 @@ impl Blocks {
             count: 0,
             ..self.clone()
         }
+    }
+
+    /// Whether they are this process's own.
+    pub(super) fn are_own(&self) -> bool {
+        self.are_own
     }
 
     /// Of each block, in bytes.

@@ -81,9 +81,9 @@ impl Pool {
         geometry: &Geometry,
         is_foreign: bool,
     ) -> Pool {
-        let (blocks, are_own) = Blocks::of(region, geometry);
+        let blocks = Blocks::of(region, geometry);
         let count = blocks.count();
-        let (place, spare_count) = match are_own {
+        let (place, spare_count) = match blocks.are_own() {
             true => (Place::SPARE, count),
             false => (Place::partner(0), 0),
         };
@@ -191,8 +191,8 @@ impl Pool {
 
     /// The block that the partner gives back with `number` will be filled soon.
     pub(crate) fn prefetch_to_fill(&self, number: u64) {
-        // Where the partner breaks the rules, it may be any. With the partner, by this end's own
-        // record, is only what has no token any more.
+        // Where the partner breaks the rules, it may be any, and who takes it is told. With the
+        // partner, by this end's own record, is only what has no token any more.
         if self.theirs(number).is_ok() {
             self.blocks.prefetch_to_store(number as usize);
         }
