@@ -363,9 +363,10 @@ impl Half {
         while !self.said().contains(text) {
             assert!(
                 Instant::now() < deadline,
-                "process {} did not say {text:?}, but: {}",
+                "process {} did not say {text:?}, but: {}\n{}",
                 self.pid(),
-                self.said()
+                self.said(),
+                sys::whereabouts(&self.child)
             );
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -383,7 +384,7 @@ impl Half {
                 "process {} has not ended within {limit:?}; it said: {}\n{}",
                 self.pid(),
                 self.said(),
-                sys::whereabouts(self.pid())
+                sys::whereabouts(&self.child)
             );
             std::thread::sleep(Duration::from_millis(1));
         };

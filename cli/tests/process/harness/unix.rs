@@ -149,8 +149,8 @@ pub(crate) fn processor_time(child: &Child) -> Duration {
 }
 
 /// What its threads are at: their state, and where in the kernel they wait.
-pub(crate) fn whereabouts(process_id: u32) -> String {
-    let tasks = std::fs::read_dir(format!("/proc/{process_id}/task"));
+pub(crate) fn whereabouts(child: &Child) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id()));
     let tasks = tasks.into_iter().flatten().flatten().map(|task| {
         let read = |file: &str| std::fs::read_to_string(task.path().join(file));
         let [name, status, call, stack] =

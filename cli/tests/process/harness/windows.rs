@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Foundation::{
     ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_INVALID_HANDLE, ERROR_NO_DATA,
     ERROR_PATH_NOT_FOUND, ERROR_PIPE_NOT_CONNECTED, FILETIME, HANDLE, INVALID_HANDLE_VALUE,
-    WAIT_OBJECT_0,
+    STILL_ACTIVE, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
@@ -43,8 +43,8 @@ use windows_sys::Win32::System::Pipes::{
     ConnectNamedPipe, CreateNamedPipeW, DisconnectNamedPipe, PIPE_TYPE_BYTE, PIPE_WAIT,
 };
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, GetProcessTimes, OpenProcess, PROCESS_SYNCHRONIZE,
-    WaitForSingleObject,
+    CREATE_NEW_PROCESS_GROUP, GetExitCodeProcess, GetProcessTimes, OpenProcess,
+    PROCESS_SYNCHRONIZE, WaitForSingleObject,
 };
 
 use super::{Half, Interruption, Place, Stream};
@@ -176,9 +176,15 @@ pub(crate) fn processor_time(child: &Child) -> Duration {
     Duration::from_nanos((ticks(kernel) + ticks(user)) * 100)
 }
 
-/// Nothing, here.
-pub(crate) fn whereabouts(_process_id: u32) -> String {
-    String::new()
+/// Whether it runs, and with which code it ended.
+pub(crate) fn whereabouts(child: &Child) -> String {
+    let mut code = 0;
+    // SAFETY: the handle is the child's own, and the code lives.
+    check(unsafe { GetExitCodeProcess(child.as_raw_handle(), &mut code) });
+    match code.cast_signed() {
+        STILL_ACTIVE => "it runs".to_string(),
+        _ => format!("its exit code is {code:#x}"),
+    }
 }
 
 /// Whether `processor_time` is that of the process that was asked for; Wine tells that
