@@ -6,9 +6,7 @@ use std::mem::offset_of;
 use crate::error::{Delivered, Error};
 use crate::options::Side;
 use crate::region::access::Theirs;
-use crate::region::layout::{
-    self, CONTROL_SIZE, Control, FIGURES, GREETING_MAX, Geometry, Published,
-};
+use crate::region::layout::{self, Control, FIGURES, GREETING_MAX, Geometry, Published, SHOWN};
 use crate::sys;
 
 /// A session of processes of this user, as it was when [`sessions`] looked.
@@ -121,8 +119,8 @@ fn head(page: &Copied<'_>) -> Option<Head> {
     })
 }
 
-/// A copy of a [`Control`] page.
-struct Copied<'p>(&'p [u8; CONTROL_SIZE]);
+/// A copy of the beginning of a [`Control`].
+struct Copied<'p>(&'p [u8; SHOWN]);
 
 impl Copied<'_> {
     fn bytes<const N: usize>(&self, offset: usize) -> [u8; N] {

@@ -61,40 +61,6 @@ fn who_looks_from_outside_sees_a_session_from_its_first_process_to_its_end() {
     assert!(find(greeting).is_none());
 }
 
-/// Of the process that is looked at, or of another one of this user: they go on meanwhile.
-#[test]
-#[cfg(target_os = "linux")]
-fn a_descriptor_that_becomes_another_one_during_the_look_is_left_out() {
-    use std::os::unix::net::UnixStream;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use rustix::fs::{MemfdFlags, memfd_create};
-    use rustix::io::{dup, dup2};
-
-    // Like a region, and before those of the session, so that all of them are looked at.
-    let region = memfd_create("brigade", MemfdFlags::CLOEXEC).unwrap();
-    let (socket, _other) = UnixStream::pair().unwrap();
-    let mut changing = dup(&region).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let name = format!("{}/n", directory.path().display());
-    let options = Options::new().greeting(name.as_bytes());
-    let _seat = Seat::take(&name, &options).unwrap();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                dup2(&socket, &mut changing).unwrap();
-                dup2(&region, &mut changing).unwrap();
-            }
-        });
-        let looks: Vec<_> = (0..300)
-            .map(|_| std::panic::catch_unwind(|| find(name.as_bytes()).is_some()))
-            .collect();
-        is_over.store(true, Ordering::Relaxed);
-        assert!(looks.into_iter().all(|look| look.unwrap()));
-    });
-}
-
 #[test]
 fn of_a_session_of_both_ways_each_way_is_seen_for_itself() {
     let directory = tempfile::tempdir().unwrap();

@@ -33,6 +33,9 @@ pub(crate) const STAMP: u64 = 0x0102_0304_0000_0000 | (CONTROL_SIZE as u64) << 8
 /// Size of a [`Control`], and the alignment of the blocks.
 pub(crate) const CONTROL_SIZE: usize = 4096;
 
+/// How much of a [`Control`] who looks from outside needs: all before the reason.
+pub(crate) const SHOWN: usize = std::mem::offset_of!(Control<Own>, reason);
+
 /// Longest greeting, in bytes: it lives in the control page.
 pub const GREETING_MAX: usize = 1024;
 

@@ -14,6 +14,7 @@ pub(super) mod available;
 pub(super) mod files;
 pub(super) mod inspect;
 pub(super) mod limits;
+pub(super) mod mappings;
 pub(super) mod memory;
 pub(super) mod origin;
 pub(super) mod process;

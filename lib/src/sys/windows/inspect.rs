@@ -12,13 +12,13 @@ use windows_sys::Win32::System::Diagnostics::ToolHelp::{
 use super::memory::Memory;
 use super::objects::{REGION, is_own, unique};
 use crate::error::Error;
-use crate::region::layout::CONTROL_SIZE;
+use crate::region::layout::SHOWN;
 
 /// How many numbers of each process to look for: its first sessions' regions get the
 /// first of them, and their doorbells; a session of both ways takes four.
 const OBSERVED_NUMBERS: u64 = 32;
 
-pub(crate) fn observe(mut seen: impl FnMut(u32, &[u8; CONTROL_SIZE])) -> Result<(), Error> {
+pub(crate) fn observe(mut seen: impl FnMut(u32, &[u8; SHOWN])) -> Result<(), Error> {
     let failed = |error| Error::os("list the processes", error);
     for process_id in process_ids().map_err(failed)? {
         for number in 1..=OBSERVED_NUMBERS {
@@ -29,8 +29,12 @@ pub(crate) fn observe(mut seen: impl FnMut(u32, &[u8; CONTROL_SIZE])) -> Result<
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
                 Err(error) => return Err(Error::os("look at a process's memory", error)),
             };
-            if let Some(page) = memory.first_page() {
-                seen(process_id, &page);
+            if let Some(shown) = memory
+                .first_page()
+                .as_ref()
+                .and_then(|page| page.first_chunk())
+            {
+                seen(process_id, shown);
             }
         }
     }
