@@ -4,9 +4,9 @@
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::clock::Clock;
 use crate::throughput::blocks;
 
 pub struct Bare<const SIZE: usize> {
@@ -72,16 +72,16 @@ impl<const SIZE: usize> Bare<SIZE> {
         }
     }
 
-    pub fn drain(&self, out: &mut [u8], count: u64) -> Duration {
+    pub fn drain(&self, out: &mut [u8], count: u64) -> Outcome<f64> {
         let (filled, drained) = (self.counter(0), self.counter(1));
         let mut seen = 0;
-        let mut start = None;
+        let mut clock = Clock::new(SIZE, count);
         for index in 0..count {
             while index == seen {
                 seen = filled.load(Ordering::Acquire);
                 spin_loop();
             }
-            start.get_or_insert_with(Instant::now);
+            clock.tick();
             // SAFETY: the block is this side's until `drained` is stored.
             unsafe {
                 self.block(index)
@@ -90,6 +90,6 @@ impl<const SIZE: usize> Bare<SIZE> {
             black_box(&out);
             drained.store(index + 1, Ordering::Release);
         }
-        start.map_or(Duration::ZERO, |start| start.elapsed())
+        clock.seconds()
     }
 }

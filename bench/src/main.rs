@@ -8,6 +8,7 @@
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
 //! brigade-bench give|take BYTES RATE steady|ON/OFF/FIRST
+//! brigade-bench disk SOURCE COPY THREADS
 //! bench/run [--quick] [--only TABLE...]
 //! bench/scale DIRECTORY [GIB...]
 //! ```
@@ -16,12 +17,16 @@
 //! latency; the second compares this build with another one of this benchmark at PATH,
 //! which may be that of another commit; the third compares tasks of Tokio with threads, and with
 //! Tokio's pipes; the fourth is one end of a pipeline, which gives or takes RATE bytes a second, always
-//! or for ON of every ON + OFF milliseconds; `bench/run` puts these
+//! or for ON of every ON + OFF milliseconds; the fifth is what no copy on a disk is faster than; `bench/run` puts these
 //! and other rivals into one report, and `bench/scale` copies large files and looks at memory and cache.
 
 mod against;
 mod alone;
 mod bare;
+mod buffer;
+mod clock;
+#[cfg(target_os = "linux")]
+mod disk;
 mod figures;
 mod latency;
 mod lines;
@@ -53,6 +58,8 @@ fn main() -> Outcome<()> {
         ["alone", what, times] => alone::run(what, times.parse()?),
         ["give", bytes, rate, phases] => paced::give(bytes.parse()?, rate, phases),
         ["take", bytes, rate, phases] => paced::take(bytes.parse()?, rate, phases),
+        #[cfg(target_os = "linux")]
+        ["disk", source, copy, threads] => disk::run(source, copy, threads.parse()?),
         #[cfg(unix)]
         ["report", ref args @ ..] => report::report(args),
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),

@@ -10,6 +10,8 @@ use brigade_tokio::{AsyncReader, AsyncWriter};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::Outcome;
+use crate::buffer::Buffer;
+use crate::clock::Clock;
 use crate::figures::{quantile, quartiles, ratios, spread};
 use crate::lines::Message;
 use crate::partner;
@@ -95,26 +97,25 @@ pub fn fill<const SIZE: usize>(rival: &str, place: &str, data: &[u8], count: u64
     Ok(())
 }
 
-pub fn drain<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<Duration> {
+pub fn drain<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn(rival, place, SIZE, count)?;
     let runtime = runtime(rival)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
     let task = runtime.spawn(async move {
         let mut writer = AsyncWriter::new(writer)?;
-        let mut out = vec![0u8; SIZE];
-        let mut start = None;
+        let mut out = Buffer::new(0, SIZE);
+        let mut clock = Clock::new(SIZE, count);
         while let Some(block) = writer.data_block().await? {
-            start.get_or_insert_with(Instant::now);
+            clock.tick();
             out[..SIZE].copy_from_slice(&block[..SIZE]);
             black_box(&out);
         }
-        let took = start.map(|start| start.elapsed());
-        Ok::<_, brigade::Error>((took, writer.finish()?))
+        Ok::<_, brigade::Error>((clock.seconds().ok(), writer.finish()?))
     });
-    let (took, delivered) = runtime.block_on(task)??;
+    let (seconds, delivered) = runtime.block_on(task)??;
     assert_eq!(delivered.blocks, count);
     partner::wait(child)?;
-    took.ok_or("nothing came".into())
+    seconds.ok_or("not enough came".into())
 }
 
 /// How a question gets there, and the answer back.

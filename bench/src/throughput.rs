@@ -3,12 +3,14 @@
 
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brigade::Options;
 
 use crate::Outcome;
 use crate::bare::Bare;
+use crate::buffer::Buffer;
+use crate::clock::Clock;
 use crate::figures::{ratios, spread};
 use crate::lines::socket;
 use crate::{partner, tasks};
@@ -136,8 +138,7 @@ macro_rules! with_size {
 /// Starts the child, which fills, and drains here. Seconds per block, from the first
 /// block to the last.
 pub fn measure(rival: &str, size: usize, count: u64) -> Outcome<f64> {
-    let took = with_size!(size, drain(rival, count))?;
-    Ok(took.as_secs_f64() / count as f64)
+    with_size!(size, drain(rival, count))
 }
 
 pub fn child(rival: &str, place: &str, size: usize, count: u64) -> Outcome<()> {
@@ -151,7 +152,7 @@ pub fn options(size: usize) -> Options {
     Options::new().block_size(size).block_count(blocks(size))
 }
 
-fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
+fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<f64> {
     let place = partner::place();
     match rival {
         "bare" => drain_bare::<SIZE>(&place, count),
@@ -166,7 +167,7 @@ fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<Duration> {
 }
 
 fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> {
-    let data = vec![7u8; SIZE];
+    let data = Buffer::new(7, SIZE);
     match rival {
         "bare" => {
             Bare::<SIZE>::open(place)?.fill(&data, count);
@@ -182,13 +183,13 @@ fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> 
     }
 }
 
-fn drain_bare<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+fn drain_bare<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let ring = Bare::<SIZE>::create(place)?;
     let child = partner::spawn("bare", place, SIZE, count)?;
-    let took = ring.drain(&mut vec![0u8; SIZE], count);
+    let seconds = ring.drain(&mut Buffer::new(0, SIZE), count)?;
     std::fs::remove_file(place)?;
     partner::wait(child)?;
-    Ok(took)
+    Ok(seconds)
 }
 
 fn fill_brigade<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcome<()> {
@@ -202,20 +203,20 @@ fn fill_brigade<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outc
     Ok(())
 }
 
-fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("brigade", place, SIZE, count)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
-    let mut out = vec![0u8; SIZE];
-    let mut start = None;
+    let mut out = Buffer::new(0, SIZE);
+    let mut clock = Clock::new(SIZE, count);
     while let Some(block) = writer.data_block()? {
-        start.get_or_insert_with(Instant::now);
+        clock.tick();
         out[..SIZE].copy_from_slice(&block[..SIZE]);
         black_box(&out);
     }
-    let took = start.ok_or("nothing came")?.elapsed();
+    let seconds = clock.seconds()?;
     assert_eq!(writer.finish()?.blocks, count);
     partner::wait(child)?;
-    Ok(took)
+    Ok(seconds)
 }
 
 /// How many blocks pass together in batches: of few, fewer, or the two ends would take turns.
@@ -236,22 +237,22 @@ fn fill_batch<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcom
     Ok(())
 }
 
-fn drain_batch<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+fn drain_batch<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("batch", place, SIZE, count)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
-    let mut out = vec![0u8; SIZE];
-    let mut start = None;
+    let mut out = Buffer::new(0, SIZE);
+    let mut clock = Clock::new(SIZE, count);
     let batch = writer.batch(batch(SIZE));
     while let Some(block) = batch.data_block()? {
-        start.get_or_insert_with(Instant::now);
+        clock.tick();
         out[..SIZE].copy_from_slice(&block[..SIZE]);
         black_box(&out);
     }
-    let took = start.ok_or("nothing came")?.elapsed();
+    let seconds = clock.seconds()?;
     drop(batch);
     assert_eq!(writer.finish()?.blocks, count);
     partner::wait(child)?;
-    Ok(took)
+    Ok(seconds)
 }
 
 fn fill_owned<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcome<()> {
@@ -265,21 +266,21 @@ fn fill_owned<const SIZE: usize>(place: &str, data: &[u8], count: u64) -> Outcom
     Ok(())
 }
 
-fn drain_owned<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+fn drain_owned<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("owned", place, SIZE, count)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
-    let mut out = vec![0u8; SIZE];
-    let mut start = None;
+    let mut out = Buffer::new(0, SIZE);
+    let mut clock = Clock::new(SIZE, count);
     while let Some(block) = writer.data_block()? {
-        start.get_or_insert_with(Instant::now);
+        clock.tick();
         let block = block.detach();
         out[..SIZE].copy_from_slice(&block[..SIZE]);
         black_box(&out);
     }
-    let took = start.ok_or("nothing came")?.elapsed();
+    let seconds = clock.seconds()?;
     assert_eq!(writer.finish()?.blocks, count);
     partner::wait(child)?;
-    Ok(took)
+    Ok(seconds)
 }
 
 fn fill_stream(mut to: impl Write, data: &[u8], count: u64) -> Outcome<()> {
@@ -289,29 +290,29 @@ fn fill_stream(mut to: impl Write, data: &[u8], count: u64) -> Outcome<()> {
     Ok(())
 }
 
-fn drain_stream<const SIZE: usize>(from: &mut impl Read, count: u64) -> Outcome<Duration> {
-    let mut out = vec![0u8; SIZE];
-    from.read_exact(&mut out)?;
-    let start = Instant::now();
-    for _ in 1..count {
+fn drain_stream<const SIZE: usize>(from: &mut impl Read, count: u64) -> Outcome<f64> {
+    let mut out = Buffer::new(0, SIZE);
+    let mut clock = Clock::new(SIZE, count);
+    for _ in 0..count {
+        clock.tick();
         from.read_exact(&mut out)?;
         black_box(&out);
     }
-    Ok(start.elapsed())
+    clock.seconds()
 }
 
-fn drain_pipe<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+fn drain_pipe<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let mut child = partner::spawn("pipe", place, SIZE, count)?;
     let mut pipe = child.stdout.take().ok_or("no pipe")?;
-    let took = drain_stream::<SIZE>(&mut pipe, count)?;
+    let seconds = drain_stream::<SIZE>(&mut pipe, count)?;
     partner::wait(child)?;
-    Ok(took)
+    Ok(seconds)
 }
 
-fn drain_socket<const SIZE: usize>(place: &str, count: u64) -> Outcome<Duration> {
+fn drain_socket<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let spawn = || partner::spawn("socket", place, SIZE, count);
     let (mut socket, child) = socket::accept(place, spawn)?;
-    let took = drain_stream::<SIZE>(&mut socket, count)?;
+    let seconds = drain_stream::<SIZE>(&mut socket, count)?;
     partner::wait(child)?;
-    Ok(took)
+    Ok(seconds)
 }

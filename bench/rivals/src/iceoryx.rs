@@ -34,7 +34,7 @@ fn service(name: &str, size: usize) -> Outcome<(Node<ipc::Service>, Samples)> {
     Ok((node, samples))
 }
 
-pub fn drain(size: usize, count: u64) -> Outcome<Duration> {
+pub fn drain(size: usize, count: u64) -> Outcome<f64> {
     let name = format!("brigade-bench-{}", std::process::id());
     let (_node, samples) = service(&name, size)?;
     let subscriber: Subscriber<ipc::Service, [u8], ()> = samples.subscriber_builder().create()?;

@@ -1,12 +1,10 @@
 //! ipc-channel's channel of bytes.
 
-use std::time::Duration;
-
 use ipc_channel::ipc::{IpcBytesReceiver, IpcOneShotServer, IpcSender, bytes_channel};
 
 use crate::{Outcome, copy_out, spawn, wait};
 
-pub fn drain(size: usize, count: u64) -> Outcome<Duration> {
+pub fn drain(size: usize, count: u64) -> Outcome<f64> {
     let (server, name) = IpcOneShotServer::<IpcBytesReceiver>::new()?;
     let child = spawn("ipc-channel", &name, size, count)?;
     let (_, receiver) = server.accept()?;

@@ -1,0 +1,68 @@
+//! What a disk can do at all: a file is read, and as much is written to another one, both at
+//! once and past the cache, and nothing goes from one to the other. No copy is faster.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc::O_DIRECT;
+
+use crate::Outcome;
+
+const PIECE: usize = 1 << 20;
+
+/// What O_DIRECT asks of memory, on any disk.
+const ALIGNMENT: usize = 4096;
+
+/// Reads all of `source`, writes as much to `copy`, a new file, and waits until that is durable;
+/// so many threads for each.
+pub fn run(source: &str, copy: &str, threads: usize) -> Outcome<()> {
+    let mut direct = File::options();
+    direct.custom_flags(O_DIRECT);
+    let source = direct.read(true).open(source)?;
+    let copy = direct.read(false).write(true).create_new(true).open(copy)?;
+    let len = source.metadata()?.len();
+    if len == 0 || len % PIECE as u64 != 0 {
+        return Err(format!("{len} bytes, not whole MiB").into());
+    }
+    fallocate(&copy, FallocateFlags::empty(), 0, len.try_into()?)?;
+    let [to_read, to_write] = [const { AtomicU64::new(0) }; 2];
+    thread::scope(|scope| {
+        let readers = (0..threads).map(|_| {
+            scope.spawn(|| each(&to_read, len, |piece, at| source.read_exact_at(piece, at)))
+        });
+        let writers = (0..threads).map(|_| {
+            scope.spawn(|| each(&to_write, len, |piece, at| copy.write_all_at(piece, at)))
+        });
+        let all: Vec<_> = readers.chain(writers).collect();
+        all.into_iter().try_for_each(|thread| {
+            thread.join().map_err(|_| "a thread failed")??;
+            Outcome::Ok(())
+        })
+    })?;
+    Ok(copy.sync_all()?)
+}
+
+/// Does it with each piece that nobody else has done. The bytes are random.
+fn each(
+    next: &AtomicU64,
+    len: u64,
+    does: impl Fn(&mut [u8], u64) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut memory = vec![0; PIECE + ALIGNMENT];
+    File::open(Path::new("/dev/urandom"))?.read_exact(&mut memory)?;
+    let start = memory.as_ptr().align_offset(ALIGNMENT);
+    let piece = &mut memory[start..][..PIECE];
+    loop {
+        let at = next.fetch_add(PIECE as u64, Ordering::Relaxed);
+        if at >= len {
+            return Ok(());
+        }
+        piece[..8].copy_from_slice(&at.to_ne_bytes());
+        does(piece, at)?;
+    }
+}
