@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
 use crate::error::Error;
 use crate::region::layout::SHOWN;
@@ -75,18 +76,19 @@ fn unless_unseen<T>(looked: Result<T, Errno>) -> Result<Option<T>, Errno> {
     }
 }
 
-/// Whether a try to look at another process's memory, if it fails, fails silently. Yama (see
-/// `Documentation/admin-guide/LSM/Yama.rst` of the kernel) writes it down, in the kernel's log.
-///
-/// And whether processes have the same numbers in `/proc` as for that call.
+/// Whether this process may look at others' memory. Yama (see
+/// `Documentation/admin-guide/LSM/Yama.rst` of the kernel) writes a try that it refuses into the
+/// kernel's log, so none is made. Processes need the same numbers in `/proc` as for that call.
 fn may_look_at_memory() -> bool {
     let own = std::fs::read_link("/proc/self");
-    let is_own_proc =
-        own.is_ok_and(|own| number(own.as_os_str().as_bytes()) == Some(std::process::id()));
-    if !is_own_proc || rustix::process::geteuid().is_root() {
-        return is_own_proc;
+    if !own.is_ok_and(|own| number(own.as_os_str().as_bytes()) == Some(std::process::id())) {
+        return false;
     }
     match std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope") {
+        Ok(scope) if ["1", "2"].contains(&scope.trim()) => {
+            let sets = rustix::thread::capabilities(None);
+            sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
+        }
         Ok(scope) => scope.trim() == "0",
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
@@ -135,9 +137,11 @@ impl Looker {
     fn mapped(&mut self, maps: BorrowedFd<'_>) -> Result<Regions, Errno> {
         if self.asks_for_mappings {
             match asked_for(maps) {
-                // Before Linux 6.11.
-                Err(Errno::NOTTY) => self.asks_for_mappings = false,
-                found => return found,
+                Ok(found) => return Ok(found),
+                // It has ended.
+                Err(Errno::SRCH) => return Err(Errno::SRCH),
+                // Before Linux 6.11, or something forbids it: the text says the same.
+                Err(_) => self.asks_for_mappings = false,
             }
         }
         self.maps.clear();
@@ -164,11 +168,21 @@ impl Looker {
     ) -> Result<(), Errno> {
         let places: Vec<u64> = self.regions.values().copied().collect();
         self.pages.resize(places.len(), [0; SHOWN]);
-        let read = mappings::read(process_id, &places, &mut self.pages);
+        let read = match mappings::read(process_id, &places, &mut self.pages) {
+            Ok(read) => read,
+            Err(errno) => {
+                let is_for_all = matches!(errno, Errno::PERM | Errno::NOSYS);
+                self.looks_at_memory &= !is_for_all;
+                return Ok(());
+            }
+        };
         // Only what was mapped there all the time was seen: something else may be there by now, or
         // another process have that number.
         let still = self.mapped(maps)?;
-        let found: HashMap<u64, &Page> = places.into_iter().zip(&self.pages[..read]).collect();
+        let pages = read
+            .into_iter()
+            .map(|index| (places[index], &self.pages[index]));
+        let found: HashMap<u64, &Page> = pages.collect();
         self.regions.retain(|file, place| match found.get(place) {
             Some(page) if still.get(file) == Some(place) => {
                 seen(page);
@@ -239,8 +253,9 @@ impl Looker {
 /// One after the other: those that are regions.
 fn asked_for(maps: BorrowedFd<'_>) -> Result<Regions, Errno> {
     let (mut found, mut address) = (Regions::new(), 0);
-    while let Some(mapping) = mappings::writable(maps, address)? {
-        if mapping.offset == 0 && mapping.name.starts_with(REGION_LINK) {
+    let mut name = [0; mappings::NAME_MAX];
+    while let Some(mapping) = mappings::writable(maps, address, &mut name)? {
+        if mapping.offset == 0 && name.starts_with(REGION_LINK) {
             found.insert(mapping.file, mapping.start);
         }
         address = mapping.end;

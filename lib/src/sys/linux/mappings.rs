@@ -1,5 +1,5 @@
 //! What other processes have mapped, and what is there.
-#![expect(unsafe_code, reason = "two calls that rustix lacks")]
+#![expect(unsafe_code, reason = "an ioctl, and a call that rustix lacks")]
 
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -36,8 +36,8 @@ const SHARED: u64 = 0x08;
 const OR_NEXT: u64 = 0x10;
 const OF_A_FILE: u64 = 0x20;
 
-/// Longest name that is told, with the zero at its end.
-const NAME_MAX: usize = 32;
+/// Room for any name, and the zero at its end.
+pub(super) const NAME_MAX: usize = 4096;
 
 /// A part of a file that a process has mapped.
 pub(super) struct Mapping {
@@ -47,100 +47,103 @@ pub(super) struct Mapping {
     pub(super) offset: u64,
     /// The number of the file.
     pub(super) file: u64,
-    /// Its name, and zeros; only these if it is longer.
-    pub(super) name: [u8; NAME_MAX],
 }
 
-/// The first mapping of a file, shared and writable, that does not end before `address`. `maps`
-/// is that file of a process.
+/// The first mapping of a file, shared and writable, that ends after `address`; its name comes into
+/// `name`, with a zero at the end. `maps` is that file of a process.
 ///
 /// # Errors
 ///
 /// [`Errno::NOTTY`] before Linux 6.11.
-pub(super) fn writable(maps: BorrowedFd<'_>, address: u64) -> Result<Option<Mapping>, Errno> {
-    let mut name = [0; NAME_MAX];
-    let asked = match ask(maps, address, &mut name) {
-        Err(Errno::NAMETOOLONG) => ask(maps, address, &mut []),
-        asked => asked,
-    };
-    match asked {
-        Ok(found) => Ok(Some(Mapping {
-            start: found.start,
-            end: found.end,
-            offset: found.offset,
-            file: found.inode,
-            name,
-        })),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// The name comes into `name`, if that is not empty.
-fn ask(maps: BorrowedFd<'_>, address: u64, name: &mut [u8]) -> Result<Query, Errno> {
+pub(super) fn writable(
+    maps: BorrowedFd<'_>,
+    address: u64,
+    name: &mut [u8; NAME_MAX],
+) -> Result<Option<Mapping>, Errno> {
+    name[0] = 0;
     let mut query = Query {
         size: size_of::<Query>() as u64,
         flags: WRITABLE | SHARED | OR_NEXT | OF_A_FILE,
         address,
+        name_size: NAME_MAX as u32,
+        name: name.as_mut_ptr() as u64,
         ..Query::default()
     };
-    if !name.is_empty() {
-        query.name = name.as_mut_ptr() as u64;
-        query.name_size = u32::try_from(name.len()).unwrap_or(u32::MAX);
-    }
     // SAFETY: the structure is the kernel's, with its size in it and that of `name`, which is
     // borrowed for this.
-    match unsafe { libc::ioctl(maps.as_raw_fd(), QUERY as _, &raw mut query) } {
-        0 => Ok(query),
-        _ => Err(last_error()),
+    if unsafe { libc::ioctl(maps.as_raw_fd(), QUERY as _, &raw mut query) } == 0 {
+        return Ok(Some(Mapping {
+            start: query.start,
+            end: query.end,
+            offset: query.offset,
+            file: query.inode,
+        }));
+    }
+    match last_error() {
+        Errno::NOENT => Ok(None),
+        errno => Err(errno),
     }
 }
 
 /// As many places as one call takes: `IOV_MAX`.
 const AT_ONCE: usize = 1024;
 
-/// Copies what a process has at each of `places`; returns how many could be read, before one that
-/// could not. The number is one of this process's own namespace.
+/// Copies what a process has at each of `places`; returns which of them could be read. The number is
+/// one of this process's own namespace.
 pub(super) fn read<const LEN: usize>(
     process_id: u32,
     places: &[u64],
     copies: &mut [[u8; LEN]],
-) -> usize {
-    let mut done = 0;
-    for (places, copies) in places.chunks(AT_ONCE).zip(copies.chunks_mut(AT_ONCE)) {
-        let part = |start: *mut libc::c_void| libc::iovec {
-            iov_base: start,
-            iov_len: LEN,
+) -> Result<Vec<usize>, Errno> {
+    let (mut read, mut next) = (Vec::new(), 0);
+    while next < places.len() {
+        let end = places.len().min(next + AT_ONCE);
+        let some = match read_some(process_id, &places[next..end], &mut copies[next..end]) {
+            Err(Errno::FAULT) => 0,
+            some => some?,
         };
-        let there: Vec<_> = places
-            .iter()
-            .map(|&place| part(place as usize as *mut _))
-            .collect();
-        let here: Vec<_> = copies
-            .iter_mut()
-            .map(|copy| part(copy.as_mut_ptr().cast()))
-            .collect();
-        let (here_len, there_len) = (here.len() as libc::c_ulong, there.len() as libc::c_ulong);
-        // SAFETY: `here` is of memory that is borrowed for this; `there` is of another process, in
-        // which the kernel only reads.
-        let read = unsafe {
-            libc::process_vm_readv(
-                process_id.cast_signed(),
-                here.as_ptr(),
-                here_len,
-                there.as_ptr(),
-                there_len,
-                0,
-            )
-        };
-        // What is less than nothing is an error: none of these.
-        let whole = usize::try_from(read).unwrap_or(0) / LEN;
-        done += whole;
-        if whole < places.len() {
-            break;
-        }
+        read.extend(next..next + some);
+        // At the next place there is nothing any more, if there is one.
+        next += some + 1;
     }
-    done
+    Ok(read)
+}
+
+/// As many as there are before the first that cannot be read, unless that is the first.
+fn read_some<const LEN: usize>(
+    process_id: u32,
+    places: &[u64],
+    copies: &mut [[u8; LEN]],
+) -> Result<usize, Errno> {
+    let part = |start: *mut libc::c_void| libc::iovec {
+        iov_base: start,
+        iov_len: LEN,
+    };
+    let there: Vec<_> = places
+        .iter()
+        // What has no address in this process has none that it can name.
+        .map(|&place| part(usize::try_from(place).unwrap_or(0) as *mut _))
+        .collect();
+    let here: Vec<_> = copies
+        .iter_mut()
+        .map(|copy| part(copy.as_mut_ptr().cast()))
+        .collect();
+    let (here_len, there_len) = (here.len() as libc::c_ulong, there.len() as libc::c_ulong);
+    // SAFETY: `here` is of memory that is borrowed for this; `there` is of another process, in
+    // which the kernel only reads.
+    let read = unsafe {
+        libc::process_vm_readv(
+            process_id.cast_signed(),
+            here.as_ptr(),
+            here_len,
+            there.as_ptr(),
+            there_len,
+            0,
+        )
+    };
+    usize::try_from(read)
+        .map(|read| read / LEN)
+        .map_err(|_| last_error())
 }
 
 fn last_error() -> Errno {
