@@ -23,7 +23,7 @@ step "lints for Windows"
 step "tests for Windows"
 # A process that hangs ends this, and is named above.
 timeout -k 10 1800 "$cargo" test --locked --target $target --workspace \
-    --config "target.$target.runner = '$PWD/ci/windows-again.sh'"
+    --config "target.$target.runner = ['$PWD/ci/windows-again.sh']"
 
 step "documentation for Windows"
 RUSTDOCFLAGS="-D warnings" "$cargo" doc --locked --target $target --workspace --no-deps
