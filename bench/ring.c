@@ -108,6 +108,10 @@ static double drain(const char *place, const brigade_options *options, size_t si
     uint8_t *data = new_bytes(size);
     check(brigade_join(place, options, NULL, &writer));
     WITH_SIZE(size, DRAIN)
+    if (start == 0) {
+        fprintf(stderr, "ring: not enough came\n");
+        exit(1);
+    }
     double took = seconds() - start;
     if (status != BRIGADE_END)
         check(status);
@@ -135,9 +139,7 @@ int main(int argc, char **argv)
         return 0;
     }
     /* As in the Rust program: until each process has a processor, and its memory. */
-    uint64_t untimed = count / 3 * 2 > blocks ? count / 3 * 2 : blocks;
-    if (untimed >= count)
-        untimed = count - 1;
+    uint64_t untimed = count / 3 * 2;
     double took = drain(place, options, size, untimed);
     int status;
     waitpid(child, &status, 0);

@@ -75,7 +75,7 @@ impl<const SIZE: usize> Bare<SIZE> {
     pub fn drain(&self, out: &mut [u8], count: u64) -> Outcome<f64> {
         let (filled, drained) = (self.counter(0), self.counter(1));
         let mut seen = 0;
-        let mut clock = Clock::new(SIZE, count);
+        let mut clock = Clock::new(count);
         for index in 0..count {
             while index == seen {
                 seen = filled.load(Ordering::Acquire);

@@ -5,6 +5,11 @@ use std::time::Instant;
 use crate::Outcome;
 use crate::throughput::blocks;
 
+/// With fewer blocks of `size` bytes, many of those that are timed would have come before.
+pub fn least(size: usize) -> u64 {
+    6 * blocks(size) as u64
+}
+
 /// Starts late: two processes that have just begun often share a processor of a virtual machine until
 /// the system notices, which takes up to 40 ms, unless they spin before, as the bare ring's drainer does;
 /// and the blocks' memory is new.
@@ -16,11 +21,9 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// For `count` blocks of `size` bytes.
-    pub fn new(size: usize, count: u64) -> Clock {
-        let untimed = (count / 3 * 2)
-            .max(blocks(size) as u64)
-            .min(count.saturating_sub(1));
+    /// For `count` blocks, of which it times the last third: [`least`] makes that enough.
+    pub fn new(count: u64) -> Clock {
+        let untimed = count / 3 * 2;
         Clock {
             left: untimed,
             start: None,
@@ -28,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// The next block has come.
+    /// The next block is about to be copied.
     #[inline(always)]
     pub fn tick(&mut self) {
         if self.left == 0 {

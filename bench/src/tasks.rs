@@ -104,7 +104,7 @@ pub fn drain<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome
     let task = runtime.spawn(async move {
         let mut writer = AsyncWriter::new(writer)?;
         let mut out = Buffer::new(0, SIZE);
-        let mut clock = Clock::new(SIZE, count);
+        let mut clock = Clock::new(count);
         while let Some(block) = writer.data_block().await? {
             clock.tick();
             out[..SIZE].copy_from_slice(&block[..SIZE]);

@@ -135,8 +135,7 @@ macro_rules! with_size {
     };
 }
 
-/// Starts the child, which fills, and drains here. Seconds per block, from the first
-/// block to the last.
+/// Starts the child, which fills, and drains here. Seconds per block, of the last third.
 pub fn measure(rival: &str, size: usize, count: u64) -> Outcome<f64> {
     with_size!(size, drain(rival, count))
 }
@@ -207,7 +206,7 @@ fn drain_brigade<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("brigade", place, SIZE, count)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
     let mut out = Buffer::new(0, SIZE);
-    let mut clock = Clock::new(SIZE, count);
+    let mut clock = Clock::new(count);
     while let Some(block) = writer.data_block()? {
         clock.tick();
         out[..SIZE].copy_from_slice(&block[..SIZE]);
@@ -241,7 +240,7 @@ fn drain_batch<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("batch", place, SIZE, count)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
     let mut out = Buffer::new(0, SIZE);
-    let mut clock = Clock::new(SIZE, count);
+    let mut clock = Clock::new(count);
     let batch = writer.batch(batch(SIZE));
     while let Some(block) = batch.data_block()? {
         clock.tick();
@@ -270,7 +269,7 @@ fn drain_owned<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("owned", place, SIZE, count)?;
     let writer = partner::join_as_writer(place, options(SIZE))?;
     let mut out = Buffer::new(0, SIZE);
-    let mut clock = Clock::new(SIZE, count);
+    let mut clock = Clock::new(count);
     while let Some(block) = writer.data_block()? {
         clock.tick();
         let block = block.detach();
@@ -292,7 +291,7 @@ fn fill_stream(mut to: impl Write, data: &[u8], count: u64) -> Outcome<()> {
 
 fn drain_stream<const SIZE: usize>(from: &mut impl Read, count: u64) -> Outcome<f64> {
     let mut out = Buffer::new(0, SIZE);
-    let mut clock = Clock::new(SIZE, count);
+    let mut clock = Clock::new(count);
     for _ in 0..count {
         clock.tick();
         from.read_exact(&mut out)?;

@@ -9,7 +9,7 @@ use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
-use crate::{Outcome, copy_out, spawn, tell, wait, wait_for};
+use crate::{Outcome, copy_out, middle_of_a_page, new_bytes, spawn, tell, wait, wait_for};
 
 /// As many blocks as brigade has, and as the bare ring.
 fn blocks(size: usize) -> usize {
@@ -59,7 +59,8 @@ pub fn drain(size: usize, count: u64) -> Outcome<f64> {
 }
 
 pub fn fill(name: &str, size: usize, count: u64) -> Outcome<()> {
-    let data = vec![7u8; size];
+    let mut memory = new_bytes(size);
+    let data = &*middle_of_a_page(&mut memory, size);
     let (_node, samples) = service(name, size)?;
     let publisher: Publisher<ipc::Service, [u8], ()> = samples
         .publisher_builder()
@@ -73,7 +74,7 @@ pub fn fill(name: &str, size: usize, count: u64) -> Outcome<()> {
     std::thread::sleep(Duration::from_millis(5));
     for _ in 0..count {
         let sample = publisher.loan_slice_uninit(size)?;
-        sample.write_from_slice(&data).send()?;
+        sample.write_from_slice(data).send()?;
     }
     wait_for(std::io::stdin())
 }

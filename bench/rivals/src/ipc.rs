@@ -2,7 +2,7 @@
 
 use ipc_channel::ipc::{IpcBytesReceiver, IpcOneShotServer, IpcSender, bytes_channel};
 
-use crate::{Outcome, copy_out, spawn, wait};
+use crate::{Outcome, copy_out, middle_of_a_page, new_bytes, spawn, wait};
 
 pub fn drain(size: usize, count: u64) -> Outcome<f64> {
     let (server, name) = IpcOneShotServer::<IpcBytesReceiver>::new()?;
@@ -17,11 +17,12 @@ pub fn drain(size: usize, count: u64) -> Outcome<f64> {
 }
 
 pub fn fill(name: &str, size: usize, count: u64) -> Outcome<()> {
-    let data = vec![7u8; size];
+    let mut memory = new_bytes(size);
+    let data = &*middle_of_a_page(&mut memory, size);
     let (sender, receiver) = bytes_channel()?;
     IpcSender::connect(name.to_owned())?.send(receiver)?;
     for _ in 0..count {
-        sender.send(&data)?;
+        sender.send(data)?;
     }
     Ok(())
 }

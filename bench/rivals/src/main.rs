@@ -5,7 +5,7 @@
 //! brigade-rivals measure iceoryx2|ipc-channel SIZE COUNT
 //! ```
 //!
-//! prints the seconds per block, from the first that came to the last.
+//! prints the seconds per block, of the last third.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -55,17 +55,26 @@ fn spawn(rival: &str, name: &str, size: usize, count: u64) -> Outcome<Child> {
         .spawn()?)
 }
 
+const PAGE: usize = 4096;
+
+/// Room for `size` bytes of the program's own, which lie as those of the others.
+fn new_bytes(size: usize) -> Vec<u8> {
+    vec![7; size + 2 * PAGE]
+}
+
+fn middle_of_a_page(memory: &mut [u8], size: usize) -> &mut [u8] {
+    let start = memory.as_ptr().align_offset(PAGE) + PAGE / 2;
+    &mut memory[start..][..size]
+}
+
 /// Copies `count` blocks out, of which the last third is timed; `next` hands each to what it is given.
 fn copy_out(
     size: usize,
     count: u64,
     mut next: impl FnMut(&mut dyn FnMut(&[u8])) -> Outcome<()>,
 ) -> Outcome<f64> {
-    // As those of the others: in the middle of a page.
-    const PAGE: usize = 4096;
-    let mut memory = vec![0u8; size + 2 * PAGE];
-    let place = memory.as_ptr().align_offset(PAGE) + PAGE / 2;
-    let out = &mut memory[place..][..size];
+    let mut memory = new_bytes(size);
+    let out = middle_of_a_page(&mut memory, size);
     let untimed = count / 3 * 2;
     let mut start = Instant::now();
     for index in 0..count {

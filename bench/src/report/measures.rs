@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock::least;
 use crate::figures::{median, quantile};
 use crate::report::Places;
-use crate::report::rotation::{Case, Figure, Pace, Rival, Unit, Work};
+use crate::report::rotation::{Aim, Case, Figure, Pace, Rival, Unit, Work};
 
 /// One section of the report.
 pub struct Table {
@@ -169,7 +170,10 @@ fn turns(scale: Scale) -> Table {
         work: Work::Counted {
             command: words(&[BENCH, "measure", &format!("turns-{way}"), "0"]),
             count: 500,
-            aim: Some(AIM),
+            aim: Some(Aim {
+                takes: AIM,
+                least: 16,
+            }),
             of: |seconds| vec![median(seconds)],
         },
     };
@@ -676,8 +680,11 @@ fn counted(name: &str, command: &[&str], size: usize) -> Rival {
         name: name.into(),
         work: Work::Counted {
             command,
-            count: (FIRST_BYTES / size as u64).clamp(FIRST_LEAST, FIRST_MOST),
-            aim: Some(AIM_LATE),
+            count: (FIRST_BYTES / size as u64).clamp(least(size), FIRST_MOST),
+            aim: Some(Aim {
+                takes: AIM_LATE,
+                least: least(size),
+            }),
             of: |seconds| vec![median(seconds)],
         },
     }
@@ -685,7 +692,6 @@ fn counted(name: &str, command: &[&str], size: usize) -> Rival {
 
 /// How much the first run moves, by which the next ones are set.
 const FIRST_BYTES: u64 = 16 << 20;
-const FIRST_LEAST: u64 = 16;
 const FIRST_MOST: u64 = 64 << 10;
 
 fn timed(name: &str, command: Vec<String>, times: u32, share: f64, fresh: &[&Path]) -> Rival {

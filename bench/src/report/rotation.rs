@@ -50,7 +50,7 @@ pub enum Work {
     Counted {
         command: Vec<String>,
         count: u64,
-        aim: Option<Duration>,
+        aim: Option<Aim>,
         of: fn(&[f64]) -> Vec<f64>,
     },
     /// A program that prints how many bytes a second.
@@ -65,6 +65,13 @@ pub enum Work {
         fresh: Vec<PathBuf>,
         cold: Vec<PathBuf>,
     },
+}
+
+/// How long a run takes, and how often what is counted happens at least: with less there is
+/// more chance than speed in a figure.
+pub struct Aim {
+    pub takes: Duration,
+    pub least: u64,
 }
 
 pub struct Rival {
@@ -228,8 +235,8 @@ impl Rival {
             let seconds = measured
                 .as_ref()
                 .map_or(f64::INFINITY, |figures| figures[0]);
-            let wanted = (aim.as_secs_f64() / seconds) as u64;
-            *count = wanted.clamp(*count / 16, *count * 4).max(COUNT_MIN);
+            let wanted = (aim.takes.as_secs_f64() / seconds) as u64;
+            *count = wanted.clamp(*count / 16, *count * 4).max(aim.least);
         }
         measured
     }
@@ -272,9 +279,6 @@ impl Work {
         }
     }
 }
-
-/// With fewer blocks there is more chance than speed in a figure.
-const COUNT_MIN: u64 = 16;
 
 fn time(
     command: &[String],
