@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Pair;
-use super::patience::Patience;
+use super::patience::{Patience, Who};
 use super::shared::{Core, forked};
 use crate::error::{Delivered, Error, Violation};
 use crate::join::{Lone, Numbers};
@@ -387,7 +387,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
                 found => Ok(found),
             }
         };
-        if let Some(found) = self.look_for_a_while(deadline, look)? {
+        if let Some(found) = self.look_for_a_while(Who::Thread, deadline, look)? {
             return Ok(found);
         }
         self.polled.set(Interest::NOTHING);
@@ -444,11 +444,13 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
     /// Before it sleeps, an end looks for about as long as that would cost.
     pub(super) fn look_for_a_while<T>(
         &self,
+        who: Who,
         deadline: Option<Instant>,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
         let has_just_rung = self.rang_at.get() == Some(self.incoming.taken());
-        self.patience.look(has_just_rung, deadline, look)
+        let who = if has_just_rung { Who::HasRung } else { who };
+        self.patience.look(who, deadline, look)
     }
 
     fn sleep(&self, deadline: Option<Instant>) -> Result<Wake, Error> {

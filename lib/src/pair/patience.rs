@@ -28,6 +28,19 @@ const TAKEN: Duration = Duration::from_micros(200);
 /// For how many times as long an end then sleeps at once, so that it loses little.
 const TIMES_AS_LONG: u32 = 32;
 
+/// Who looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// An end that has just rung, and whose partner may wait for this very processor.
+    HasRung,
+    /// A task. Its thread has often just been woken by whom it waits for, or has rung it over the
+    /// session's other lane: where it kept its processor, a question over Tokio and its answer took 84
+    /// microseconds, and 16 where it gives it away.
+    Task,
+    /// Any other end.
+    Thread,
+}
+
 pub(super) struct Patience {
     spins: u32,
     /// Until when this end does not give the processor away.
@@ -43,16 +56,16 @@ impl Patience {
         }
     }
 
-    /// Looks, until `deadline` at most. Gives the processor away in between if this end
-    /// `has_just_rung`, and where there is only one.
+    /// Looks, until `deadline` at most. Whether it gives the processor away in between, and when, depends
+    /// on `who` looks; where there is only one, it always does.
     pub(super) fn look<T>(
         &self,
-        has_just_rung: bool,
+        who: Who,
         deadline: Option<Instant>,
         look: impl Fn() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let keeps = !has_just_rung && self.spins > 0;
-        if keeps {
+        let keeps = who == Who::Thread && self.spins > 0;
+        if who != Who::HasRung {
             for _ in 0..self.spins {
                 if let Some(found) = look()? {
                     return Ok(Some(found));
@@ -109,7 +122,7 @@ mod tests {
         let (patience, now) = (Patience::new(true), Instant::now());
         let looks = || {
             let looks = Cell::new(0);
-            let found = patience.look(false, None, || {
+            let found = patience.look(Who::Thread, None, || {
                 looks.set(looks.get() + 1);
                 Ok(None::<()>)
             });
@@ -133,16 +146,17 @@ mod tests {
         let patience = Patience::new(false);
         // Whoever gave it away now would lose it to somebody.
         patience.learn(Duration::from_secs(3600), Instant::now());
-        let looks = |has_just_rung| {
+        let looks = |who| {
             let looks = Cell::new(0);
             let look = || {
                 looks.set(looks.get() + 1);
                 Ok(None::<()>)
             };
-            assert!(patience.look(has_just_rung, None, look).unwrap().is_none());
+            assert!(patience.look(who, None, look).unwrap().is_none());
             looks.get()
         };
-        assert_eq!(looks(true), 1);
-        assert!(looks(false) > SPINS + 1);
+        assert_eq!(looks(Who::HasRung), 1);
+        assert_eq!(looks(Who::Task), SPINS + 1);
+        assert!(looks(Who::Thread) > SPINS + 1);
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::End;
 use super::end::OVER;
+use super::patience::Who;
 use crate::error::{Error, Violation};
 use crate::poll::Readiness;
 use crate::sys::Wake;
@@ -168,7 +169,7 @@ impl<const OUT: usize, const IN: usize> End<OUT, IN> {
         if LOOKED.get().is_some_and(looked) {
             return Ok(None);
         }
-        let found = self.look_for_a_while(None, look)?;
+        let found = self.look_for_a_while(Who::Task, None, look)?;
         if found.is_none() {
             LOOKED.set(Some((this, Instant::now())));
         }
