@@ -8,7 +8,7 @@
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
 //! brigade-bench give|take BYTES RATE steady|ON/OFF/FIRST
-//! brigade-bench disk SOURCE COPY THREADS
+//! brigade-bench disk direct|cached SOURCE COPY
 //! bench/run [--quick] [--only TABLE...]
 //! bench/scale DIRECTORY [GIB...]
 //! ```
@@ -17,7 +17,7 @@
 //! latency; the second compares this build with another one of this benchmark at PATH,
 //! which may be that of another commit; the third compares tasks of Tokio with threads, and with
 //! Tokio's pipes; the fourth is one end of a pipeline, which gives or takes RATE bytes a second, always
-//! or for ON of every ON + OFF milliseconds; the fifth is what no copy on a disk is faster than; `bench/run` puts these
+//! or for ON of every ON + OFF milliseconds; the fifth is about what a disk can do at all; `bench/run` puts these
 //! and other rivals into one report, and `bench/scale` copies large files and looks at memory and cache.
 
 mod against;
@@ -59,7 +59,7 @@ fn main() -> Outcome<()> {
         ["give", bytes, rate, phases] => paced::give(bytes.parse()?, rate, phases),
         ["take", bytes, rate, phases] => paced::take(bytes.parse()?, rate, phases),
         #[cfg(target_os = "linux")]
-        ["disk", source, copy, threads] => disk::run(source, copy, threads.parse()?),
+        ["disk", way, source, copy] => disk::run(source, copy, &disk::Way::named(way)?),
         #[cfg(unix)]
         ["report", ref args @ ..] => report::report(args),
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),

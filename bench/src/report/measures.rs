@@ -218,9 +218,6 @@ fn copy(places: &Places, scale: Scale) -> Table {
     }
 }
 
-/// One, four or eight took as long, or longer (1 GiB: 1.30, 1.34, 1.45 s, and 1.24 with two).
-const DISK_THREADS: &str = "2";
-
 /// No case if no directory was named.
 fn durable(places: &Places, scale: Scale) -> Table {
     let case = |directory: &PathBuf| {
@@ -241,7 +238,11 @@ fn durable(places: &Places, scale: Scale) -> Table {
             ),
             (
                 "the disk alone",
-                words(&[BENCH, "disk", &source, &to_name, DISK_THREADS]),
+                words(&[BENCH, "disk", "cached", &source, &to_name]),
+            ),
+            (
+                "the disk alone, O_DIRECT",
+                words(&[BENCH, "disk", "direct", &source, &to_name]),
             ),
             (
                 "dd bs=1M conv=fsync",
@@ -284,8 +285,8 @@ fn durable(places: &Places, scale: Scale) -> Table {
     Table {
         title: "A file copied on a disk, until it is durable",
         about: "1 GiB (quick: 128 MiB) of random bytes, not in the cache, to a new file in the same directory; times per GiB, until \
-                the system says that the copy is on the disk. The disk alone: a program reads all of the source and writes as much to the new \
-                file, both at once, past the cache and with two threads each, and copies nothing.",
+                the system says that the copy is on the disk. The disk alone: a program reads all of the source and \
+                writes as much to the new file, both at once, and copies nothing.",
         cases: places.directory.iter().map(case).collect(),
         pace: scale.pace(21, 3),
     }
