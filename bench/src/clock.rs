@@ -10,9 +10,8 @@ pub fn least(size: usize) -> u64 {
     6 * blocks(size) as u64
 }
 
-/// Starts late: two processes that have just begun often share a processor of a virtual machine until
-/// the system notices, which takes up to 40 ms, unless they spin before, as the bare ring's drainer does;
-/// and the blocks' memory is new.
+/// Starts late: two processes that have just begun were seen on one processor of a virtual machine for up
+/// to 25 ms; and the blocks' memory is new, but for that of the bare ring, which has filled it.
 pub struct Clock {
     /// Blocks until it starts.
     left: u64,

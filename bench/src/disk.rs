@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -80,7 +79,7 @@ fn each(
     does: impl Fn(&mut [u8], u64) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let mut memory = vec![0; PIECE + ALIGNMENT];
-    File::open(Path::new("/dev/urandom"))?.read_exact(&mut memory)?;
+    File::open("/dev/urandom")?.read_exact(&mut memory)?;
     let start = memory.as_ptr().align_offset(ALIGNMENT);
     let piece = &mut memory[start..][..PIECE];
     loop {
