@@ -39,6 +39,8 @@ pub(super) struct CardPage<A: Access> {
     second_lanes: [[A::U64; 2]; LETTERS],
     /// On a holder's card: 1 if it stays when its second is gone, for another one.
     pub(super) stays: A::U64,
+    /// On a holder's card: 1 as long as it has no second, and can be joined.
+    pub(super) open: A::U64,
 }
 
 /// What an offer tells of one lane: the numbers of the region, and of the doorbell and
@@ -68,6 +70,7 @@ const _: () = {
     assert!(std::mem::offset_of!(CardPage<Own>, letters) == 40);
     assert!(std::mem::offset_of!(CardPage<Own>, second_lanes) == 2136);
     assert!(std::mem::offset_of!(CardPage<Own>, stays) == 2168);
+    assert!(std::mem::offset_of!(CardPage<Own>, open) == 2176);
     assert!(size_of::<Letter<Own>>() == 24 + REASON_MAX);
 };
 

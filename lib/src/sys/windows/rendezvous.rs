@@ -168,9 +168,7 @@ impl<'n> Arriving<'n> {
                 if let Some(channel) = enter(name, &seat, deadline)? {
                     return Ok(Some(Arrival::Second(channel)));
                 }
-                // A host whose second is gone may be yet to open again.
-                let stays = last && host_stays(name) && !is_claimed(name)?;
-                Ok(stays.then_some(Arrival::Later))
+                Ok((last && will_open(name)?).then_some(Arrival::Later))
             }
         }
     }
@@ -192,10 +190,13 @@ fn refuse_foreign(object: &str, semaphore: &OwnedHandle) -> Result<(), Error> {
     Err(Refused::new(Refusal::OtherUser { user }, text).into())
 }
 
-/// Whether the host of `name` says that it waits for another second when its own is gone.
-fn host_stays(name: &Name) -> bool {
-    let card = Card::open(&name.card());
-    card.is_some_and(|card| card.stays.load() != 0 && card.process().is_some())
+/// Whether the host of `name` has no second, or none any more: it is busy, then, or yet to
+/// find out that whoever had taken the count was killed.
+fn will_open(name: &Name) -> Result<bool, Error> {
+    let Some(card) = Card::open(&name.card()).filter(|card| card.process().is_some()) else {
+        return Ok(false);
+    };
+    Ok(card.open.load() != 0 || card.stays.load() != 0 && !is_claimed(name)?)
 }
 
 /// Takes the count of `seat`, if its holder releases it in time. `None` if not, or if
@@ -249,6 +250,7 @@ impl Host {
     ) -> Result<Option<Host>, Error> {
         let stays = &seat.card.stays;
         stays.store(has_claims.into(), Ordering::Relaxed);
+        seat.card.open.store(1, Ordering::Relaxed);
         Ok(Some(Host {
             turn: None,
             // No number is used twice: a late joiner of an earlier turn finds nothing.
@@ -339,6 +341,12 @@ impl Host {
             stays.store(0, Ordering::Relaxed);
         }
         // Its count stays taken: nobody else gets in.
-        self.seat
+        Arc::clone(&self.seat)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.seat.card.open.store(0, Ordering::Relaxed);
     }
 }

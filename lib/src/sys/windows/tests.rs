@@ -265,6 +265,24 @@ fn a_host_opens_again_though_one_that_came_before_has_its_bell_open() {
 }
 
 #[test]
+fn who_does_not_get_in_is_told_whether_the_host_is_yet_to_open() {
+    let name = unused_name();
+    let arrive = |last| {
+        let mut arriving = Arriving::new(&name, &[], false, None).unwrap();
+        arriving.attempt(Instant::now(), last).unwrap()
+    };
+    let host = host(&name);
+    assert!(arrive(false).is_none());
+    assert!(matches!(arrive(true), Some(Arrival::Later)));
+    let seat = host.close();
+    assert!(arrive(true).is_none(), "it has a second");
+    let host = Host::again(&name, &seat, &[], false).unwrap().unwrap();
+    assert!(matches!(arrive(true), Some(Arrival::Later)));
+    drop(host);
+    assert!(arrive(true).is_none(), "it has given up");
+}
+
+#[test]
 fn a_process_makes_one_offer() {
     let (_host, second) = channels();
     let region = region();
