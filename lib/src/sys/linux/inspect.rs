@@ -166,7 +166,8 @@ impl Looker {
         maps: BorrowedFd<'_>,
         seen: &mut impl FnMut(&Page),
     ) -> Result<(), Errno> {
-        let places: Vec<u64> = self.regions.values().copied().collect();
+        let regions: Vec<_> = self.regions.iter().map(|(&file, &at)| (file, at)).collect();
+        let places: Vec<u64> = regions.iter().map(|&(_, place)| place).collect();
         self.pages.resize(places.len(), [0; SHOWN]);
         let read = match mappings::read(process_id, &places, &mut self.pages) {
             Ok(read) => read,
@@ -178,18 +179,28 @@ impl Looker {
         };
         // Only what was mapped there all the time was seen: something else may be there by now, or
         // another process have that number.
-        let still = self.mapped(maps)?;
-        let pages = read
-            .into_iter()
-            .map(|index| (places[index], &self.pages[index]));
-        let found: HashMap<u64, &Page> = pages.collect();
-        self.regions.retain(|file, place| match found.get(place) {
-            Some(page) if still.get(file) == Some(place) => {
-                seen(page);
-                false
+        let still = match self.asks_for_mappings {
+            true => None,
+            false => Some(self.mapped(maps)?),
+        };
+        for index in read {
+            let (file, place) = regions[index];
+            let is_still_there = match &still {
+                Some(still) => still.get(&file) == Some(&place),
+                None => match mappings::at(maps, place) {
+                    Ok(found) => found.is_some_and(|found| {
+                        (found.file, found.start, found.offset) == (file, place, 0)
+                    }),
+                    Err(Errno::SRCH) => return Err(Errno::SRCH),
+                    // Descriptors will tell.
+                    Err(_) => false,
+                },
+            };
+            if is_still_there {
+                self.regions.remove(&file);
+                seen(&self.pages[index]);
             }
-            _ => true,
-        });
+        }
         Ok(())
     }
 
@@ -254,7 +265,7 @@ impl Looker {
 fn asked_for(maps: BorrowedFd<'_>) -> Result<Regions, Errno> {
     let (mut found, mut address) = (Regions::new(), 0);
     let mut name = [0; mappings::NAME_MAX];
-    while let Some(mapping) = mappings::writable(maps, address, &mut name)? {
+    while let Some(mapping) = mappings::next(maps, address, &mut name)? {
         if mapping.offset == 0 && name.starts_with(REGION_LINK) {
             found.insert(mapping.file, mapping.start);
         }

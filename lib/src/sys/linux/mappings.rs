@@ -55,22 +55,53 @@ pub(super) struct Mapping {
 /// # Errors
 ///
 /// [`Errno::NOTTY`] before Linux 6.11.
-pub(super) fn writable(
+pub(super) fn next(
     maps: BorrowedFd<'_>,
     address: u64,
     name: &mut [u8; NAME_MAX],
 ) -> Result<Option<Mapping>, Errno> {
     name[0] = 0;
-    let mut query = Query {
-        size: size_of::<Query>() as u64,
-        flags: WRITABLE | SHARED | OR_NEXT | OF_A_FILE,
-        address,
-        name_size: NAME_MAX as u32,
-        name: name.as_mut_ptr() as u64,
-        ..Query::default()
-    };
-    // SAFETY: the structure is the kernel's, with its size in it and that of `name`, which is
-    // borrowed for this.
+    // SAFETY: so many bytes are there, borrowed for this.
+    unsafe {
+        ask(
+            maps,
+            Query {
+                flags: WRITABLE | SHARED | OR_NEXT | OF_A_FILE,
+                address,
+                name_size: NAME_MAX as u32,
+                name: name.as_mut_ptr() as u64,
+                ..Query::default()
+            },
+        )
+    }
+}
+
+/// Such a mapping, if it has `address` in it. It takes less time than [`next`], as nobody asks for
+/// its name.
+///
+/// # Errors
+///
+/// As [`next`].
+pub(super) fn at(maps: BorrowedFd<'_>, address: u64) -> Result<Option<Mapping>, Errno> {
+    // SAFETY: no name is asked for.
+    unsafe {
+        ask(
+            maps,
+            Query {
+                flags: WRITABLE | SHARED | OF_A_FILE,
+                address,
+                ..Query::default()
+            },
+        )
+    }
+}
+
+/// # Safety
+///
+/// There are `name_size` bytes that may be written at `name`.
+unsafe fn ask(maps: BorrowedFd<'_>, mut query: Query) -> Result<Option<Mapping>, Errno> {
+    query.size = size_of::<Query>() as u64;
+    // SAFETY: the structure is the kernel's, with its size in it; of the name, see above.
     if unsafe { libc::ioctl(maps.as_raw_fd(), QUERY as _, &raw mut query) } == 0 {
         return Ok(Some(Mapping {
             start: query.start,
