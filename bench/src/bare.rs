@@ -11,6 +11,8 @@ use crate::throughput::blocks;
 
 pub struct Bare<const SIZE: usize> {
     memory: memmap2::MmapMut,
+    /// Where blocks are taken from, if not there: the same, for reading only.
+    shown: Option<memmap2::Mmap>,
 }
 
 const HEAD: usize = 4096;
@@ -26,7 +28,24 @@ impl<const SIZE: usize> Bare<SIZE> {
         // SAFETY: the file is this benchmark's own; both sides keep to the ring.
         let mut memory = unsafe { memmap2::MmapMut::map_mut(&file)? };
         memory.fill(0);
-        Ok(Bare { memory })
+        Ok(Bare {
+            memory,
+            shown: None,
+        })
+    }
+
+    /// The same, but that blocks are taken from a mapping that is for reading only, as brigade's
+    /// are: no partner can change what is another one's.
+    pub fn create_protected(place: &str) -> Outcome<Self> {
+        let ring = Bare::create(place)?;
+        let file = std::fs::File::open(place)?;
+        // SAFETY: as above.
+        let shown = unsafe { memmap2::Mmap::map(&file)? };
+        touch(&shown);
+        Ok(Bare {
+            shown: Some(shown),
+            ..ring
+        })
     }
 
     pub fn open(place: &str) -> Outcome<Self> {
@@ -36,10 +55,11 @@ impl<const SIZE: usize> Bare<SIZE> {
             .open(place)?;
         // SAFETY: as above.
         let memory = unsafe { memmap2::MmapMut::map_mut(&file)? };
-        for page in memory.chunks(4096) {
-            black_box(page[0]);
-        }
-        Ok(Bare { memory })
+        touch(&memory);
+        Ok(Bare {
+            memory,
+            shown: None,
+        })
     }
 
     fn counter(&self, index: usize) -> &AtomicU64 {
@@ -47,10 +67,11 @@ impl<const SIZE: usize> Bare<SIZE> {
         unsafe { &*self.memory.as_ptr().add(index * 128).cast() }
     }
 
-    fn block(&self, index: u64) -> *mut u8 {
+    /// In memory that begins at `start`.
+    fn block(start: *const u8, index: u64) -> *const u8 {
         let slot = index as usize & (blocks(SIZE) - 1);
         // SAFETY: `slot` is below the number of blocks.
-        unsafe { self.memory.as_ptr().add(HEAD + slot * SIZE).cast_mut() }
+        unsafe { start.add(HEAD + slot * SIZE) }
     }
 
     pub fn fill(&self, data: &[u8], count: u64) {
@@ -63,17 +84,19 @@ impl<const SIZE: usize> Bare<SIZE> {
                 spin_loop();
             }
             let data = black_box(data);
+            let block = Self::block(self.memory.as_ptr(), index).cast_mut();
             // SAFETY: the block is this side's until `filled` is stored.
-            unsafe {
-                data.as_ptr()
-                    .copy_to_nonoverlapping(self.block(index), SIZE)
-            };
+            unsafe { data.as_ptr().copy_to_nonoverlapping(block, SIZE) };
             filled.store(index + 1, Ordering::Release);
         }
     }
 
     pub fn drain(&self, out: &mut [u8], count: u64) -> Outcome<f64> {
         let (filled, drained) = (self.counter(0), self.counter(1));
+        let start = match &self.shown {
+            Some(shown) => shown.as_ptr(),
+            None => self.memory.as_ptr(),
+        };
         let mut seen = 0;
         let mut clock = Clock::new(count);
         for index in 0..count {
@@ -82,14 +105,19 @@ impl<const SIZE: usize> Bare<SIZE> {
                 spin_loop();
             }
             clock.tick();
+            let block = Self::block(start, index);
             // SAFETY: the block is this side's until `drained` is stored.
-            unsafe {
-                self.block(index)
-                    .copy_to_nonoverlapping(out.as_mut_ptr(), SIZE)
-            };
+            unsafe { block.copy_to_nonoverlapping(out.as_mut_ptr(), SIZE) };
             black_box(&out);
             drained.store(index + 1, Ordering::Release);
         }
         clock.seconds()
+    }
+}
+
+/// So that nobody waits for its pages later.
+fn touch(memory: &[u8]) {
+    for page in memory.chunks(4096) {
+        black_box(page[0]);
     }
 }

@@ -8,7 +8,8 @@
 //! cargo run --release --manifest-path bench/Cargo.toml -- --against PATH [ROUNDS]
 //! cargo run --release --manifest-path bench/Cargo.toml -- --tasks [ROUNDS [BLOCK_SIZE...]]
 //! brigade-bench give|take BYTES RATE steady|ON/OFF/FIRST
-//! brigade-bench disk direct|cached SOURCE COPY
+//! brigade-bench least direct|cached|unsynced SOURCE COPY
+//! brigade-bench least start PROGRAM [ARGUMENT...]
 //! bench/run [--quick] [--only TABLE...]
 //! bench/scale DIRECTORY [GIB...]
 //! ```
@@ -17,18 +18,18 @@
 //! latency; the second compares this build with another one of this benchmark at PATH,
 //! which may be that of another commit; the third compares tasks of Tokio with threads, and with
 //! Tokio's pipes; the fourth is one end of a pipeline, which gives or takes RATE bytes a second, always
-//! or for ON of every ON + OFF milliseconds; the fifth is about what a disk can do at all; `bench/run` puts these
-//! and other rivals into one report, and `bench/scale` copies large files and looks at memory and cache.
+//! or for ON of every ON + OFF milliseconds; the fifth and sixth do the least of what a copy, and two processes,
+//! do; `bench/run` puts these and other rivals into one report, and `bench/scale` copies large files and looks at memory and cache.
 
 mod against;
 mod alone;
 mod bare;
 mod buffer;
 mod clock;
-#[cfg(target_os = "linux")]
-mod disk;
 mod figures;
 mod latency;
+#[cfg(target_os = "linux")]
+mod least;
 mod lines;
 mod paced;
 mod partner;
@@ -59,7 +60,9 @@ fn main() -> Outcome<()> {
         ["give", bytes, rate, phases] => paced::give(bytes.parse()?, rate, phases),
         ["take", bytes, rate, phases] => paced::take(bytes.parse()?, rate, phases),
         #[cfg(target_os = "linux")]
-        ["disk", way, source, copy] => disk::run(source, copy, &disk::Way::named(way)?),
+        ["least", "start", program, ref args @ ..] => least::start(program, args),
+        #[cfg(target_os = "linux")]
+        ["least", way, source, copy] => least::copy(source, copy, &least::Way::named(way)?),
         #[cfg(unix)]
         ["report", ref args @ ..] => report::report(args),
         ["--against", path] => against::compare(path, ROUNDS_AGAINST),

@@ -154,7 +154,8 @@ pub fn options(size: usize) -> Options {
 fn drain<const SIZE: usize>(rival: &str, count: u64) -> Outcome<f64> {
     let place = partner::place();
     match rival {
-        "bare" => drain_bare::<SIZE>(&place, count),
+        "bare" => drain_bare(Bare::<SIZE>::create(&place)?, &place, count),
+        "bare-protected" => drain_bare(Bare::<SIZE>::create_protected(&place)?, &place, count),
         "brigade" => drain_brigade::<SIZE>(&place, count),
         "batch" => drain_batch::<SIZE>(&place, count),
         "owned" => drain_owned::<SIZE>(&place, count),
@@ -182,8 +183,7 @@ fn fill<const SIZE: usize>(rival: &str, place: &str, count: u64) -> Outcome<()> 
     }
 }
 
-fn drain_bare<const SIZE: usize>(place: &str, count: u64) -> Outcome<f64> {
-    let ring = Bare::<SIZE>::create(place)?;
+fn drain_bare<const SIZE: usize>(ring: Bare<SIZE>, place: &str, count: u64) -> Outcome<f64> {
     let child = partner::spawn("bare", place, SIZE, count)?;
     let seconds = ring.drain(&mut Buffer::new(0, SIZE), count)?;
     std::fs::remove_file(place)?;

@@ -111,6 +111,11 @@ fn ring(scale: Scale) -> Table {
         let mut rivals = vec![
             counted("brigade", &[BENCH, "measure", "brigade"], size),
             counted("bare ring", &[BENCH, "measure", "bare"], size),
+            counted(
+                "bare ring, protected",
+                &[BENCH, "measure", "bare-protected"],
+                size,
+            ),
             counted("brigade, batch", &[BENCH, "measure", "batch"], size),
             counted("brigade, detached", &[BENCH, "measure", "owned"], size),
             counted("pipe", &[BENCH, "measure", "pipe"], size),
@@ -126,7 +131,9 @@ fn ring(scale: Scale) -> Table {
         about: "One process copies the same bytes into each block, the other copies them out; 4 MiB, but at most \
                 1024 blocks and at least two, lie between them where that can be chosen. The first two thirds of a run (some 50 ms) are not timed: until the system has given each \
                 process a processor of its own. The program's own bytes begin in the middle of a page. The bare ring is the limit: two counters in shared \
-                memory, no sleeping, no checks, no deaths; when both processes are not running at the same time, it spins in vain. iceoryx2 \
+                memory, no sleeping, no checks, no deaths; when both processes are not running at the same time, it spins in vain. Protected: \
+                the same, but that who copies out has mapped the blocks for reading only, as with brigade, where no partner can change \
+                what is the other one's. iceoryx2 \
                 is asked again and again as in its own benchmark; brigade sleeps when there is nothing to do. In a batch, \
                 32 blocks are sent with one store, and 32 given back; a quarter of the blocks that lie between, if that is less.",
         cases: sizes.iter().map(case).collect(),
@@ -212,7 +219,8 @@ fn copy(places: &Places, scale: Scale) -> Table {
         title: "A file copied, warm, and not synced",
         about: "1 GiB (quick: 128 MiB) of random bytes on tmpfs, each to a new file; times per GiB. Processor time is that of all processes of the copy. \
                 brigade's two halves are processes that copy through shared memory, `--no-sync` because the others do not sync \
-                either, but for mbuffer, which always does.",
+                either, but for mbuffer, which always does. The least: a program with two threads, of which one reads all of the source, \
+                and the other writes as much, from memory that stays in the processor's cache; nothing goes from one to the other.",
         cases,
         pace: scale.pace(21, 4),
     }
@@ -238,11 +246,11 @@ fn durable(places: &Places, scale: Scale) -> Table {
             ),
             (
                 "the disk alone",
-                words(&[BENCH, "disk", "cached", &source, &to_name]),
+                words(&[BENCH, "least", "cached", &source, &to_name]),
             ),
             (
                 "the disk alone, O_DIRECT",
-                words(&[BENCH, "disk", "direct", &source, &to_name]),
+                words(&[BENCH, "least", "direct", &source, &to_name]),
             ),
             (
                 "dd bs=1M conv=fsync",
@@ -328,6 +336,10 @@ fn copies(name: &str, places: &Places, to: &Path, scale: Scale) -> Case {
         ("cat | cat", shell(format!("cat {source} | cat >{to_name}"))),
         ("rsync", words(&["rsync", &source, to_name])),
         ("pv", shell(format!("pv -q {source} >{to_name}"))),
+        (
+            "the least",
+            words(&[BENCH, "least", "unsynced", &source, to_name]),
+        ),
     ];
     let share = scale.either(0.125, 1.0);
     Case {
@@ -361,15 +373,18 @@ fn start(places: &Places, scale: Scale) -> Table {
     let to = places.work.join("copy");
     let (source, to_name) = (path(&places.work.join("source-1K")), path(&to));
     let ours = words(&[BRIGADE, "--both", "--no-sync", "-q", &source, &to_name]);
+    let starts = words(&[BENCH, "least", "start", BRIGADE, "--version"]);
     Table {
         title: "A file of 1 KiB: what it costs to start",
-        about: "The mean of ten copies in a row. brigade starts two processes, which meet, and renames what they made.",
+        about: "The mean of ten copies in a row. brigade starts two processes, which meet, and renames what they made. Two starts: \
+                a program that only starts `brigade --version`, and waits for its end.",
         cases: vec![Case {
             name: "1 KiB".into(),
             figures: vec![time_of("time"), time_of("processor time")],
             rivals: vec![
                 timed("brigade", ours, 10, 1.0, &[&to]),
                 timed("cp", words(&["cp", &source, &to_name]), 10, 1.0, &[&to]),
+                timed("two starts", starts, 10, 1.0, &[]),
             ],
             limit: limit(64 << 10),
         }],
