@@ -395,6 +395,15 @@ mod tests {
                 assert!(looker.regions.contains_key(file));
             }
         }
+        // In the middle of the same one.
+        looker.regions = regions
+            .iter()
+            .map(|(file, at)| (*file, at + 4096))
+            .collect();
+        here.in_memory(&mut looker, |_| {
+            panic!("what is no region's beginning was shown")
+        });
+        assert_eq!(looker.regions.len(), regions.len());
         let mut is_found = false;
         looker.regions = regions.keys().map(|file| (*file, 0)).collect();
         here.in_memory(&mut looker, |_| panic!("there is nothing at 0"));

@@ -60,20 +60,12 @@ pub(super) fn next(
     address: u64,
     name: &mut [u8; NAME_MAX],
 ) -> Result<Option<Mapping>, Errno> {
-    name[0] = 0;
-    // SAFETY: so many bytes are there, borrowed for this.
-    unsafe {
-        ask(
-            maps,
-            Query {
-                flags: WRITABLE | SHARED | OR_NEXT | OF_A_FILE,
-                address,
-                name_size: NAME_MAX as u32,
-                name: name.as_mut_ptr() as u64,
-                ..Query::default()
-            },
-        )
-    }
+    let query = Query {
+        flags: WRITABLE | SHARED | OR_NEXT | OF_A_FILE,
+        address,
+        ..Query::default()
+    };
+    ask(maps, query, Some(name))
 }
 
 /// Such a mapping, if it has `address` in it. It takes less time than [`next`], as nobody asks for
@@ -83,25 +75,32 @@ pub(super) fn next(
 ///
 /// As [`next`].
 pub(super) fn at(maps: BorrowedFd<'_>, address: u64) -> Result<Option<Mapping>, Errno> {
-    // SAFETY: no name is asked for.
-    unsafe {
-        ask(
-            maps,
-            Query {
-                flags: WRITABLE | SHARED | OF_A_FILE,
-                address,
-                ..Query::default()
-            },
-        )
-    }
+    let query = Query {
+        flags: WRITABLE | SHARED | OF_A_FILE,
+        address,
+        ..Query::default()
+    };
+    ask(maps, query, None)
 }
 
-/// # Safety
-///
-/// There are `name_size` bytes that may be written at `name`.
-unsafe fn ask(maps: BorrowedFd<'_>, mut query: Query) -> Result<Option<Mapping>, Errno> {
-    query.size = size_of::<Query>() as u64;
-    // SAFETY: the structure is the kernel's, with its size in it; of the name, see above.
+fn ask(
+    maps: BorrowedFd<'_>,
+    query: Query,
+    name: Option<&mut [u8; NAME_MAX]>,
+) -> Result<Option<Mapping>, Errno> {
+    let mut query = Query {
+        size: size_of::<Query>() as u64,
+        build_id_size: 0,
+        name_size: 0,
+        ..query
+    };
+    if let Some(name) = name {
+        name[0] = 0;
+        query.name_size = NAME_MAX as u32;
+        query.name = name.as_mut_ptr() as u64;
+    }
+    // SAFETY: the structure is the kernel's, with its size in it, and that of what is to be written
+    // elsewhere: nothing, or `name`, which is borrowed for this.
     if unsafe { libc::ioctl(maps.as_raw_fd(), QUERY as _, &raw mut query) } == 0 {
         return Ok(Some(Mapping {
             start: query.start,
