@@ -34,17 +34,23 @@ impl<const SIZE: usize> Bare<SIZE> {
         })
     }
 
-    /// The same, but that blocks are taken from a mapping that is for reading only, as brigade's
-    /// are: no partner can change what is another one's.
+    /// The same, but that who takes blocks has mapped them for reading only, as with brigade: no
+    /// partner can change what is another one's.
     pub fn create_protected(place: &str) -> Outcome<Self> {
-        let ring = Bare::create(place)?;
-        let file = std::fs::File::open(place)?;
+        drop(Self::create(place)?);
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(place)?;
         // SAFETY: as above.
-        let shown = unsafe { memmap2::Mmap::map(&file)? };
+        let (memory, shown) = unsafe {
+            let head = memmap2::MmapOptions::new().len(HEAD).map_mut(&file)?;
+            (head, memmap2::Mmap::map(&file)?)
+        };
         touch(&shown);
         Ok(Bare {
+            memory,
             shown: Some(shown),
-            ..ring
         })
     }
 
@@ -67,11 +73,10 @@ impl<const SIZE: usize> Bare<SIZE> {
         unsafe { &*self.memory.as_ptr().add(index * 128).cast() }
     }
 
-    /// In memory that begins at `start`.
-    fn block(start: *const u8, index: u64) -> *const u8 {
+    /// Where block `index` begins in a mapping of the whole file.
+    fn place(index: u64) -> usize {
         let slot = index as usize & (blocks(SIZE) - 1);
-        // SAFETY: `slot` is below the number of blocks.
-        unsafe { start.add(HEAD + slot * SIZE) }
+        HEAD + slot * SIZE
     }
 
     pub fn fill(&self, data: &[u8], count: u64) {
@@ -84,9 +89,11 @@ impl<const SIZE: usize> Bare<SIZE> {
                 spin_loop();
             }
             let data = black_box(data);
-            let block = Self::block(self.memory.as_ptr(), index).cast_mut();
-            // SAFETY: the block is this side's until `filled` is stored.
-            unsafe { data.as_ptr().copy_to_nonoverlapping(block, SIZE) };
+            // SAFETY: all is mapped, and the block is this side's until `filled` is stored.
+            unsafe {
+                let block = self.memory.as_ptr().add(Self::place(index)).cast_mut();
+                data.as_ptr().copy_to_nonoverlapping(block, SIZE);
+            }
             filled.store(index + 1, Ordering::Release);
         }
     }
@@ -105,9 +112,11 @@ impl<const SIZE: usize> Bare<SIZE> {
                 spin_loop();
             }
             clock.tick();
-            let block = Self::block(start, index);
-            // SAFETY: the block is this side's until `drained` is stored.
-            unsafe { block.copy_to_nonoverlapping(out.as_mut_ptr(), SIZE) };
+            // SAFETY: all is mapped, and the block is this side's until `drained` is stored.
+            unsafe {
+                let block = start.add(Self::place(index));
+                block.copy_to_nonoverlapping(out.as_mut_ptr(), SIZE);
+            }
             black_box(&out);
             drained.store(index + 1, Ordering::Release);
         }

@@ -1,5 +1,5 @@
-//! About what must be done at all: a file is read, and as much is written to another one, both at
-//! once, and nothing goes from one to the other; or a program starts another one, and that ends.
+//! About what a copy by two processes must do at all: a file is read, and as much is written to another
+//! one, both at once, and nothing goes from one to the other; or a program starts another one, and that ends.
 
 use std::fs::File;
 use std::io::Read;

@@ -219,8 +219,9 @@ fn copy(places: &Places, scale: Scale) -> Table {
         title: "A file copied, warm, and not synced",
         about: "1 GiB (quick: 128 MiB) of random bytes on tmpfs, each to a new file; times per GiB. Processor time is that of all processes of the copy. \
                 brigade's two halves are processes that copy through shared memory, `--no-sync` because the others do not sync \
-                either, but for mbuffer, which always does. The least: a program with two threads, of which one reads all of the source, \
-                and the other writes as much, from memory that stays in the processor's cache; nothing goes from one to the other.",
+                either, but for mbuffer, which always does. Read, write: a program with two threads, of which one reads all of the source, \
+                and the other writes as much, from memory that stays in the processor's cache; nothing goes from one to the other. \
+                cp has the system copy, once, where both are on the same file system.",
         cases,
         pace: scale.pace(21, 4),
     }
@@ -337,7 +338,7 @@ fn copies(name: &str, places: &Places, to: &Path, scale: Scale) -> Case {
         ("rsync", words(&["rsync", &source, to_name])),
         ("pv", shell(format!("pv -q {source} >{to_name}"))),
         (
-            "the least",
+            "read, write",
             words(&[BENCH, "least", "unsynced", &source, to_name]),
         ),
     ];
