@@ -9,8 +9,8 @@ use crate::error::Error;
 /// many instances": the half second of the first design.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long it tries if one of two is gone, and the other one is yet to open: a Writer
-/// that drains what is left, for instance.
+/// How long it tries if there are not two, and the other one is yet to open: a Writer
+/// that drains what a lost partner has left, for instance.
 const LONGER: Duration = Duration::from_secs(5);
 
 /// How long to pause between two tries.
@@ -25,7 +25,7 @@ pub(super) enum Arrived<T> {
     At(T),
     /// Two processes have the name.
     Full,
-    /// One has, and is yet to open.
+    /// One has, at most, and is yet to open.
     Later,
 }
 

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Stage {
 impl Seat {
     /// Takes a place in the session `name`: the first, or the second beside the
     /// process that holds the first. Takes half a second at most, unless that
-    /// process was reached but is slow to answer: then five seconds, and longer if
+    /// process has nobody yet but is slow to answer: then five seconds, and longer if
     /// the pool is of gigabytes.
     ///
     /// A process that took the first place should call [`Seat::wait`] soon: only

@@ -127,7 +127,7 @@ pub(crate) enum Arrival {
     Host(Box<Host>),
     /// Its holder is reachable: a channel to it.
     Second(Channel),
-    /// One of two is gone, and the other one is yet to open: worth some more patience.
+    /// There are not two, and the other one is yet to open: worth some more patience.
     Later,
 }
 

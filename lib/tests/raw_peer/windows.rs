@@ -301,6 +301,7 @@ const AT_STARTED: usize = 16;
 const AT_TURN: usize = 24;
 const AT_LEFT: usize = 32;
 const AT_LETTERS: usize = 40;
+const AT_OPEN: usize = 2176;
 const LETTER_SIZE: usize = 1048;
 const LETTERS: usize = 2;
 
@@ -768,12 +769,44 @@ fn a_guest_that_is_killed_with_the_count_keeps_nobody_out_for_long() {
     bounded(|| {
         let place = Place::new();
         let host = place.real_host(Side::Reader);
+        // It looks whether the count is lost a second after it has come, and then after a knock.
+        thread::sleep(Duration::from_millis(1100));
         let mut guest = Other::start(TAKES_THE_COUNT, &place.name);
         guest.reaches("taken");
         guest.kill();
-        // Not at the first try: it has to find out that its turn is over.
+        // By then it has found out: longer than who meets two would try.
         let second = join(&place.name, &options()).unwrap();
         assert_pair_works(host.join().unwrap().unwrap(), second);
+    });
+}
+
+#[test]
+fn a_host_shows_that_it_is_open_until_it_has_a_second() {
+    bounded(|| {
+        let place = Place::new();
+        let host = place.real_host(Side::Reader);
+        let card = open_card(&format!("{}.host", place.base())).unwrap();
+        assert_eq!(card.get(AT_OPEN), 1);
+        let second = place.real_guest().join().unwrap().unwrap();
+        let host = host.join().unwrap().unwrap();
+        assert_eq!(card.get(AT_OPEN), 0);
+        assert_pair_works(host, second);
+    });
+}
+
+#[test]
+fn a_host_that_is_open_and_lets_nobody_in_does_not_answer_and_another_one_is_full() {
+    bounded(|| {
+        for open in [0, 1] {
+            let place = Place::new();
+            let host = place.raw_host();
+            host.card.put(AT_OPEN, open);
+            let error = place.real_guest().join().unwrap().unwrap_err();
+            match open {
+                0 => assert!(matches!(error, Error::TooManyInstances { .. }), "{error:?}"),
+                _ => assert!(matches!(error, Error::NotAnswering { .. }), "{error:?}"),
+            }
+        }
     });
 }
 

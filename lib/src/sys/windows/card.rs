@@ -39,7 +39,7 @@ pub(super) struct CardPage<A: Access> {
     second_lanes: [[A::U64; 2]; LETTERS],
     /// On a holder's card: 1 if it stays when its second is gone, for another one.
     pub(super) stays: A::U64,
-    /// On a holder's card: 1 as long as it has no second, and can be joined.
+    /// On a holder's card: 1 as long as it waits for a second, or prepares to.
     pub(super) open: A::U64,
 }
 

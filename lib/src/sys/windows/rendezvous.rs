@@ -190,13 +190,14 @@ fn refuse_foreign(object: &str, semaphore: &OwnedHandle) -> Result<(), Error> {
     Err(Refused::new(Refusal::OtherUser { user }, text).into())
 }
 
-/// Whether the host of `name` has no second, or none any more: it is busy, then, or yet to
-/// find out that whoever had taken the count was killed.
+/// Whether the host of `name` has no second, or none any more: it is yet to be ready, or busy,
+/// or yet to find out that whoever had taken the count was killed. Not if a process keeps the place
+/// of its second.
 fn will_open(name: &Name) -> Result<bool, Error> {
     let Some(card) = Card::open(&name.card()).filter(|card| card.process().is_some()) else {
         return Ok(false);
     };
-    Ok(card.open.load() != 0 || card.stays.load() != 0 && !is_claimed(name)?)
+    Ok((card.open.load() != 0 || card.stays.load() != 0) && !is_claimed(name)?)
 }
 
 /// Takes the count of `seat`, if its holder releases it in time. `None` if not, or if

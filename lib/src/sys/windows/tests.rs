@@ -20,7 +20,7 @@ use super::objects::{
 };
 use super::process::own_id;
 use super::wake::{wait_any, wait_for_handles};
-use super::{Alarm, Arriving, Channel, Host, Invitation, Link, Memory, Name, accept};
+use super::{Alarm, Arriving, Channel, Claim, Host, Invitation, Link, Memory, Name, accept};
 use crate::error::Error;
 use crate::join::message::Kind;
 use crate::region::access::Own;
@@ -274,6 +274,9 @@ fn who_does_not_get_in_is_told_whether_the_host_is_yet_to_open() {
     let host = host(&name);
     assert!(arrive(false).is_none());
     assert!(matches!(arrive(true), Some(Arrival::Later)));
+    let claim = Claim::take(&name, &[]).unwrap();
+    assert!(arrive(true).is_none(), "its second's place is kept");
+    drop(claim);
     let seat = host.close();
     assert!(arrive(true).is_none(), "it has a second");
     let host = Host::again(&name, &seat, &[], false).unwrap().unwrap();
