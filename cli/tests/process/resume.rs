@@ -58,13 +58,24 @@ fn resume(place: &Place, options: &[&str]) -> Outcome {
 
 /// How many bytes are on disk by the newest slot of a journal, if it says so at all.
 fn noted(journal: &Path) -> Option<u64> {
-    let bytes = std::fs::read(journal).ok()?;
+    let newest = slots(journal).into_iter().max();
+    newest.map(|(_, bytes)| bytes).filter(|&bytes| bytes > 0)
+}
+
+/// Whether two notes were written, so that the writer knows that the first one is on disk.
+fn noted_twice(journal: &Path) -> bool {
+    let slots = slots(journal);
+    slots.len() == 2 && slots.iter().all(|&(_, bytes)| bytes > 0)
+}
+
+/// The number of each, and how much it says is on disk.
+fn slots(journal: &Path) -> Vec<(u64, u64)> {
+    let bytes = std::fs::read(journal).unwrap_or_default();
     let slots = bytes.chunks_exact(SLOT).map(|slot| {
         let number = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().unwrap());
         (number(NUMBER_AT), number(SUBTREES_AT) * SUBTREE as u64)
     });
-    let newest = slots.max();
-    newest.map(|(_, bytes)| bytes).filter(|&bytes| bytes > 0)
+    slots.collect()
 }
 
 // Where these are in a slot.
@@ -186,7 +197,8 @@ fn a_copy_that_is_stopped_or_fails_says_what_it_keeps_and_how_to_go_on() {
     if sys::can_interrupt() {
         writer.hear(GOES_ON);
     }
-    wait_until("a note", SOON, || noted(&place.path(JOURNAL)).is_some());
+    // What is noted first is kept only once the note itself is on disk.
+    wait_until("two notes", SOON, || noted_twice(&place.path(JOURNAL)));
     reader.kill();
     reader.end();
     let writer = writer.end().expect(4);
