@@ -60,12 +60,7 @@ pub(super) fn next(
     address: u64,
     name: &mut [u8; NAME_MAX],
 ) -> Result<Option<Mapping>, Errno> {
-    let query = Query {
-        flags: WRITABLE | SHARED | OR_NEXT | OF_A_FILE,
-        address,
-        ..Query::default()
-    };
-    ask(maps, query, Some(name))
+    ask(maps, OR_NEXT, address, Some(name))
 }
 
 /// Such a mapping, if it has `address` in it. It takes less time than [`next`], as nobody asks for
@@ -75,24 +70,20 @@ pub(super) fn next(
 ///
 /// As [`next`].
 pub(super) fn at(maps: BorrowedFd<'_>, address: u64) -> Result<Option<Mapping>, Errno> {
-    let query = Query {
-        flags: WRITABLE | SHARED | OF_A_FILE,
-        address,
-        ..Query::default()
-    };
-    ask(maps, query, None)
+    ask(maps, 0, address, None)
 }
 
 fn ask(
     maps: BorrowedFd<'_>,
-    query: Query,
+    flags: u64,
+    address: u64,
     name: Option<&mut [u8; NAME_MAX]>,
 ) -> Result<Option<Mapping>, Errno> {
     let mut query = Query {
         size: size_of::<Query>() as u64,
-        build_id_size: 0,
-        name_size: 0,
-        ..query
+        flags: flags | WRITABLE | SHARED | OF_A_FILE,
+        address,
+        ..Query::default()
     };
     if let Some(name) = name {
         name[0] = 0;
