@@ -188,8 +188,8 @@ impl Files {
         command
     }
 
-    fn calls(&self) -> Vec<Call> {
-        let command = self.command(&["--both"]);
+    fn calls(&self, options: &[&str]) -> Vec<Call> {
+        let command = self.command(&[&["--both"], options].concat());
         let calls = calls(&command.iter().map(String::as_str).collect::<Vec<_>>());
         self.check();
         calls
@@ -216,29 +216,45 @@ impl Files {
     }
 }
 
+const READING: [&str; 3] = ["read", "pread64", "readv"];
+const WRITING: [&str; 3] = ["write", "pwrite64", "writev"];
+
+/// How many bytes each call has read, or written, of those that are for data.
+fn data_bytes(calls: &[Call], names: [&str; 3]) -> Vec<u64> {
+    let data = calls
+        .iter()
+        .filter(|call| names.contains(&call.name.as_str()) && !call.is_left_to_chance());
+    let bytes = data.filter_map(Call::bytes);
+    bytes.filter(|&bytes| bytes >= 4096).collect()
+}
+
 #[test]
 fn a_copy_reads_and_writes_each_byte_once_a_block_at_a_time() {
     if !is_there("strace") {
         return;
     }
     const BYTES: usize = 64 << 20;
-    let calls = Files::new(BYTES).calls();
-    let ways = [
-        ("read", ["read", "pread64", "readv"]),
-        ("write", ["write", "pwrite64", "writev"]),
-    ];
-    for (what, names) in ways {
-        let is_of_data = |call: &&Call| {
-            let is_large = call.bytes().is_some_and(|bytes| bytes >= 4096);
-            is_large && names.contains(&call.name.as_str()) && !call.is_left_to_chance()
-        };
-        let data: Vec<&Call> = calls.iter().filter(is_of_data).collect();
-        let bytes: u64 = data.iter().filter_map(|call| call.bytes()).sum();
+    let calls = Files::new(BYTES).calls(&[]);
+    for (what, names) in [("read", READING), ("write", WRITING)] {
+        let data = data_bytes(&calls, names);
+        let bytes: u64 = data.iter().sum();
         assert!(bytes >= BYTES as u64, "{bytes} bytes were seen");
         let times = bytes as f64 / BYTES as f64;
         assert_no_worse(&format!("{what}: each byte"), times, 1.0);
         assert_no_worse(&format!("{what}: calls"), data.len() as f64, 256.0);
     }
+}
+
+/// As those of another size, so that a disk need not wait for the whole of one.
+#[test]
+fn a_large_block_is_written_256_kib_at_a_time() {
+    if !is_there("strace") {
+        return;
+    }
+    const BYTES: usize = 16 << 20;
+    let calls = Files::new(BYTES).calls(&["--block-size", "4M"]);
+    assert_eq!(data_bytes(&calls, READING), [4 << 20; 4]);
+    assert_eq!(data_bytes(&calls, WRITING), [256 << 10; 64]);
 }
 
 #[test]
@@ -260,7 +276,7 @@ fn system_calls_of_a_copy_of_one_kib() {
     if !is_there("strace") {
         return;
     }
-    let calls = Files::new(1 << 10).calls();
+    let calls = Files::new(1 << 10).calls(&[]);
     let counted = calls.iter().filter(|call| !call.is_left_to_chance());
     assert_no_worse("1 KiB", counted.count() as f64, 1130.0);
 }

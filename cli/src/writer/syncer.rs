@@ -7,8 +7,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Syncing less at a time would cost more in flushes than it gains.
-const STEP_BYTES: u64 = 16 << 20;
+/// Syncing less at a time would cost more in flushes than it gains. What is written while a
+/// sync lasts is the next one's, so on a slow disk more than this is synced at a time.
+const STEP_BYTES: u64 = 4 << 20;
 
 /// But what comes slowly should not take for ever to be on disk.
 const STEP_TIME: Duration = Duration::from_secs(1);
