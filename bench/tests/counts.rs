@@ -247,14 +247,24 @@ fn a_copy_reads_and_writes_each_byte_once_a_block_at_a_time() {
 
 /// As those of another size, so that a disk need not wait for the whole of one.
 #[test]
-fn a_large_block_is_written_256_kib_at_a_time() {
+fn a_large_block_is_written_to_a_file_256_kib_at_a_time_and_to_a_stream_at_once() {
     if !is_there("strace") {
         return;
     }
     const BYTES: usize = 16 << 20;
-    let calls = Files::new(BYTES).calls(&["--block-size", "4M"]);
-    assert_eq!(data_bytes(&calls, READING), [4 << 20; 4]);
-    assert_eq!(data_bytes(&calls, WRITING), [256 << 10; 64]);
+    let files = Files::new(BYTES);
+    let options = ["--block-size", "4M"];
+    let to_file = files.calls(&options);
+    assert_eq!(data_bytes(&to_file, READING), [4 << 20; 4]);
+    assert_eq!(data_bytes(&to_file, WRITING), [256 << 10; 64]);
+
+    let mut command = files.command(&[&["--both"], &options[..]].concat());
+    let copy = command.pop().unwrap();
+    let words = format!("{} - | cat > {copy}", command.join(" "));
+    let mut to_pipe = calls(&["sh", "-c", &words]);
+    files.check();
+    to_pipe.retain(|call| call.all.contains("<pipe:["));
+    assert_eq!(data_bytes(&to_pipe, WRITING), [4 << 20; 4]);
 }
 
 #[test]

@@ -76,6 +76,10 @@ impl Resumed {
     }
 }
 
+/// Of a block that is larger, a cold disk has the first part to write while the next one is
+/// copied.
+const WRITE_AT_ONCE: usize = 256 * 1024;
+
 /// How it is written.
 enum Way {
     /// As a new file, which takes the name at the end.
@@ -380,8 +384,13 @@ impl Destination {
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.note_change();
+        let at_once = match self.way {
+            Way::Replaced(_) | Way::InPlace(_) | Way::Disk(_) => WRITE_AT_ONCE,
+            // To a tape, or a socket of messages, one call is one record.
+            Way::Stream => usize::MAX,
+        };
         while !bytes.is_empty() {
-            match self.file.write(bytes) {
+            match self.file.write(&bytes[..bytes.len().min(at_once)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => bytes = &bytes[len..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -29,10 +29,6 @@ use crate::writer::syncer::Syncer;
 /// What is written where a hole cannot be.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// What is written at a time: of a block that is larger, a cold disk has the first part to
-/// write while the next one is copied.
-const WRITE_AT_ONCE: usize = 256 * 1024;
-
 /// As this half knows it.
 pub(super) const SOURCE: &str = "the source";
 
@@ -301,8 +297,7 @@ impl<'p> Sink<'p> {
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         while !bytes.is_empty() {
-            let most = bytes.len().min(WRITE_AT_ONCE);
-            let (piece, rest) = bytes.split_at(self.limiter.piece(most));
+            let (piece, rest) = bytes.split_at(self.limiter.piece(bytes.len()));
             let written = self.destination.write(piece);
             written.map_err(|error| self.failed("write to", &error))?;
             if let Some(hash) = &mut self.hash {
