@@ -405,6 +405,17 @@ fn a_pool_beyond_the_machine_is_refused_and_the_text_says_both_sizes() {
         panic!("{error:?}");
     };
     assert!(needed >= 1 << 46 && available < needed);
+    let left = place.directory.path().read_dir().unwrap().count();
+    assert_eq!(left, 0);
+}
+
+/// It does not make the pool: where its Reader has, less memory may be available than that takes.
+#[test]
+fn a_writer_needs_no_memory_for_the_pool() {
+    let place = Place::new();
+    let options = blocks(BLOCK_SIZE_MAX, BLOCK_COUNT_MAX).side(Side::Writer);
+    let seat = Seat::take(&place.name, &options).unwrap();
+    assert_eq!(seat.side(), Side::Writer);
 }
 
 #[test]

@@ -76,19 +76,12 @@ impl Intent {
                 "nobody takes a place over in a session of both ways".into(),
             ));
         }
-        let intent = Intent {
-            options: options.clone(),
-            geometry,
-            guests: Vec::new(),
-            again,
-        };
-        if intent.kept_region().is_none() {
-            check_memory(&geometry)?;
-        }
         let guests = options.guests.iter().map(|user| sys::User::parse(user));
         Ok(Intent {
+            options: options.clone(),
+            geometry,
             guests: guests.collect::<Result<_, _>>()?,
-            ..intent
+            again,
         })
     }
 
@@ -188,7 +181,9 @@ impl Intent {
 }
 
 fn new_region(side: Side, geometry: &Geometry) -> Result<Region<Own>, Error> {
-    let memory = sys::Memory::create(side.region_size(geometry))?;
+    let size = side.region_size(geometry);
+    check_memory(size)?;
+    let memory = sys::Memory::create(size)?;
     Region::own(memory).ok_or(Error::InvalidUse("a region without a head"))
 }
 
@@ -197,9 +192,8 @@ fn new_region(side: Side, geometry: &Geometry) -> Result<Region<Own>, Error> {
 const NO_QUESTION: u64 = 1 << 20;
 
 /// The system would rather kill a process than refuse it memory, so what cannot
-/// fit is refused here.
-fn check_memory(geometry: &Geometry) -> Result<(), Error> {
-    let needed = geometry.reader_region_size() + geometry.writer_region_size();
+/// fit is refused here: by the one that makes it, since for the other one it is taken already.
+fn check_memory(needed: u64) -> Result<(), Error> {
     if needed <= NO_QUESTION {
         return Ok(());
     }
