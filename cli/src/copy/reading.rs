@@ -155,6 +155,8 @@ struct Begun<'p> {
     /// replaced, on some systems.
     source: Option<Source>,
     pump: Pump<'p>,
+    /// What a Reader before this one has sent was read again, as far as is needed.
+    is_at_offset: bool,
     /// What the last Writer answered that agreed.
     begin: Begin,
     /// The first byte that is not known to be written.
@@ -201,6 +203,10 @@ impl<'p> Sending<'p> {
         let Some(source) = &mut begun.source else {
             return Err(missing("source"));
         };
+        if !begun.is_at_offset {
+            begun.pump.begin(source, &begun.begin, reader)?;
+            begun.is_at_offset = true;
+        }
         let takeover = self.plan.settings.takeover.is_some();
         if takeover {
             source.heed(is_lost);
@@ -261,13 +267,22 @@ impl<'p> Sending<'p> {
             None => Source::open(self.place)?,
         };
         let mut pump = Pump::new(plan, &mut source, facts.subtrees)?;
-        pump.begin(&mut source, &begin, reader)?;
-        let offset = pump.sent();
+        // Another Writer finds what an earlier copy has left as this one did, and is asked as
+        // this one was. What a Reader that died has sent is known from here on.
+        let is_at_offset = begin.resumes;
+        let offset = match is_at_offset {
+            true => {
+                pump.begin(&mut source, &begin, reader)?;
+                pump.sent()
+            }
+            false => begin.offset,
+        };
         begin.steps(offset).for_each(|step| partners.step(step));
         self.begun = Some(Begun {
             facts,
             source: Some(source),
             pump,
+            is_at_offset,
             offset,
             begin,
             all: false,
@@ -293,7 +308,10 @@ impl<'p> Sending<'p> {
         let Some(begun) = &mut self.begun else {
             return Ok(());
         };
-        let offset = begun.pump.sent() - bytes;
+        let offset = match begun.is_at_offset {
+            true => begun.pump.sent() - bytes,
+            false => begun.offset,
+        };
         if !had_agreed && offset != begun.offset {
             let message = "a process that came in the writer's place took data and did not agree";
             return Err(Failure::new(Exit::Partner, message));
@@ -376,7 +394,10 @@ impl Begun<'_> {
         // By this Writer's word, whatever the one before it said.
         self.is_complete = matches!(answer, Answer::Keep { .. });
         if let Answer::Begin(begin) = answer {
+            // What the Reader before this one has told, who came later cannot know.
+            let known = self.begin.begun.take().filter(|_| !self.is_at_offset);
             self.begin = begin;
+            self.begin.begun = self.begin.begun.take().or(known);
         }
         Ok(None)
     }

@@ -238,6 +238,40 @@ fn a_hash_goes_on_from_the_last_whole_subtree_with_another_half() {
 }
 
 #[test]
+fn where_the_copy_is_stays_known_if_a_writer_dies_while_a_new_reader_reads_again() {
+    let place = Place::new();
+    let data = noise(40 << 20);
+    place.file("a", &data);
+    let copy = Copy {
+        place: &place,
+        options: &["--verify", "--no-sync", "--limit-rate=20M"],
+        source: "a",
+    };
+    let [mut reader, mut writer] = copy.pair();
+    let partial = place.path(PARTIAL);
+    wait_until("a whole subtree", SOON, || {
+        std::fs::metadata(&partial).is_ok_and(|found| found.len() > 20 << 20)
+    });
+    reader.kill();
+    writer.hear(HOLDS);
+    let reader = copy.half(Reader);
+    // For the next second, the last whole subtree is read again.
+    writer.hear("the copy goes on at byte");
+    writer.kill();
+    reader.hear(HOLDS);
+    let writer = copy.half(Writer);
+    let at = "has taken the writer's place; the copy goes on at byte ";
+    reader.hear(at);
+    let said = reader.said();
+    let (_, at) = said.split_once(at).unwrap();
+    assert!(!at.starts_with("0\n"), "{said}");
+    for half in [reader, writer] {
+        assert_eq!(half.end().code, Some(0));
+    }
+    assert_whole(&place, &data);
+}
+
+#[test]
 fn a_disk_goes_on_with_other_halves() {
     let data = noise(SIZE);
     let place = Place::new();
