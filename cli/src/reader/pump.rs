@@ -32,8 +32,9 @@ use crate::tree::{Begun, Tree};
 /// What a hole is to the hash.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// What is read at a time that was sent before.
-const READ_AGAIN_AT_ONCE: usize = 256 * 1024;
+/// What is read at a time: of a block that is larger, it shows how far it is. So is what was
+/// sent before.
+const READ_AT_ONCE: usize = 256 * 1024;
 
 /// What was read and sent.
 pub(crate) struct Filled {
@@ -215,7 +216,7 @@ impl<'p> Pump<'p> {
         let mut tree = known.map_or_else(Tree::new, Tree::before_last_of);
         let mut at = known.map_or(0, Begun::last_begins_at);
         source.begin_at(at)?;
-        let mut buffer = vec![0; READ_AGAIN_AT_ONCE];
+        let mut buffer = vec![0; READ_AT_ONCE];
         while at < offset {
             let left = usize::try_from(offset - at).unwrap_or(usize::MAX);
             let most = self.limiter.piece(left.min(buffer.len()));
@@ -301,8 +302,23 @@ impl<'p> Pump<'p> {
             return Ok((self.unless_lost(source, taken, to)?, 0));
         }
         let most = self.limiter.piece(block.len());
-        let read = source.fill(&mut block[..most]);
-        let len = self.unless_lost(source, read, to)?;
+        let at_once = match source.is_stream() {
+            // It gives what is there, and might have to be waited for after that.
+            true => most,
+            false => READ_AT_ONCE,
+        };
+        let mut len = 0;
+        while len < most {
+            let piece = at_once.min(most - len);
+            let read = source.fill(&mut block[len..len + piece]);
+            let read = self.unless_lost(source, read, to)?;
+            len += read;
+            if read < piece {
+                break;
+            }
+            let so_far = self.sent + len as u64;
+            to.monitor.set_figure(wire::READ, so_far);
+        }
         Ok((len, len))
     }
 
