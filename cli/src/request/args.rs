@@ -212,7 +212,7 @@ impl When {
 /// What a destination can keep of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Attribute {
-    /// Permission bits, with the special ones, and the access control list
+    /// Permission bits, with the special ones if the owner is the same, and the access control list
     Mode,
     /// Times of the last change and access
     Timestamps,

@@ -250,8 +250,15 @@ impl Finish<'_> {
             }
             return Ok(PLAIN_BITS);
         }
-        let same_owner = self.source.owner.is_some() && self.owner()? == self.source.owner;
-        Ok(if same_owner { ALL_BITS } else { PLAIN_BITS })
+        if self.source.owner.is_some() && self.owner()? == self.source.owner {
+            return Ok(ALL_BITS);
+        }
+        // Else the owner is what was warned of.
+        if has_special_bits && !self.preserve.ownership {
+            let why = "the new file has another owner; keep that, too: --preserve=mode,ownership";
+            self.warn("special mode bits", why);
+        }
+        Ok(PLAIN_BITS)
     }
 
     fn lose_list(&self, error: &io::Error) -> Result<(), Failure> {

@@ -94,8 +94,9 @@ fn the_owner_is_kept_and_special_bits_only_with_it() {
     place.file("old", "old");
     for destination in ["new", "old"] {
         let b = place.path(destination);
-        place.both(&["--preserve=mode"], "a", destination).expect(0);
+        let told = place.both(&["--preserve=mode"], "a", destination).expect(0);
         assert_eq!((sys::owner(&b), sys::whole_mode(&b)), ((0, 0), 0o751));
+        assert!(told.said.contains("cannot keep the special mode bits of"));
         place.both(&["-p"], "a", destination).expect(0);
         assert_eq!(
             (sys::owner(&b), sys::whole_mode(&b)),
