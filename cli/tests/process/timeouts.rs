@@ -32,6 +32,22 @@ fn a_source_that_comes_to_a_halt_ends_both_with_the_offset() {
 }
 
 #[test]
+fn a_block_that_takes_longer_to_read_than_the_timeout_is_no_halt() {
+    let place = Place::new();
+    let data = noise(8 << 20);
+    place.file("a", &data);
+    // 1.6 s for each block, in pieces of 0.1 s.
+    let args = "--both --block-size=4M --blocks=1";
+    let args: Vec<_> = args.split(' ').chain([TIMEOUT, "a", "b"]).collect();
+    let slow = ["read:delay_enter=100000"];
+    let Some(copy) = sys::with_faults_of(&place, "a", &slow, &args) else {
+        return;
+    };
+    Half::start(copy).end().expect(0);
+    assert!(std::fs::read(place.path("b")).unwrap() == data);
+}
+
+#[test]
 fn both_halves_name_the_one_that_is_stuck() {
     let place = Place::new();
     let name = place.name();
