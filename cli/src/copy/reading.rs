@@ -381,7 +381,7 @@ impl Begun<'_> {
         let answer = agreement::ask(reader, &facts).map_err(Failure::unfit)?;
         at_step("answer heard");
         let is_fit = match &answer {
-            Answer::Begin(begin) => begin.offset == self.offset,
+            Answer::Begin(begin) => begin.offset == self.offset && !begin.resumes,
             Answer::Keep { because, .. } => {
                 *because == Because::ItIsComplete && self.pump.filled().is_some()
             }

@@ -63,6 +63,8 @@ pub(crate) struct Pump<'p> {
     unsent: Unsent,
     /// Bytes of the source that were sent, holes among them.
     sent: u64,
+    /// And that were read, as was shown last.
+    read: u64,
     holes: u64,
     before: u64,
     all_sent: bool,
@@ -118,6 +120,7 @@ impl<'p> Pump<'p> {
                 ..Unsent::default()
             },
             sent: 0,
+            read: 0,
             holes: 0,
             before: 0,
             all_sent: false,
@@ -313,11 +316,10 @@ impl<'p> Pump<'p> {
             let read = source.fill(&mut block[len..len + piece]);
             let read = self.unless_lost(source, read, to)?;
             len += read;
-            if read < piece {
+            if read < piece || source.is_at_hole() {
                 break;
             }
-            let so_far = self.sent + len as u64;
-            to.monitor.set_figure(wire::READ, so_far);
+            self.show_read(self.sent + len as u64, to);
         }
         Ok((len, len))
     }
@@ -408,8 +410,7 @@ impl<'p> Pump<'p> {
             let zeros = (end - self.hashed).min(ZEROS.len() as u64);
             self.hash(&ZEROS[..zeros as usize]);
             // It may take long.
-            to.monitor
-                .set_figure(wire::READ, self.hashed + self.ahead.len() as u64);
+            self.show_read(self.hashed + self.ahead.len() as u64, to);
             to.reader.check()?;
         }
         let block = self.empty_block(source, to)?;
@@ -461,10 +462,15 @@ impl<'p> Pump<'p> {
     }
 
     /// How far it is.
-    fn show(&self, to: &To<'_>) {
-        let read = self.sent + self.ahead.len() as u64;
-        to.monitor.set_figure(wire::READ, read);
+    fn show(&mut self, to: &To<'_>) {
+        self.show_read(self.sent + self.ahead.len() as u64, to);
         to.monitor.set_figure(wire::HOLES, self.holes);
+    }
+
+    /// Of what was read, some may be sent later, and is not less for that.
+    fn show_read(&mut self, read: u64, to: &To<'_>) {
+        self.read = self.read.max(read);
+        to.monitor.set_figure(wire::READ, self.read);
     }
 }
 

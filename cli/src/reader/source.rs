@@ -222,6 +222,11 @@ impl Source {
         Ok(filled)
     }
 
+    /// Whether what was read last ended where a hole begins, or may begin.
+    pub(crate) fn is_at_hole(&self) -> bool {
+        self.offset == self.data_until
+    }
+
     /// At the end, as the size says: it may lie. A file that has more because it has
     /// grown meanwhile ends here all the same; it could grow for ever.
     fn fill_beyond_size(&mut self, block: &mut [u8]) -> io::Result<usize> {

@@ -77,7 +77,7 @@ impl Resumed {
 }
 
 /// Of a block that is larger, a cold disk has the first part to write while the next one is
-/// copied.
+/// copied, and how far it is can be seen.
 const WRITE_AT_ONCE: usize = 256 * 1024;
 
 /// How it is written.
@@ -382,15 +382,19 @@ impl Destination {
         self.can_sync
     }
 
-    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        self.note_change();
-        let at_once = match self.way {
+    /// How many bytes to write at a time, at most.
+    pub(crate) fn at_once(&self) -> usize {
+        match self.way {
             Way::Replaced(_) | Way::InPlace(_) | Way::Disk(_) => WRITE_AT_ONCE,
             // To a tape, or a socket of messages, one call is one record.
             Way::Stream => usize::MAX,
-        };
+        }
+    }
+
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.note_change();
         while !bytes.is_empty() {
-            match self.file.write(&bytes[..bytes.len().min(at_once)]) {
+            match self.file.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => bytes = &bytes[len..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -297,7 +297,8 @@ impl<'p> Sink<'p> {
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         while !bytes.is_empty() {
-            let (piece, rest) = bytes.split_at(self.limiter.piece(bytes.len()));
+            let most = bytes.len().min(self.destination.at_once());
+            let (piece, rest) = bytes.split_at(self.limiter.piece(most));
             let written = self.destination.write(piece);
             written.map_err(|error| self.failed("write to", &error))?;
             if let Some(hash) = &mut self.hash {
