@@ -193,7 +193,7 @@ fn a_copy_that_is_stopped_or_fails_says_what_it_keeps_and_how_to_go_on() {
         assert_eq!(std::fs::read(place.path("b")).unwrap(), b"old");
     }
     // Two, of which the one that writes knows how much. Where a note takes long, the next one
-    // comes ten seconds later.
+    // comes up to ten seconds later.
     let [mut reader, writer] = start_resumed(&place, &["--limit-rate=8M"]);
     if sys::can_interrupt() {
         writer.hear(GOES_ON);
